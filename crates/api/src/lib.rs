@@ -1,0 +1,1 @@
+//! Typed Kubernetes objects as users write them, parsed with located errors

@@ -1,0 +1,1 @@
+//! Flow records: ring, filters, text and JSON forms

@@ -1,0 +1,1 @@
+//! Clusters of network namespaces on one Linux host

@@ -1,0 +1,2 @@
+//! The `strait` binary: command line and roles.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Reference evaluator, generators and peers for tests

@@ -1,0 +1,2 @@
+//! Everything CI does, typed.
+fn main() {}
