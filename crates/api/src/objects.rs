@@ -1,0 +1,135 @@
+//! An indexed set of objects.
+
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
+};
+
+use crate::types::{
+    ConfigMap, EndpointSlice, Kind, Namespace, NetworkPolicy, Node, Object, Pod, Secret, Service, ServiceAccount,
+    Workload,
+};
+
+/// Names one object.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ObjectKey {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its namespace; empty for cluster-scoped kinds.
+    pub namespace: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
+}
+
+/// `kind/namespace/name`, or `kind/name` without a namespace.
+impl std::fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/", self.kind)?;
+        if !self.namespace.is_empty() {
+            write!(f, "{}/", self.namespace)?;
+        }
+        write!(f, "{}", self.name)
+    }
+}
+
+/// Objects by key, in order. Cloning is as cheap as cloning the index; objects are shared.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Objects {
+    by_key: BTreeMap<ObjectKey, Object>,
+}
+
+impl Object {
+    /// What names it.
+    pub fn key(&self) -> ObjectKey {
+        let meta = self.meta();
+        ObjectKey { kind: self.kind(), namespace: Arc::clone(&meta.namespace), name: Arc::clone(&meta.name) }
+    }
+}
+
+macro_rules! of_kind {
+    ($($(#[$doc:meta])* $method:ident: $variant:ident($type:ty);)*) => {
+        $($(#[$doc])* pub fn $method(&self) -> impl Iterator<Item = &Arc<$type>> {
+            self.by_key.values().filter_map(|object| match object {
+                Object::$variant(inner) => Some(inner),
+                _ => None,
+            })
+        })*
+    };
+}
+
+impl Objects {
+    of_kind! {
+        /// All namespaces that manifests declare. A namespace may be used without being declared.
+        namespaces: Namespace(Namespace);
+        /// All nodes.
+        nodes: Node(Node);
+        /// All pods.
+        pods: Pod(Pod);
+        /// All services.
+        services: Service(Service);
+        /// All service accounts.
+        service_accounts: ServiceAccount(ServiceAccount);
+        /// All config maps.
+        config_maps: ConfigMap(ConfigMap);
+        /// All secrets.
+        secrets: Secret(Secret);
+        /// All endpoint slices.
+        endpoint_slices: EndpointSlice(EndpointSlice);
+        /// All workloads.
+        workloads: Workload(Workload);
+        /// All network policies.
+        network_policies: NetworkPolicy(NetworkPolicy);
+    }
+
+    /// Adds `object` if nothing has its key yet; gives the object that stands in its way back otherwise.
+    pub fn insert(&mut self, object: Object) -> Result<(), Object> {
+        match self.by_key.entry(object.key()) {
+            Entry::Vacant(slot) => {
+                slot.insert(object);
+                Ok(())
+            }
+            Entry::Occupied(slot) => Err(slot.get().clone()),
+        }
+    }
+
+    /// Adds `object`, in place of one with the same key.
+    pub fn replace(&mut self, object: Object) {
+        self.by_key.insert(object.key(), object);
+    }
+
+    /// Takes the object of this key out.
+    pub fn remove(&mut self, key: &ObjectKey) -> Option<Object> {
+        self.by_key.remove(key)
+    }
+
+    /// The object of this key.
+    pub fn get(&self, key: &ObjectKey) -> Option<&Object> {
+        self.by_key.get(key)
+    }
+
+    /// All objects, in order of their keys.
+    pub fn iter(&self) -> impl Iterator<Item = &Object> {
+        self.by_key.values()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.by_key.is_empty()
+    }
+}
+
+impl FromIterator<Object> for Objects {
+    /// Of several with one key the last stays.
+    fn from_iter<T: IntoIterator<Item = Object>>(objects: T) -> Self {
+        let mut all = Self::default();
+        for object in objects {
+            all.replace(object);
+        }
+        all
+    }
+}

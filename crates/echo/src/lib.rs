@@ -1,0 +1,1 @@
+//! The echo server that stands in for every container.
