@@ -25,9 +25,9 @@ impl Direction {
 ///
 /// | protocol | `local_port` | `remote_port` |
 /// |---|---|---|
-/// | TCP, UDP, UDP-Lite, DCCP, SCTP | port | port |
+/// | TCP, UDP, SCTP | port | port |
 /// | ICMP echo | identifier | 1 if the endpoint asks, 2 if it is asked |
-/// | other ICMP | 0 | `0x8000` + type |
+/// | other ICMP | 0 | `0x8000` + type, `0xc000` + type from the endpoint |
 /// | everything else | 0 | 0 |
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
@@ -89,6 +89,14 @@ pub mod ct_flags {
     pub const AUDITED: u8 = 1 << 1;
     /// Joined in the middle: who opened it is not known, so policy must allow both readings.
     pub const PICKED_UP: u8 = 1 << 2;
+    /// The other side answered.
+    pub const REPLIED: u8 = 1 << 3;
+    /// The endpoint said it is done.
+    pub const FINISHED_TX: u8 = 1 << 4;
+    /// The other side said it is done.
+    pub const FINISHED_RX: u8 = 1 << 5;
+    /// Of two that are done, the endpoint was the second.
+    pub const FINISHED_LAST_TX: u8 = 1 << 6;
 }
 
 /// Value of `CONNTRACK`.
@@ -162,7 +170,7 @@ pub struct FragmentKey {
     pub id: u32,
     /// Interface and direction it was seen at: the host-side veth's index, top bit set for `to_pod`.
     pub seen_at: u32,
-    /// IP protocol number of the upper layer.
+    /// IP protocol number. Zero in IPv6, where only the first fragment's counts (RFC 8200 §4.5).
     pub protocol: u8,
     /// Zero.
     pub pad: [u8; 3],
@@ -178,10 +186,12 @@ pub struct FragmentPorts {
     pub src_port: Port,
     /// Destination port, or what stands for it.
     pub dst_port: Port,
-    /// ICMP type of an echo.
+    /// Bytes of the fragmented part up to the end of the transport header; no later fragment may start before.
+    pub header_len: u16,
+    /// IP protocol number of the transport.
+    pub protocol: u8,
+    /// ICMP type.
     pub icmp_type: u8,
-    /// Zero.
-    pub pad: [u8; 3],
 }
 
 /// Key of `DROP_SEEN`: drops that are told as one. Addresses and port are zero where the packet made them up.

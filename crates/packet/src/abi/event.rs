@@ -40,7 +40,7 @@ pub enum CloseReason {
     Fin = 1,
     /// One side reset or aborted.
     Reset = 2,
-    /// Silent for its lifetime; found by a collector, never sent by the kernel.
+    /// Silent for its lifetime; found by a collector, or by the kernel when a new connection comes with the same ports.
     Timeout = 3,
     /// A later policy denies it.
     Denied = 4,

@@ -115,6 +115,19 @@ pub enum RuleVerdict {
     Audit = 3,
 }
 
+impl RuleVerdict {
+    /// From its number; an unknown one denies.
+    #[inline(always)]
+    pub const fn from_number(number: u8) -> Self {
+        match number {
+            1 => Self::Allow,
+            2 => Self::Redirect,
+            3 => Self::Audit,
+            _ => Self::Deny,
+        }
+    }
+}
+
 /// Value of `PORT_SETS`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]

@@ -16,6 +16,21 @@ macro_rules! reasons {
                 match number { $($number => Some(Self::$name),)* _ => None }
             }
 
+            /// True if the packet's addresses and port are worth telling apart: the sender is who it says, policy decided.
+            #[inline(always)]
+            pub const fn is_policy(self) -> bool {
+                matches!(
+                    self,
+                    Self::PolicyDenied | Self::PolicyDeny | Self::NoPolicy | Self::ProxyUnavailable | Self::UnknownConnection
+                )
+            }
+
+            /// True if no event tells of it, only the metric.
+            #[inline(always)]
+            pub const fn is_quiet(self) -> bool {
+                matches!(self, Self::GroupMembership)
+            }
+
             /// The name in flow records and metrics.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$name => $hubble,)* }
@@ -42,6 +57,10 @@ reasons! {
     InvalidHeader = 135, "CT_TRUNCATED_OR_INVALID_HEADER", "transport header truncated or invalid";
     /// Neither IPv4, IPv6 nor ARP.
     UnsupportedL3 = 139, "UNSUPPORTED_L3_PROTOCOL", "not IPv4, IPv6 or ARP";
+    /// An ICMP message that only redirects or throttles.
+    ForbiddenIcmpv4 = 144, "UNKNOWN_ICMPV4_TYPE", "ICMP redirect and source quench are not permitted";
+    /// Routed to a pod that does not have the address.
+    NotThisPod = 151, "STALE_OR_UNROUTABLE_IP", "destination is not an address of the pod it was routed to";
     /// The interface belongs to no known endpoint.
     UnknownEndpoint = 152, "NO_MATCHING_LOCAL_CONTAINER_FOUND", "interface belongs to no known endpoint";
     /// The conntrack map refused a new entry.

@@ -1,0 +1,42 @@
+//! Entry points. Each hands the packet and the maps to `strait_packet::hooks` and returns its verdict; nothing is decided here.
+#![no_std]
+#![no_main]
+
+mod maps;
+mod packet;
+
+use aya_ebpf::macros::classifier;
+use aya_ebpf::programs::TcContext;
+use strait_packet::hooks;
+
+use crate::maps::KernelMaps;
+use crate::packet::Skb;
+
+/// TCX ingress of a pod's host-side veth.
+#[classifier]
+pub fn from_pod(ctx: TcContext) -> i32 {
+    hooks::from_pod(&Skb::new(&ctx), &mut KernelMaps).action()
+}
+
+/// TCX egress of a pod's host-side veth.
+#[classifier]
+pub fn to_pod(ctx: TcContext) -> i32 {
+    hooks::to_pod(&Skb::new(&ctx), &mut KernelMaps).action()
+}
+
+/// TCX ingress of a node's uplink.
+#[classifier]
+pub fn from_uplink(ctx: TcContext) -> i32 {
+    hooks::from_uplink(&Skb::new(&ctx), &mut KernelMaps).action()
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // The verifier refuses the loop: a program that can panic does not load.
+    loop {}
+}
+
+// Helpers that are open to GPL-compatible programs only are not used, but the kernel asks for a licence string.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

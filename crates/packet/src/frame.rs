@@ -1,0 +1,30 @@
+/// One packet as the kernel hands it over, from its Ethernet header on.
+pub trait Frame {
+    /// Length in bytes, Ethernet header included.
+    fn len(&self) -> u32;
+
+    /// Index of the interface it is seen at.
+    fn ifindex(&self) -> u32;
+
+    /// True if a VLAN tag was taken off and kept beside the bytes.
+    fn has_vlan_tag(&self) -> bool;
+
+    /// The `4 * N` bytes at `at`, as words in wire order; `None` past the end.
+    fn words<const N: usize>(&self, at: u32) -> Option<[u32; N]>;
+
+    /// The byte at `at`; `None` past the end.
+    fn byte(&self, at: u32) -> Option<u8>;
+}
+
+/// Half a word as read from the wire: its first or last two bytes, in wire order.
+#[inline(always)]
+pub(crate) fn halves(word: u32) -> (u16, u16) {
+    let [a, b, c, d] = word.to_ne_bytes();
+    (u16::from_ne_bytes([a, b]), u16::from_ne_bytes([c, d]))
+}
+
+/// The four bytes of a word as read from the wire.
+#[inline(always)]
+pub(crate) fn bytes(word: u32) -> [u8; 4] {
+    word.to_ne_bytes()
+}

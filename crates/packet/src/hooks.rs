@@ -1,0 +1,235 @@
+//! The walk of a packet at each hook.
+//!
+//! ```text
+//!  from_pod    endpoint ─ own MAC ─ ARP/ND ─ IP ─ own source ─┐
+//!                                                             ├─ fragment ─ transport ─ ICMP error? ─ conntrack ─ policy
+//!  to_pod      endpoint ─ ARP/ND ─ IP ─ pod's destination ────┘
+//!  from_uplink IP ─ source is nobody's here
+//! ```
+//!
+//! Multicast and broadcast end at the pod's link, in both directions: neighbour discovery about the pod itself passes, group
+//! membership is dropped quietly, everything else as [`DropReason::Multicast`].
+
+use crate::abi::{ABI_VERSION, Config, DropReason, Endpoint, Hook, action, event_flags, ipcache_flags};
+use crate::flow::Flow;
+use crate::frame::Frame;
+use crate::maps::Maps;
+use crate::neighbour::{self, LinkMessage};
+use crate::parse::{self, ETHERNET, EtherType, Ip, Part, protocol};
+use crate::{fragment, related, report, track};
+
+/// What happens to a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes on.
+    Pass,
+    /// It ends here.
+    Drop(DropReason),
+}
+
+impl Verdict {
+    /// What the program returns.
+    #[inline(always)]
+    pub const fn action(self) -> i32 {
+        match self {
+            Self::Pass => action::PASS,
+            Self::Drop(_) => action::DROP,
+        }
+    }
+}
+
+/// How far the checks of the link lead.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Admission {
+    /// Traffic of the link itself: it passes without a connection.
+    Link,
+    /// A packet of a flow.
+    Flow,
+}
+
+/// A packet that a pod sends, at its host-side veth.
+#[inline(always)]
+pub fn from_pod<F: Frame, M: Maps>(frame: &F, maps: &mut M) -> Verdict {
+    pod_link(frame, maps, Hook::FromPod)
+}
+
+/// A packet that a pod is about to receive, at its host-side veth.
+#[inline(always)]
+pub fn to_pod<F: Frame, M: Maps>(frame: &F, maps: &mut M) -> Verdict {
+    pod_link(frame, maps, Hook::ToPod)
+}
+
+/// A packet that arrives at the node: it may not claim to come from the node or its pods. Without configuration it passes; pods
+/// are closed by the other hooks then, and the node must stay within reach.
+#[inline(always)]
+pub fn from_uplink<F: Frame, M: Maps>(frame: &F, maps: &mut M) -> Verdict {
+    let mut flow = Flow::new(Hook::FromUplink, frame.ifindex(), frame.len());
+    let Some(config) = config(maps) else {
+        return settle(maps, &flow, Ok(()), None);
+    };
+    let result = uplink_source(frame, maps, &mut flow);
+    settle(maps, &flow, result, Some(&config))
+}
+
+#[inline(always)]
+fn pod_link<F: Frame, M: Maps>(frame: &F, maps: &mut M, hook: Hook) -> Verdict {
+    let mut flow = Flow::new(hook, frame.ifindex(), frame.len());
+    // Read before every lookup: a verdict is stamped with a revision that is no newer than the maps it came from.
+    let Some(config) = config(maps) else {
+        return settle(maps, &flow, Err(DropReason::AbiMismatch), None);
+    };
+    let result = pod_packet(frame, maps, &mut flow, &config);
+    settle(maps, &flow, result, Some(&config))
+}
+
+#[inline(always)]
+fn config<M: Maps>(maps: &M) -> Option<Config> {
+    maps.config().filter(|config| config.abi_version == ABI_VERSION)
+}
+
+#[inline(always)]
+fn settle<M: Maps>(maps: &mut M, flow: &Flow, result: Result<(), DropReason>, config: Option<&Config>) -> Verdict {
+    maps.count(flow.hook, result.err(), flow.len);
+    match result {
+        Ok(()) => Verdict::Pass,
+        Err(reason) => {
+            if let Some(config) = config {
+                report::dropped(maps, flow, reason, config);
+            }
+            Verdict::Drop(reason)
+        }
+    }
+}
+
+#[inline(always)]
+fn pod_packet<F: Frame, M: Maps>(frame: &F, maps: &mut M, flow: &mut Flow, config: &Config) -> Result<(), DropReason> {
+    let mut ip = Ip::default();
+    let admission = maps
+        .endpoint(flow.ifindex, |endpoint| {
+            flow.endpoint = endpoint.id;
+            flow.subject = endpoint.identity;
+            if flow.is_tx() {
+                admit_from_pod(frame, endpoint, flow, &mut ip)
+            } else {
+                admit_to_pod(frame, endpoint, flow, &mut ip)
+            }
+        })
+        .unwrap_or(Err(DropReason::UnknownEndpoint))?;
+    if admission == Admission::Link {
+        return Ok(());
+    }
+    let transport = match ip.part {
+        Part::Later => fragment::later(maps, flow, &mut ip)?,
+        Part::Whole => parse::transport(frame, &ip)?,
+        Part::First => {
+            flow.event_flags |= event_flags::FRAGMENT;
+            parse::transport(frame, &ip).map_err(|_| DropReason::FragmentOverlap)?
+        }
+    };
+    flow.set_transport(ip.protocol, &transport);
+    if related::is_error(flow) {
+        return related::error(frame, maps, flow, &ip, config);
+    }
+    if ip.protocol == protocol::ICMP && matches!(transport.icmp_type, 4 | 5) {
+        return Err(DropReason::ForbiddenIcmpv4);
+    }
+    track::track(maps, flow, config)?;
+    fragment::remember(maps, flow, &ip, &transport);
+    Ok(())
+}
+
+/// Checks of what a pod sends, up to whose it is.
+#[inline(always)]
+fn admit_from_pod<F: Frame>(
+    frame: &F,
+    endpoint: &Endpoint,
+    flow: &mut Flow,
+    ip: &mut Ip,
+) -> Result<Admission, DropReason> {
+    let ethernet = plain_ethernet(frame)?;
+    if ethernet.source != endpoint.mac {
+        return Err(DropReason::InvalidSourceMac);
+    }
+    match ethernet.ethertype {
+        EtherType::Arp => return neighbour::arp(frame, endpoint).map(|()| Admission::Link),
+        EtherType::Ipv4 => parse::ipv4(frame, ETHERNET, ip)?,
+        EtherType::Ipv6 => parse::ipv6(frame, ETHERNET, ip)?,
+        EtherType::Other => return Err(DropReason::UnsupportedL3),
+    }
+    flow.set_addresses(ip);
+    flow.key.protocol = ip.protocol;
+    if let Some(message) = link_message(frame, ip) {
+        return neighbour::from_pod(frame, endpoint, ip, message).map(|()| Admission::Link);
+    }
+    if !endpoint.owns(ip.src) {
+        return Err(DropReason::InvalidSourceIp);
+    }
+    ends_at_link(ip)?;
+    Ok(Admission::Flow)
+}
+
+/// Checks of what a pod is about to receive.
+#[inline(always)]
+fn admit_to_pod<F: Frame>(
+    frame: &F,
+    endpoint: &Endpoint,
+    flow: &mut Flow,
+    ip: &mut Ip,
+) -> Result<Admission, DropReason> {
+    match plain_ethernet(frame)?.ethertype {
+        EtherType::Arp => return Ok(Admission::Link),
+        EtherType::Ipv4 => parse::ipv4(frame, ETHERNET, ip)?,
+        EtherType::Ipv6 => parse::ipv6(frame, ETHERNET, ip)?,
+        EtherType::Other => return Err(DropReason::UnsupportedL3),
+    }
+    flow.set_addresses(ip);
+    flow.key.protocol = ip.protocol;
+    if let Some(message) = link_message(frame, ip) {
+        return neighbour::to_pod(ip, message).map(|()| Admission::Link);
+    }
+    ends_at_link(ip)?;
+    if endpoint.owns(ip.dst) { Ok(Admission::Flow) } else { Err(DropReason::NotThisPod) }
+}
+
+#[inline(always)]
+fn plain_ethernet<F: Frame>(frame: &F) -> Result<parse::Ethernet, DropReason> {
+    if frame.has_vlan_tag() {
+        return Err(DropReason::UnsupportedL2);
+    }
+    parse::ethernet(frame).ok_or(DropReason::UnsupportedL2)
+}
+
+#[inline(always)]
+fn link_message<F: Frame>(frame: &F, ip: &Ip) -> Option<LinkMessage> {
+    if ip.protocol == protocol::ICMPV6 && ip.part != Part::Later { neighbour::link_message(frame, ip) } else { None }
+}
+
+#[inline(always)]
+fn ends_at_link(ip: &Ip) -> Result<(), DropReason> {
+    if ip.protocol == protocol::IGMP {
+        return Err(DropReason::GroupMembership);
+    }
+    if ip.dst.is_multicast() { Err(DropReason::Multicast) } else { Ok(()) }
+}
+
+#[inline(always)]
+fn uplink_source<F: Frame, M: Maps>(frame: &F, maps: &mut M, flow: &mut Flow) -> Result<(), DropReason> {
+    let Some(ethernet) = parse::ethernet(frame) else {
+        return Err(DropReason::UnsupportedL2);
+    };
+    let mut ip = Ip::default();
+    match ethernet.ethertype {
+        EtherType::Ipv4 => parse::ipv4(frame, ETHERNET, &mut ip)?,
+        EtherType::Ipv6 => parse::ipv6_base(frame, ETHERNET, &mut ip)?,
+        EtherType::Arp | EtherType::Other => return Ok(()),
+    }
+    flow.set_addresses(&ip);
+    flow.key.protocol = ip.protocol;
+    if let Some(source) = maps.ipcache(ip.src) {
+        flow.peer = source.identity;
+        if source.flags & (ipcache_flags::LOCAL_ENDPOINT | ipcache_flags::HOST) != 0 {
+            return Err(DropReason::InvalidSourceIp);
+        }
+    }
+    Ok(())
+}
