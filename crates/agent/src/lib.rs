@@ -1,1 +1,15 @@
-//! The node agent: objects in, plan, kernel state, flow records and a local socket out.
+//! The node agent.
+//!
+//! ```text
+//! manifests → Directory → Snapshot → Compiler → NodePlan → Datapath::apply        (level-triggered)
+//! event ring → names, identities, origins → flow ring → followers                (bounded, losses counted)
+//! agent.sock ← endpoints come and go, questions                                  (JSON lines, deadlines)
+//! ```
+//!
+//! What is enforced outlives the agent: a killed or stopped agent leaves the pinned programs and maps in force, and a new one
+//! adopts them. Nothing that goes wrong here (a broken manifest, a failed map update, a lost file) takes enforcement away.
+
+pub mod api;
+pub mod client;
+
+pub use client::{Client, ClientError};

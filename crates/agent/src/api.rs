@@ -1,0 +1,339 @@
+//! What is spoken on `agent.sock`: the client sends one [`Request`] as a line of JSON, the agent answers lines of JSON.
+//!
+//! Every answer is one [`Answer`], but [`Request::Flows`] is answered by an [`Answer::Flows`] and then [`Record`]s (lines of
+//! `strait flows -o json`) until they run out or the client hangs up.
+//!
+//! [`Record`]: strait_flow::Record
+
+use std::{net::IpAddr, sync::Arc};
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use strait_base::IdentityId;
+use strait_flow::{Filter, Origin};
+
+/// Name of the socket in the agent's run directory.
+pub const SOCKET: &str = "agent.sock";
+
+/// Longest request line, bytes.
+pub const REQUEST_LIMIT: usize = 1 << 20;
+
+/// Names a pod.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct PodName {
+    /// Its namespace.
+    pub namespace: Arc<str>,
+    /// Its name.
+    pub pod: Arc<str>,
+}
+
+/// `namespace/pod`.
+impl std::fmt::Display for PodName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.pod)
+    }
+}
+
+/// A pod's link, as the one who made it tells it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct EndpointSpec {
+    /// Which pod.
+    #[serde(flatten)]
+    pub name: PodName,
+    /// Host-side veth, in the agent's network namespace.
+    pub ifname: String,
+    /// Hardware address of the pod's end, `aa:bb:cc:dd:ee:ff`.
+    pub mac: Mac,
+    /// The pod's own addresses.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// A hardware address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Mac(pub [u8; 6]);
+
+impl std::fmt::Display for Mac {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl From<Mac> for String {
+    fn from(mac: Mac) -> Self {
+        mac.to_string()
+    }
+}
+
+impl TryFrom<String> for Mac {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let wrong = || format!("`{text}` is not a hardware address (expected aa:bb:cc:dd:ee:ff)");
+        let mut mac = [0; 6];
+        let mut parts = text.split(':');
+        for byte in &mut mac {
+            let part = parts.next().filter(|part| part.len() == 2).ok_or_else(wrong)?;
+            *byte = u8::from_str_radix(part, 16).map_err(|_| wrong())?;
+        }
+        if parts.next().is_some() { Err(wrong()) } else { Ok(Self(mac)) }
+    }
+}
+
+/// Which flows, and how many.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FlowsRequest {
+    /// Which are wanted.
+    pub filter: Filter,
+    /// After what is held, whatever comes, until the client hangs up.
+    pub follow: bool,
+    /// Only the oldest so many of what is held and wanted.
+    pub first: Option<u64>,
+    /// Only the newest so many of what is held and wanted.
+    pub last: Option<u64>,
+    /// Not before.
+    pub since: Option<Timestamp>,
+    /// Not after.
+    pub until: Option<Timestamp>,
+}
+
+/// A question or an order to the agent.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
+pub enum Request {
+    /// A pod's link is there: attach the programs and enforce. Idempotent. Answered when enforced.
+    EndpointAdd(EndpointSpec),
+    /// A pod's link is gone or about to. Idempotent.
+    EndpointDelete(PodName),
+    /// Read the objects on disk now, and answer once they are enforced.
+    Wait,
+    /// How the agent is.
+    Status,
+    /// What happened.
+    Flows(FlowsRequest),
+    /// Security identities known here.
+    Identities,
+    /// Address prefixes and their identities.
+    Ipcache,
+    /// Endpoints of this node.
+    Endpoints,
+    /// Policy entries, of all local subjects or of one endpoint's.
+    PolicyMap {
+        /// The endpoint.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        endpoint: Option<PodName>,
+    },
+}
+
+/// What the agent answers.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "answer", content = "body", rename_all = "kebab-case")]
+pub enum Answer {
+    /// Done.
+    Done(Done),
+    /// Not done, and why.
+    Error(String),
+    /// To [`Request::Status`].
+    Status(Box<Status>),
+    /// To [`Request::Flows`]: records follow.
+    Flows,
+    /// To [`Request::Identities`].
+    Identities(Vec<Identity>),
+    /// To [`Request::Ipcache`].
+    Ipcache(Vec<IpcacheEntry>),
+    /// To [`Request::Endpoints`].
+    Endpoints(Vec<EndpointStatus>),
+    /// To [`Request::PolicyMap`].
+    PolicyMap(Vec<PolicyEntry>),
+}
+
+/// What is in force after an order was carried out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Done {
+    /// Counts the changes of objects that this agent took in since it started.
+    pub generation: u64,
+    /// Revision of the policy maps.
+    pub revision: u64,
+}
+
+/// How an agent is.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Status {
+    /// The node it serves.
+    pub node: Arc<str>,
+    /// Its version.
+    pub version: Arc<str>,
+    /// Its process id.
+    pub pid: u32,
+    /// When it started.
+    pub started: Timestamp,
+    /// Whether everything it knows is enforced.
+    pub ok: bool,
+    /// Changes of objects taken in since it started.
+    pub generation: u64,
+    /// Revision of the policy maps.
+    pub revision: u64,
+    /// Objects in force, by kind.
+    pub objects: std::collections::BTreeMap<Arc<str>, usize>,
+    /// Errors in manifests, `file:line:column: …`; the last good version of those objects is in force.
+    pub problems: Vec<String>,
+    /// What in manifests has no effect, and why.
+    pub notes: Vec<String>,
+    /// Why the latest change could not be enforced; what was enforced before stays.
+    pub enforcement_error: Option<String>,
+    /// Endpoints that are enforced, and those that are closed because something is missing.
+    pub endpoints: EndpointCounts,
+    /// Entries and capacity of each map.
+    pub maps: Vec<MapFill>,
+    /// Kernel events that found the ring full.
+    pub lost_events: u64,
+    /// Flow records made since the agent started.
+    pub flows_seen: u64,
+    /// Flow records held, and how many can be.
+    pub flows_held: (usize, usize),
+    /// Features this kernel lacks, and what follows.
+    pub missing_features: Vec<String>,
+    /// Version of the kernel.
+    pub kernel: String,
+}
+
+/// How many endpoints stand how.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EndpointCounts {
+    /// Enforced.
+    pub ready: usize,
+    /// Closed: nothing passes.
+    pub closed: usize,
+}
+
+/// How full a map is.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct MapFill {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Entries in it.
+    pub entries: u64,
+    /// Entries that fit.
+    pub capacity: u64,
+}
+
+/// A security identity.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Identity {
+    /// Its number.
+    pub id: IdentityId,
+    /// `reserved:host`, or labels as `k8s:app=web`, or `cidr:10.0.0.0/8`.
+    pub labels: Vec<Arc<str>>,
+    /// The cluster-wide identity that this node-local one is part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refines: Option<IdentityId>,
+}
+
+/// A prefix and who is behind it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IpcacheEntry {
+    /// Addresses.
+    pub prefix: IpNet,
+    /// Whose.
+    pub identity: IdentityId,
+    /// `local-pod`, `remote-pod`, `host` …
+    pub kind: Arc<str>,
+    /// The node that hosts it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<IpAddr>,
+}
+
+/// An endpoint and how it stands.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EndpointStatus {
+    /// What the creator told.
+    #[serde(flatten)]
+    pub spec: EndpointSpec,
+    /// Number on this node.
+    pub id: u32,
+    /// Interface index of its host-side veth; 0 where the link is gone.
+    pub ifindex: u32,
+    /// Its identity, once its policy is in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<IdentityId>,
+    /// Labels of the identity.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<Arc<str>>,
+    /// Why nothing passes; absent where it is enforced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed: Option<String>,
+    /// Whether policies isolate it for ingress.
+    pub ingress_isolated: bool,
+    /// Whether policies isolate it for egress.
+    pub egress_isolated: bool,
+}
+
+/// One entry of the policy map with its port set.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyEntry {
+    /// Whose policy.
+    pub subject: IdentityId,
+    /// `ingress` or `egress`.
+    pub direction: Arc<str>,
+    /// Which peer; 0 for every peer without an entry.
+    pub peer: IdentityId,
+    /// What is decided for which ports.
+    pub ports: Vec<PolicyPort>,
+    /// Policies that isolate the subject: what denies where no port matches.
+    pub default_origins: Vec<Origin>,
+}
+
+/// One verdict of a port set.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyPort {
+    /// `TCP`, `UDP`, `SCTP`, a number, or `any`.
+    pub protocol: Arc<str>,
+    /// `80`, `8000-8015`, or `any`.
+    pub ports: Arc<str>,
+    /// `allow`, `deny`, `redirect`, `audit`.
+    pub verdict: Arc<str>,
+    /// Rules behind it.
+    pub origins: Vec<Origin>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_on_the_wire() {
+        let add = Request::EndpointAdd(EndpointSpec {
+            name: PodName { namespace: "shop".into(), pod: "web-0".into() },
+            ifname: "lxc1".to_owned(),
+            mac: Mac([2, 0, 0, 0, 0, 0x1f]),
+            addresses: vec!["10.244.1.10".parse().unwrap()],
+        });
+        for (request, line) in [
+            (
+                add,
+                r#"{"request":"endpoint-add","namespace":"shop","pod":"web-0","ifname":"lxc1","mac":"02:00:00:00:00:1f","addresses":["10.244.1.10"]}"#,
+            ),
+            (Request::Wait, r#"{"request":"wait"}"#),
+            (Request::PolicyMap { endpoint: None }, r#"{"request":"policy-map"}"#),
+        ] {
+            assert_eq!(serde_json::to_string(&request).unwrap(), line);
+            assert_eq!(serde_json::from_str::<Request>(line).unwrap(), request);
+        }
+        let flows: Request = serde_json::from_str(r#"{"request":"flows","follow":true}"#).unwrap();
+        assert_eq!(flows, Request::Flows(FlowsRequest { follow: true, ..FlowsRequest::default() }));
+        for mac in ["", "02:00:00:00:00", "02:00:00:00:00:00:00", "2:0:0:0:0:0", "zz:00:00:00:00:00"] {
+            assert!(Mac::try_from(mac.to_owned()).is_err(), "{mac}");
+        }
+    }
+}
