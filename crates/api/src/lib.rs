@@ -9,7 +9,9 @@
 //! A value that exists is valid. What an object *means* (what a selector selects, what a policy allows) is for `model`.
 
 pub mod objects;
+pub mod parse;
 pub mod types;
 
 pub use objects::{ObjectKey, Objects};
+pub use parse::{ErrorKind, Note, ParseError, Parsed, Severity, parse};
 pub use types::*;

@@ -1,0 +1,130 @@
+//! Which kinds are read, and what becomes of the others.
+
+use super::decode::nearest;
+use crate::types::Kind;
+
+/// What an `apiVersion` and a `kind` name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Class {
+    Known(Kind),
+    /// `List`, `PodList` …
+    List,
+    /// A known kind of policy in a version that is not served: an error, as it would silently not be enforced.
+    PolicyInOtherVersion(&'static str),
+    /// Nearly a known kind of policy in its group.
+    MisspeltPolicy(&'static str),
+    /// A policy that people expect to be enforced and that is not yet.
+    UnenforcedPolicy,
+    /// Another known kind in a version that is not read.
+    OtherVersion(&'static str),
+    Unknown,
+}
+
+const KINDS: [(Kind, &str); 16] = [
+    (Kind::Namespace, "v1"),
+    (Kind::Node, "v1"),
+    (Kind::Pod, "v1"),
+    (Kind::Service, "v1"),
+    (Kind::ServiceAccount, "v1"),
+    (Kind::ConfigMap, "v1"),
+    (Kind::Secret, "v1"),
+    (Kind::ReplicationController, "v1"),
+    (Kind::EndpointSlice, "discovery.k8s.io/v1"),
+    (Kind::Deployment, "apps/v1"),
+    (Kind::ReplicaSet, "apps/v1"),
+    (Kind::StatefulSet, "apps/v1"),
+    (Kind::DaemonSet, "apps/v1"),
+    (Kind::Job, "batch/v1"),
+    (Kind::CronJob, "batch/v1"),
+    (Kind::NetworkPolicy, "networking.k8s.io/v1"),
+];
+
+/// Groups with kinds that allow or deny traffic, and those kinds; `*` stands for all of a group.
+const UNENFORCED: [(&str, &[&str]); 9] = [
+    (
+        "cilium.io",
+        &["CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy", "CiliumEgressGatewayPolicy", "CiliumCIDRGroup"],
+    ),
+    ("policy.networking.k8s.io", &["*"]),
+    ("security.istio.io", &["*"]),
+    ("projectcalico.org", CALICO),
+    ("crd.projectcalico.org", CALICO),
+    ("policy.linkerd.io", &["*"]),
+    ("crd.antrea.io", &["NetworkPolicy", "ClusterNetworkPolicy", "ClusterGroup", "Group", "Tier"]),
+    ("networking.istio.io", &["Sidecar"]),
+    ("policy.kmesh.net", &["*"]),
+];
+
+const CALICO: &[&str] = &["NetworkPolicy", "GlobalNetworkPolicy", "NetworkSet", "GlobalNetworkSet", "Tier"];
+
+/// Groups in which a kind named like a known one is that kind in another version, or its group misspelt.
+const BUILT_IN: [&str; 7] = ["", "apps", "batch", "extensions", "discovery.k8s.io", "networking.k8s.io", "networking"];
+
+pub(super) fn classify(api_version: &str, kind: &str) -> Class {
+    if let Some((known, _)) = KINDS.iter().find(|(known, version)| known.as_str() == kind && *version == api_version) {
+        return Class::Known(*known);
+    }
+    let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    if UNENFORCED.iter().any(|(of, kinds)| *of == group && (kinds == &["*"] || kinds.contains(&kind))) {
+        return Class::UnenforcedPolicy;
+    }
+    let built_in = BUILT_IN.contains(&group) || nearest(group, BUILT_IN.into_iter().skip(1)).is_some();
+    if built_in {
+        if let Some((known, version)) = KINDS.iter().find(|(known, _)| known.as_str() == kind) {
+            return match known.is_policy() {
+                true => Class::PolicyInOtherVersion(version),
+                false => Class::OtherVersion(version),
+            };
+        }
+        if kind == "List"
+            || KINDS
+                .iter()
+                .any(|(known, version)| *version == api_version && kind.strip_suffix("List") == Some(known.as_str()))
+        {
+            return Class::List;
+        }
+        let policies = KINDS.iter().filter(|(known, _)| known.is_policy()).map(|(known, _)| known.as_str());
+        if let Some(meant) = nearest(kind, policies) {
+            return Class::MisspeltPolicy(meant);
+        }
+    }
+    // A kind of another vendor that is a policy by its name.
+    if kind.ends_with("NetworkPolicy") || kind == "AuthorizationPolicy" {
+        return Class::UnenforcedPolicy;
+    }
+    Class::Unknown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes() {
+        let cases = [
+            ("v1", "Pod", Class::Known(Kind::Pod)),
+            ("networking.k8s.io/v1", "NetworkPolicy", Class::Known(Kind::NetworkPolicy)),
+            ("extensions/v1beta1", "NetworkPolicy", Class::PolicyInOtherVersion("networking.k8s.io/v1")),
+            ("networking.k8s.io/v2", "NetworkPolicy", Class::PolicyInOtherVersion("networking.k8s.io/v1")),
+            ("networking.k8s.oi/v1", "NetworkPolicy", Class::PolicyInOtherVersion("networking.k8s.io/v1")),
+            ("v1", "NetworkPolicy", Class::PolicyInOtherVersion("networking.k8s.io/v1")),
+            ("networking.k8s.io/v1", "Networkpolicy", Class::MisspeltPolicy("NetworkPolicy")),
+            ("networking.k8s.io/v1", "NetworkPolcy", Class::MisspeltPolicy("NetworkPolicy")),
+            ("networking.k8s.io/v1", "Ingress", Class::Unknown),
+            ("networking.k8s.io/v1", "NetworkPolicyList", Class::List),
+            ("v1", "List", Class::List),
+            ("v1", "PodList", Class::List),
+            ("apps/v1beta1", "Deployment", Class::OtherVersion("apps/v1")),
+            ("projectcalico.org/v3", "NetworkPolicy", Class::UnenforcedPolicy),
+            ("cilium.io/v2", "CiliumNetworkPolicy", Class::UnenforcedPolicy),
+            ("policy.networking.k8s.io/v1alpha2", "ClusterNetworkPolicy", Class::UnenforcedPolicy),
+            ("security.istio.io/v1", "PeerAuthentication", Class::UnenforcedPolicy),
+            ("example.com/v1", "OurNetworkPolicy", Class::UnenforcedPolicy),
+            ("serving.knative.dev/v1", "Service", Class::Unknown),
+            ("gateway.networking.k8s.io/v1", "HTTPRoute", Class::Unknown),
+        ];
+        for (api_version, kind, expected) in cases {
+            assert_eq!(classify(api_version, kind), expected, "{api_version} {kind}");
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! `ObjectMeta`, labels and label selectors.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use strait_base::{LabelSelector, Labels, Operator, Requirement};
+
+use super::{
+    decode::{Decoder, Fields, Step},
+    report::ErrorKind,
+    text::Fault,
+    tree::{Entry, Node, quoted},
+    values,
+};
+use crate::types::{Kind, ObjectMeta};
+
+/// The fields of `ObjectMeta` that mean nothing here.
+const IGNORED: [&str; 11] = [
+    "creationTimestamp",
+    "deletionGracePeriodSeconds",
+    "deletionTimestamp",
+    "finalizers",
+    "generateName",
+    "generation",
+    "managedFields",
+    "ownerReferences",
+    "resourceVersion",
+    "selfLink",
+    "uid",
+];
+
+/// The API server's limit on all annotations of an object, in bytes.
+const MAX_ANNOTATIONS: usize = 256 << 10;
+
+/// `metadata` of an object.
+pub(super) fn object_meta(d: &mut Decoder<'_>, kind: Kind, root: &mut Fields<'_>) -> Option<ObjectMeta> {
+    let at = root.node.at;
+    let location = d.location(at);
+    d.required(root, "metadata", "an object with a name", |d, node| {
+        let mut fields = d.fields(node)?;
+        let allowed = name_allowed(node);
+        let name = d.required(&mut fields, "name", allowed, |d, node| d.checked(node, name_check(kind)));
+        let namespace = namespace(d, kind, &mut fields);
+        let mut labels = d.optional(&mut fields, "labels", |d, node| Some(labels(d, node))).unwrap_or_default();
+        let annotations = d.optional(&mut fields, "annotations", annotations).unwrap_or_default();
+        d.close(&fields, &IGNORED);
+        let name = name?;
+        if kind == Kind::Namespace {
+            labels.insert("kubernetes.io/metadata.name", &name);
+        }
+        Some(ObjectMeta { name, namespace, labels, annotations, location })
+    })
+}
+
+fn name_allowed(meta: &Node) -> &'static str {
+    match meta.get("generateName") {
+        Some(_) => "a name (generateName makes another object at every reading)",
+        None => "a name",
+    }
+}
+
+/// Which names the API server allows for a kind.
+fn name_check(kind: Kind) -> fn(&str) -> Result<(), &'static str> {
+    match kind {
+        Kind::Namespace => values::label_1123,
+        Kind::Service => values::label_1035,
+        Kind::CronJob => values::cron_job_name,
+        Kind::Node
+        | Kind::Pod
+        | Kind::ServiceAccount
+        | Kind::ConfigMap
+        | Kind::Secret
+        | Kind::EndpointSlice
+        | Kind::Deployment
+        | Kind::ReplicaSet
+        | Kind::StatefulSet
+        | Kind::DaemonSet
+        | Kind::ReplicationController
+        | Kind::Job
+        | Kind::NetworkPolicy => values::subdomain_1123,
+    }
+}
+
+fn namespace(d: &mut Decoder<'_>, kind: Kind, fields: &mut Fields<'_>) -> Arc<str> {
+    let given = d.optional(fields, "namespace", |d, node| {
+        let text = d.string(node)?;
+        if kind.cluster_scoped() {
+            if !text.is_empty() {
+                d.refuse_with(node, format!("no namespace: a {kind} is in none"), "remove the field");
+            }
+            return None;
+        }
+        if text.is_empty() {
+            return None;
+        }
+        d.checked(node, values::label_1123)
+    });
+    given.unwrap_or_else(|| if kind.cluster_scoped() { "".into() } else { "default".into() })
+}
+
+/// Labels.
+pub(super) fn labels(d: &mut Decoder<'_>, node: &Node) -> Labels {
+    Labels(d.strings(node, label))
+}
+
+fn label(d: &mut Decoder<'_>, entry: &Entry) {
+    key(d, entry, values::qualified_name);
+    d.within(Step::Key(Arc::clone(&entry.key)), |d| {
+        if let super::tree::Value::Scalar(scalar) = &entry.value.value
+            && scalar.reads == super::tree::Reads::String
+        {
+            d.checked(&entry.value, values::label_value);
+        }
+    });
+}
+
+/// Refuses a key that `check` does not allow.
+pub(super) fn key(d: &mut Decoder<'_>, entry: &Entry, check: fn(&str) -> Result<(), &'static str>) {
+    if let Err(allowed) = check(&entry.key) {
+        d.fault(Fault::new(entry.key_at, ErrorKind::Value, format!("the key {}", quoted(&entry.key)), allowed));
+    }
+}
+
+/// Annotations.
+pub(super) fn annotations(d: &mut Decoder<'_>, node: &Node) -> Option<BTreeMap<Arc<str>, Arc<str>>> {
+    let all = d.strings(node, |d, entry| {
+        if let Err(allowed) = values::qualified_name(&entry.key.to_lowercase()) {
+            d.fault(Fault::new(entry.key_at, ErrorKind::Value, format!("the key {}", quoted(&entry.key)), allowed));
+        }
+    });
+    let size: usize = all.iter().map(|(key, value)| key.len() + value.len()).sum();
+    if size > MAX_ANNOTATIONS {
+        let fault =
+            Fault::new(node.at, ErrorKind::Limit, format!("{size} bytes"), format!("at most {MAX_ANNOTATIONS} bytes"));
+        d.fault(fault);
+    }
+    Some(all)
+}
+
+/// A `LabelSelector`.
+pub(super) fn label_selector(d: &mut Decoder<'_>, node: &Node) -> Option<LabelSelector> {
+    let mut fields = d.fields(node)?;
+    let match_labels = d.optional(&mut fields, "matchLabels", |d, node| Some(labels(d, node))).unwrap_or_default();
+    let match_expressions = d.list(&mut fields, "matchExpressions", requirement);
+    d.close(&fields, &[]);
+    Some(LabelSelector { match_labels, match_expressions })
+}
+
+fn requirement(d: &mut Decoder<'_>, node: &Node) -> Option<Requirement> {
+    let mut fields = d.fields(node)?;
+    let key = d.required(&mut fields, "key", "a label key", |d, node| d.checked(node, values::qualified_name));
+    let operator = d.required(&mut fields, "operator", "In, NotIn, Exists or DoesNotExist", |d, node| {
+        let text = d.string(node)?;
+        if !matches!(&*text, "In" | "NotIn" | "Exists" | "DoesNotExist") {
+            d.refuse(node, "In, NotIn, Exists or DoesNotExist");
+            return None;
+        }
+        Some((text, node))
+    });
+    let values_node = fields.get("values");
+    let values = d.list(&mut fields, "values", |d, node| d.checked(node, values::label_value));
+    d.close(&fields, &[]);
+    let (operator, operator_node) = operator?;
+    let operator = match &*operator {
+        "In" | "NotIn"
+            if values_node
+                .is_none_or(|node| matches!(&node.value, super::tree::Value::Sequence(items) if items.is_empty())) =>
+        {
+            d.missing(values_node.unwrap_or(operator_node).at, "values", &format!("at least one value for {operator}"));
+            return None;
+        }
+        "In" => Operator::In(values),
+        "NotIn" => Operator::NotIn(values),
+        _ => {
+            if let Some(node) = values_node.filter(|_| !values.is_empty()) {
+                d.within(Step::Field("values"), |d| {
+                    d.refuse_with(node, format!("no values for {operator}"), "remove values, or use In or NotIn")
+                });
+            }
+            if &*operator == "Exists" { Operator::Exists } else { Operator::DoesNotExist }
+        }
+    };
+    Some(Requirement { key: key?, operator })
+}

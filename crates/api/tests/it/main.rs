@@ -1,0 +1,3 @@
+//! Parsing and the directory source, as a user meets them.
+
+mod manifests;
