@@ -1,0 +1,115 @@
+//! `strait status`.
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use clap::Args;
+use strait_agent::api::Status;
+
+use crate::{
+    agents::AgentsArgs,
+    ui::{Output, Paint, Ui, print_json},
+};
+
+/// How the agents are: objects, problems in manifests, endpoints, maps, losses, missing kernel features
+///
+/// Exit code 0 when every agent answers and enforces everything it knows, 1 when one does not.
+///
+/// Examples:
+///   strait status
+///   strait status --lab shop -o json
+///   strait status --socket /run/strait/agent.sock
+#[derive(Args, Debug)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    agents: AgentsArgs,
+
+    /// Form of the answer
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Output,
+}
+
+/// What one agent answered.
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answered {
+    agent: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Status>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+pub(crate) fn run(args: &StatusArgs, ui: Ui) -> anyhow::Result<ExitCode> {
+    let answers: Vec<Answered> = args
+        .agents
+        .resolve()?
+        .into_iter()
+        .map(|agent| match agent.client.status() {
+            Ok(status) => Answered { agent: agent.label, status: Some(status), error: None },
+            Err(error) => Answered { agent: agent.label, status: None, error: Some(error.to_string()) },
+        })
+        .collect();
+    match args.output {
+        Output::Json => print_json(&answers)?,
+        Output::Text => {
+            let mut out = io::stdout().lock();
+            for answer in &answers {
+                print(answer, ui, &mut out)?;
+            }
+        }
+    }
+    let ok = answers.iter().all(|answer| answer.status.as_ref().is_some_and(|status| status.ok));
+    Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn print(answer: &Answered, ui: Ui, out: &mut impl Write) -> io::Result<()> {
+    let Some(status) = &answer.status else {
+        let error = answer.error.as_deref().unwrap_or_default();
+        return writeln!(out, "{}  {} {error}", ui.paint(Paint::Bold, &answer.agent), ui.paint(Paint::Red, "down:"));
+    };
+    let state = if status.ok { ui.paint(Paint::Green, "ok") } else { ui.paint(Paint::Red, "not ok") };
+    writeln!(
+        out,
+        "{}  {state}  (strait {}, pid {}, since {}, kernel {})",
+        ui.paint(Paint::Bold, &status.node),
+        status.version,
+        status.pid,
+        status.started.strftime("%F %T UTC"),
+        status.kernel
+    )?;
+    if let Some(error) = &status.enforcement_error {
+        writeln!(out, "  {} {error}; what was enforced before stays in force", ui.paint(Paint::Red, "not enforced:"))?;
+    }
+    let kinds: Vec<String> = status.objects.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+    writeln!(out, "  objects    {} (generation {})", kinds.join(", "), status.generation)?;
+    for problem in &status.problems {
+        writeln!(out, "    {} {problem}", ui.paint(Paint::Red, "error:"))?;
+    }
+    for note in &status.notes {
+        writeln!(out, "    {} {note}", ui.paint(Paint::Yellow, "note:"))?;
+    }
+    let closed = match status.endpoints.closed {
+        0 => String::new(),
+        closed => ui.paint(Paint::Red, &format!(", {closed} closed (see `strait endpoint list`)")),
+    };
+    writeln!(out, "  endpoints  {} ready{closed} (policy revision {})", status.endpoints.ready, status.revision)?;
+    let maps: Vec<String> =
+        status.maps.iter().map(|map| format!("{} {}/{}", map.name, map.entries, map.capacity)).collect();
+    if !maps.is_empty() {
+        writeln!(out, "  maps       {}", maps.join(", "))?;
+    }
+    let lost = match status.lost_events {
+        0 => "none lost".to_owned(),
+        lost => ui.paint(Paint::Red, &format!("{lost} kernel events lost")),
+    };
+    let (held, capacity) = status.flows_held;
+    writeln!(out, "  flows      {} seen, {held}/{capacity} held, {lost}", status.flows_seen)?;
+    for feature in &status.missing_features {
+        writeln!(out, "  {} {feature}", ui.paint(Paint::Yellow, "missing:"))?;
+    }
+    Ok(())
+}
