@@ -1,2 +1,47 @@
-//! Everything CI does, typed.
-fn main() {}
+//! Everything CI does, typed. `make` is a thin front for people.
+//!
+//! It depends on no crate of the workspace: it builds before they do, and drives the `strait` binary as people do.
+
+mod ci;
+#[cfg(test)]
+mod layers;
+mod run;
+mod setup;
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+
+const HELP: &str = "\
+cargo xtask COMMAND
+
+  setup [demo|test|bench] [--check]   install what that task is missing (Debian, root), or only say what it is
+  check                               formatting, lints, documentation, dependencies: no root needed
+  ci                                  check, then every test
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match dispatch(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(arguments: &[&str]) -> Result<()> {
+    std::env::set_current_dir(run::root()).context("the workspace is gone")?;
+    match arguments {
+        ["setup", rest @ ..] => setup::run(rest),
+        ["check"] => ci::check(),
+        ["ci"] => ci::run(),
+        [] | ["help" | "--help" | "-h"] => {
+            print!("{HELP}");
+            Ok(())
+        }
+        unknown => bail!("unknown command `{}`\n\n{HELP}", unknown.join(" ")),
+    }
+}

@@ -1,0 +1,30 @@
+//! What CI checks, in the order of how soon it fails.
+
+use anyhow::Result;
+
+use crate::run::{cargo, now, shown, step};
+
+/// Formatting, lints, documentation, dependencies.
+pub(crate) fn check() -> Result<()> {
+    step("cargo fmt --check", || shown(cargo().args(["fmt", "--all", "--check"])))?;
+    step("cargo clippy, warnings denied", || {
+        shown(cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))
+    })?;
+    step("cargo doc, warnings denied", || {
+        let mut doc = cargo();
+        doc.args(["doc", "--workspace", "--no-deps", "--document-private-items", "--quiet"]);
+        shown(doc.env("RUSTDOCFLAGS", "-D warnings"))
+    })?;
+    step("cargo deny: banned crates, licences, sources", || {
+        shown(cargo().args(["deny", "--log-level", "error", "check", "bans", "licenses", "sources"]))
+    })
+}
+
+/// [`check`] and every test. The test runner's summary is the last thing printed.
+pub(crate) fn run() -> Result<()> {
+    let start = now();
+    check()?;
+    step("build the tests", || shown(cargo().args(["nextest", "run", "--workspace", "--no-run", "--cargo-quiet"])))?;
+    println!("── cargo nextest, {:.0} s after the start", start.elapsed().as_secs_f64());
+    shown(cargo().args(["nextest", "run", "--workspace", "--cargo-quiet", "--status-level", "slow"]))
+}

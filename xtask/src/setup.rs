@@ -1,0 +1,238 @@
+//! What a machine needs, and how it gets there.
+
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use anyhow::{Result, bail};
+
+use crate::run::{cargo, is_root, shown, step, succeeds};
+
+/// The linker of BPF programs, and the LLVM it is built with.
+const BPF_LINKER: &str = "bpf-linker@0.13.0";
+const LLVM: &str = "/usr/lib/llvm-22";
+const NEXTEST: &str = "cargo-nextest@0.9.143";
+
+const DENY: &str = "cargo-deny@0.20.2";
+
+/// What a machine is set up for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Task {
+    Demo,
+    Test,
+    Bench,
+}
+
+/// How something gets onto the machine.
+enum Source {
+    /// Packages of Debian 12.
+    Debian(&'static [&'static str]),
+    /// A component of the rustup toolchain.
+    Component(&'static str),
+    /// A program from crates.io, with the environment its build needs.
+    Crate { name: &'static str, flags: &'static [&'static str], needs_llvm: bool },
+}
+
+struct Need {
+    what: &'static str,
+    why: &'static str,
+    tasks: &'static [Task],
+    present: fn() -> bool,
+    source: Source,
+}
+
+const EVERY: &[Task] = &[Task::Demo, Task::Test, Task::Bench];
+
+/// In the order of installation: bpf-linker is built with LLVM.
+const NEEDS: &[Need] = &[
+    Need {
+        what: "cc",
+        why: "the C compiler: links Rust programs, builds the TLS library",
+        tasks: EVERY,
+        present: || runs("cc", &["--version"]),
+        source: Source::Debian(&["build-essential"]),
+    },
+    Need {
+        what: "a Rust compiler for BPF (rustc-web 1.96 with core for bpfel-unknown-none), LLVM 22",
+        why: "builds the kernel's programs",
+        tasks: EVERY,
+        present: || has_nightly() || has_debian_bpf(),
+        source: Source::Debian(&["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf", "llvm-22-dev"]),
+    },
+    Need {
+        what: "bpf-linker 0.13",
+        why: "links the kernel's programs",
+        tasks: EVERY,
+        present: || runs("bpf-linker", &["--version"]),
+        source: Source::Crate {
+            name: BPF_LINKER,
+            flags: &["--no-default-features", "--features", "llvm-22"],
+            needs_llvm: true,
+        },
+    },
+    Need {
+        what: "rustfmt",
+        why: "checks formatting",
+        tasks: &[Task::Test],
+        present: || succeeds(cargo().args(["fmt", "--version"])),
+        source: Source::Component("rustfmt"),
+    },
+    Need {
+        what: "clippy",
+        why: "lints",
+        tasks: &[Task::Test],
+        present: || succeeds(cargo().args(["clippy", "--version"])),
+        source: Source::Component("clippy"),
+    },
+    Need {
+        what: "cargo-nextest",
+        why: "runs the tests",
+        tasks: &[Task::Test],
+        present: || succeeds(cargo().args(["nextest", "--version"])),
+        source: Source::Crate { name: NEXTEST, flags: &["--locked"], needs_llvm: false },
+    },
+    Need {
+        what: "cargo-deny",
+        why: "checks licences and banned dependencies",
+        tasks: &[Task::Test],
+        present: || succeeds(cargo().args(["deny", "--version"])),
+        source: Source::Crate { name: DENY, flags: &["--locked", "--no-default-features"], needs_llvm: false },
+    },
+    Need {
+        what: "curl",
+        why: "the tests' HTTP client",
+        tasks: &[Task::Test],
+        present: || runs("curl", &["--version"]),
+        source: Source::Debian(&["curl"]),
+    },
+    Need {
+        what: "iperf3",
+        why: "measures throughput",
+        tasks: &[Task::Bench],
+        present: || runs("iperf3", &["--version"]),
+        source: Source::Debian(&["iperf3"]),
+    },
+];
+
+/// `setup [demo|test|bench] [--check]`; without a task, everything.
+pub(crate) fn run(arguments: &[&str]) -> Result<()> {
+    let (mut tasks, mut only_check) = (Vec::new(), false);
+    for argument in arguments {
+        match *argument {
+            "demo" => tasks.push(Task::Demo),
+            "test" => tasks.push(Task::Test),
+            "bench" => tasks.push(Task::Bench),
+            "--check" => only_check = true,
+            other => bail!("found `{other}`; allowed are demo, test, bench and --check"),
+        }
+    }
+    let wanted = |need: &&Need| tasks.is_empty() || need.tasks.iter().any(|task| tasks.contains(task));
+    let missing: Vec<&Need> = NEEDS.iter().filter(wanted).filter(|need| !(need.present)()).collect();
+    if missing.is_empty() {
+        println!("setup: nothing is missing");
+        return Ok(());
+    }
+    let list: Vec<_> = missing.iter().map(|need| format!("  {}: {}\n", need.what, need.why)).collect();
+    if only_check {
+        bail!("missing here:\n{}", list.concat());
+    }
+    println!("setup: missing here:\n{}", list.concat());
+    install(&missing)?;
+    let still: Vec<_> = missing.iter().filter(|need| !(need.present)()).map(|need| need.what).collect();
+    if !still.is_empty() {
+        bail!("installed, and still not found: {} (is ~/.cargo/bin on PATH?)", still.join(", "));
+    }
+    Ok(())
+}
+
+fn install(missing: &[&Need]) -> Result<()> {
+    let packages: Vec<&str> = missing.iter().flat_map(|need| packages_of(need)).copied().collect();
+    if !packages.is_empty() {
+        step(&format!("install from Debian: {}", packages.join(" ")), || install_debian(&packages, missing))?;
+    }
+    for need in missing {
+        match need.source {
+            Source::Debian(_) => {}
+            Source::Component(name) => {
+                step(&format!("add {name} to the Rust toolchain"), || {
+                    shown(Command::new("rustup").args(["component", "add", name]))
+                })?;
+            }
+            Source::Crate { name, flags, needs_llvm } => {
+                step(&format!("build and install {name} (some minutes)"), || install_crate(name, flags, needs_llvm))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn packages_of(need: &Need) -> &'static [&'static str] {
+    match need.source {
+        Source::Debian(packages) => packages,
+        Source::Component(_) | Source::Crate { .. } => &[],
+    }
+}
+
+fn install_debian(packages: &[&str], missing: &[&Need]) -> Result<()> {
+    if !runs("apt-get", &["--version"]) {
+        let names: Vec<_> = missing.iter().filter(|need| !packages_of(need).is_empty()).map(|need| need.what).collect();
+        bail!(
+            "this is no Debian; install with your distribution's means, then run this again: {}. For BPF, rustup's \
+             nightly with rust-src does as well as Debian's packages",
+            names.join("; ")
+        );
+    }
+    if !is_root() {
+        bail!("installing needs root; run as root, or first: sudo apt-get install {}", packages.join(" "));
+    }
+    shown(apt().args(["update", "-qq"]))?;
+    // --no-remove: Debian's rustc-web takes the place of Debian's rustc, which somebody may be using.
+    let install = shown(apt().args(["install", "-y", "-qq", "--no-remove"]).args(packages));
+    install.map_err(|error| {
+        error.context(
+            "Debian's packages could not be installed. The names are Debian 12's; rustc-web cannot be beside Debian's \
+             rustc (remove it, or give rustup a nightly with rust-src)",
+        )
+    })
+}
+
+fn apt() -> Command {
+    let mut apt = Command::new("apt-get");
+    apt.env("DEBIAN_FRONTEND", "noninteractive");
+    apt
+}
+
+fn install_crate(name: &str, flags: &[&str], needs_llvm: bool) -> Result<()> {
+    let mut install = cargo();
+    install.args(["install", "--quiet", name]).args(flags);
+    // Not the workspace's target folder: its lock file and profile are not this program's.
+    install.env_remove("CARGO_TARGET_DIR");
+    if needs_llvm {
+        let path = std::env::var("PATH").unwrap_or_default();
+        install
+            .env("LLVM_SYS_221_PREFIX", LLVM)
+            .env("RUSTFLAGS", format!("-L{LLVM}/lib"))
+            .env("PATH", format!("{LLVM}/bin:{path}"));
+    }
+    shown(&mut install)
+}
+
+/// rustup's nightly with the sources of `core`: the ordinary way to BPF.
+pub(crate) fn has_nightly() -> bool {
+    let listed = Command::new("rustup")
+        .args(["component", "list", "--installed", "--toolchain", "nightly"])
+        .stderr(Stdio::null())
+        .output();
+    listed.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).lines().any(|line| line == "rust-src"))
+}
+
+/// Debian's second Rust with a prebuilt `core` for BPF, and the LLVM that bpf-linker is built with.
+pub(crate) fn has_debian_bpf() -> bool {
+    let libraries = Path::new("/usr/lib/rustlib/bpfel-unknown-none/lib");
+    libraries.is_dir() && Path::new(LLVM).join("bin/llvm-config").exists() && Path::new("/usr/bin/cargo").exists()
+}
+
+fn runs(program: &str, arguments: &[&str]) -> bool {
+    succeeds(Command::new(program).args(arguments))
+}
