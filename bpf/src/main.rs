@@ -7,27 +7,38 @@ mod packet;
 
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
+use strait_packet::abi::action;
 use strait_packet::hooks;
 
 use crate::maps::KernelMaps;
 use crate::packet::Skb;
 
+/// Without the scratch slot, which always exists, nothing passes.
+macro_rules! run {
+    ($hook:path, $ctx:expr) => {
+        match maps::scratch() {
+            Some(scratch) => $hook(&Skb::new(&$ctx), &mut KernelMaps, scratch).action(),
+            None => action::DROP,
+        }
+    };
+}
+
 /// TCX ingress of a pod's host-side veth.
 #[classifier]
 pub fn from_pod(ctx: TcContext) -> i32 {
-    hooks::from_pod(&Skb::new(&ctx), &mut KernelMaps).action()
+    run!(hooks::from_pod, ctx)
 }
 
 /// TCX egress of a pod's host-side veth.
 #[classifier]
 pub fn to_pod(ctx: TcContext) -> i32 {
-    hooks::to_pod(&Skb::new(&ctx), &mut KernelMaps).action()
+    run!(hooks::to_pod, ctx)
 }
 
 /// TCX ingress of a node's uplink.
 #[classifier]
 pub fn from_uplink(ctx: TcContext) -> i32 {
-    hooks::from_uplink(&Skb::new(&ctx), &mut KernelMaps).action()
+    run!(hooks::from_uplink, ctx)
 }
 
 #[panic_handler]

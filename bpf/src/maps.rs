@@ -5,6 +5,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use strait_packet::Maps;
+use strait_packet::hooks::Scratch;
 use strait_packet::abi::{
     Addr, Config, CtEntry, CtKey, DropKey, DropReason, DropSeen, Endpoint, Event, EventKind, FragmentKey, FragmentPorts, Hook,
     IpcacheKey, IpcacheValue, Metric, MetricKey, PolicyKey, PolicyValue, PortRule, PortSetKey, capacity,
@@ -38,7 +39,19 @@ static EVENTS: RingBuf = RingBuf::with_byte_size(capacity::EVENTS, 0);
 static EVENTS_LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(EventKind::COUNT, 0);
 /// Where a conntrack entry is built: it would take a fifth of the stack.
 #[map]
-static SCRATCH: PerCpuArray<CtEntry> = PerCpuArray::with_max_entries(1, 0);
+static NEW_ENTRY: PerCpuArray<CtEntry> = PerCpuArray::with_max_entries(1, 0);
+/// Working memory for the packet at hand.
+#[map]
+static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// This CPU's working memory.
+#[inline(always)]
+pub fn scratch() -> Option<&'static mut Scratch> {
+    let scratch = SCRATCH.get_ptr_mut(0)?;
+    // SAFETY: the slot is this CPU's alone: tc programs do not preempt each other, and each takes it once. It starts as zeroes,
+    // which is a valid value of every field, and afterwards holds what this object wrote.
+    Some(unsafe { &mut *scratch })
+}
 
 const _: () = assert!(size_of::<IpcacheKey>() == size_of::<Key<IpcacheData>>());
 const _: () = assert!(size_of::<PortSetKey>() == size_of::<Key<PortSetData>>());
@@ -98,11 +111,11 @@ impl Maps for KernelMaps {
 
     #[inline(always)]
     fn insert_connection(&mut self, key: &CtKey, fill: impl FnOnce(&mut CtEntry)) -> bool {
-        let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
+        let Some(slot) = NEW_ENTRY.get_ptr_mut(0) else {
             return false;
         };
         // SAFETY: the slot is this CPU's alone: tc programs do not preempt each other.
-        let entry = unsafe { &mut *scratch };
+        let entry = unsafe { &mut *slot };
         *entry = CtEntry::default();
         fill(entry);
         CONNTRACK.insert(key, &*entry, 0).is_ok()

@@ -21,7 +21,7 @@ pub enum Signal {
 }
 
 /// One packet as a part of a flow, from the local endpoint's view.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Flow {
     /// Its connection. Zero where the packet could not be read so far.
     pub key: CtKey,
@@ -65,24 +65,7 @@ impl Flow {
             Hook::FromPod => Direction::Egress,
             Hook::ToPod | Hook::FromUplink => Direction::Ingress,
         };
-        Self {
-            key: CtKey::default(),
-            direction,
-            hook,
-            ifindex,
-            len,
-            endpoint: 0,
-            subject: 0,
-            peer: 0,
-            origin: 0,
-            policy_port: Port::ZERO,
-            reverse_port: Port::ZERO,
-            signal: Signal::Datagram,
-            tcp_flags: 0,
-            icmp_type: 0,
-            icmp_code: 0,
-            event_flags: 0,
-        }
+        Self { direction, hook, ifindex, len, ..Self::default() }
     }
 
     /// True if the packet comes from the endpoint.

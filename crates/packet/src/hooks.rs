@@ -16,6 +16,7 @@ use crate::frame::Frame;
 use crate::maps::Maps;
 use crate::neighbour::{self, LinkMessage};
 use crate::parse::{self, ETHERNET, EtherType, Ip, Part, protocol};
+use crate::related::Quoted;
 use crate::{fragment, related, report, track};
 
 /// What happens to a packet.
@@ -47,94 +48,123 @@ enum Admission {
     Flow,
 }
 
+/// Working memory for one packet. In BPF it is a map value, not stack: there is room, and the verifier, which forgets what goes
+/// through a map, does not follow every combination of header lengths apart.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Scratch {
+    flow: Flow,
+    ip: Ip,
+    config: Config,
+    quoted: Quoted,
+}
+
 /// A packet that a pod sends, at its host-side veth.
 #[inline(always)]
-pub fn from_pod<F: Frame, M: Maps>(frame: &F, maps: &mut M) -> Verdict {
-    pod_link(frame, maps, Hook::FromPod)
+pub fn from_pod<F: Frame, M: Maps>(frame: &F, maps: &mut M, scratch: &mut Scratch) -> Verdict {
+    let Some(config) = config(maps) else {
+        return unconfigured(frame, maps, Hook::FromPod);
+    };
+    scratch.config = config;
+    scratch.flow = Flow::new(Hook::FromPod, frame.ifindex(), frame.len());
+    let Scratch { flow, ip, .. } = scratch;
+    let admission = maps.endpoint(flow.ifindex, |endpoint| {
+        flow.endpoint = endpoint.id;
+        flow.subject = endpoint.identity;
+        admit_from_pod(frame, endpoint, flow, ip)
+    });
+    let result = admitted(frame, maps, scratch, admission);
+    settle(maps, scratch, result)
 }
 
 /// A packet that a pod is about to receive, at its host-side veth.
 #[inline(always)]
-pub fn to_pod<F: Frame, M: Maps>(frame: &F, maps: &mut M) -> Verdict {
-    pod_link(frame, maps, Hook::ToPod)
+pub fn to_pod<F: Frame, M: Maps>(frame: &F, maps: &mut M, scratch: &mut Scratch) -> Verdict {
+    let Some(config) = config(maps) else {
+        return unconfigured(frame, maps, Hook::ToPod);
+    };
+    scratch.config = config;
+    scratch.flow = Flow::new(Hook::ToPod, frame.ifindex(), frame.len());
+    let Scratch { flow, ip, .. } = scratch;
+    let admission = maps.endpoint(flow.ifindex, |endpoint| {
+        flow.endpoint = endpoint.id;
+        flow.subject = endpoint.identity;
+        admit_to_pod(frame, endpoint, flow, ip)
+    });
+    let result = admitted(frame, maps, scratch, admission);
+    settle(maps, scratch, result)
 }
 
 /// A packet that arrives at the node: it may not claim to come from the node or its pods. Without configuration it passes; pods
 /// are closed by the other hooks then, and the node must stay within reach.
 #[inline(always)]
-pub fn from_uplink<F: Frame, M: Maps>(frame: &F, maps: &mut M) -> Verdict {
-    let mut flow = Flow::new(Hook::FromUplink, frame.ifindex(), frame.len());
+pub fn from_uplink<F: Frame, M: Maps>(frame: &F, maps: &mut M, scratch: &mut Scratch) -> Verdict {
     let Some(config) = config(maps) else {
-        return settle(maps, &flow, Ok(()), None);
+        maps.count(Hook::FromUplink, None, frame.len());
+        return Verdict::Pass;
     };
-    let result = uplink_source(frame, maps, &mut flow);
-    settle(maps, &flow, result, Some(&config))
+    scratch.config = config;
+    scratch.flow = Flow::new(Hook::FromUplink, frame.ifindex(), frame.len());
+    let result = uplink_source(frame, maps, scratch);
+    settle(maps, scratch, result)
 }
 
-#[inline(always)]
-fn pod_link<F: Frame, M: Maps>(frame: &F, maps: &mut M, hook: Hook) -> Verdict {
-    let mut flow = Flow::new(hook, frame.ifindex(), frame.len());
-    // Read before every lookup: a verdict is stamped with a revision that is no newer than the maps it came from.
-    let Some(config) = config(maps) else {
-        return settle(maps, &flow, Err(DropReason::AbiMismatch), None);
-    };
-    let result = pod_packet(frame, maps, &mut flow, &config);
-    settle(maps, &flow, result, Some(&config))
-}
-
+/// Read before every lookup: a verdict is stamped with a revision that is no newer than the maps it came from.
 #[inline(always)]
 fn config<M: Maps>(maps: &M) -> Option<Config> {
     maps.config().filter(|config| config.abi_version == ABI_VERSION)
 }
 
 #[inline(always)]
-fn settle<M: Maps>(maps: &mut M, flow: &Flow, result: Result<(), DropReason>, config: Option<&Config>) -> Verdict {
+fn unconfigured<F: Frame, M: Maps>(frame: &F, maps: &mut M, hook: Hook) -> Verdict {
+    maps.count(hook, Some(DropReason::AbiMismatch), frame.len());
+    Verdict::Drop(DropReason::AbiMismatch)
+}
+
+#[inline(always)]
+fn settle<M: Maps>(maps: &mut M, scratch: &Scratch, result: Result<(), DropReason>) -> Verdict {
+    let Scratch { flow, config, .. } = scratch;
     maps.count(flow.hook, result.err(), flow.len);
     match result {
         Ok(()) => Verdict::Pass,
         Err(reason) => {
-            if let Some(config) = config {
-                report::dropped(maps, flow, reason, config);
-            }
+            report::dropped(maps, flow, reason, config);
             Verdict::Drop(reason)
         }
     }
 }
 
+/// From the transport header on, which is the same both ways.
 #[inline(always)]
-fn pod_packet<F: Frame, M: Maps>(frame: &F, maps: &mut M, flow: &mut Flow, config: &Config) -> Result<(), DropReason> {
-    let mut ip = Ip::default();
-    let admission = maps
-        .endpoint(flow.ifindex, |endpoint| {
-            flow.endpoint = endpoint.id;
-            flow.subject = endpoint.identity;
-            if flow.is_tx() {
-                admit_from_pod(frame, endpoint, flow, &mut ip)
-            } else {
-                admit_to_pod(frame, endpoint, flow, &mut ip)
-            }
-        })
-        .unwrap_or(Err(DropReason::UnknownEndpoint))?;
-    if admission == Admission::Link {
-        return Ok(());
+fn admitted<F: Frame, M: Maps>(
+    frame: &F,
+    maps: &mut M,
+    scratch: &mut Scratch,
+    admission: Option<Result<Admission, DropReason>>,
+) -> Result<(), DropReason> {
+    match admission {
+        None => return Err(DropReason::UnknownEndpoint),
+        Some(Err(reason)) => return Err(reason),
+        Some(Ok(Admission::Link)) => return Ok(()),
+        Some(Ok(Admission::Flow)) => {}
     }
+    let Scratch { flow, ip, config, quoted } = scratch;
     let transport = match ip.part {
-        Part::Later => fragment::later(maps, flow, &mut ip)?,
-        Part::Whole => parse::transport(frame, &ip)?,
+        Part::Later => fragment::later(maps, flow, ip)?,
+        Part::Whole => parse::transport(frame, ip)?,
         Part::First => {
             flow.event_flags |= event_flags::FRAGMENT;
-            parse::transport(frame, &ip).map_err(|_| DropReason::FragmentOverlap)?
+            parse::transport(frame, ip).map_err(|_| DropReason::FragmentOverlap)?
         }
     };
     flow.set_transport(ip.protocol, &transport);
     if related::is_error(flow) {
-        return related::error(frame, maps, flow, &ip, config);
+        return related::error(frame, maps, flow, ip, config, quoted);
     }
     if ip.protocol == protocol::ICMP && matches!(transport.icmp_type, 4 | 5) {
         return Err(DropReason::ForbiddenIcmpv4);
     }
     track::track(maps, flow, config)?;
-    fragment::remember(maps, flow, &ip, &transport);
+    fragment::remember(maps, flow, ip, &transport);
     Ok(())
 }
 
@@ -213,17 +243,17 @@ fn ends_at_link(ip: &Ip) -> Result<(), DropReason> {
 }
 
 #[inline(always)]
-fn uplink_source<F: Frame, M: Maps>(frame: &F, maps: &mut M, flow: &mut Flow) -> Result<(), DropReason> {
+fn uplink_source<F: Frame, M: Maps>(frame: &F, maps: &M, scratch: &mut Scratch) -> Result<(), DropReason> {
+    let Scratch { flow, ip, .. } = scratch;
     let Some(ethernet) = parse::ethernet(frame) else {
         return Err(DropReason::UnsupportedL2);
     };
-    let mut ip = Ip::default();
     match ethernet.ethertype {
-        EtherType::Ipv4 => parse::ipv4(frame, ETHERNET, &mut ip)?,
-        EtherType::Ipv6 => parse::ipv6_base(frame, ETHERNET, &mut ip)?,
+        EtherType::Ipv4 => parse::ipv4(frame, ETHERNET, ip)?,
+        EtherType::Ipv6 => parse::ipv6_base(frame, ETHERNET, ip)?,
         EtherType::Arp | EtherType::Other => return Ok(()),
     }
-    flow.set_addresses(&ip);
+    flow.set_addresses(ip);
     flow.key.protocol = ip.protocol;
     if let Some(source) = maps.ipcache(ip.src) {
         flow.peer = source.identity;

@@ -123,6 +123,9 @@ fn on_link(ip: &Ip) -> Result<(), DropReason> {
 /// Any hardware address option from `at` to `end` must name the pod's own.
 #[inline(never)]
 fn own_hardware_address<F: Frame>(frame: &F, endpoint: &Endpoint, mut at: u32, end: u32) -> Result<(), DropReason> {
+    if at > end {
+        return Err(DropReason::InvalidHeader);
+    }
     for _ in 0..OPTIONS_MAX {
         if at == end {
             return Ok(());

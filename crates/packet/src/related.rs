@@ -21,21 +21,30 @@ pub(crate) fn is_error(flow: &Flow) -> bool {
     }
 }
 
+/// The packet that an error quotes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Quoted {
+    flow: Flow,
+    ip: Ip,
+}
+
 /// Lets the error through if the packet it quotes went the other way on a connection that still stands.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn error<M: Maps, F: Frame>(
     frame: &F,
     maps: &mut M,
     flow: &mut Flow,
     ip: &Ip,
     config: &Config,
+    quoted: &mut Quoted,
 ) -> Result<(), DropReason> {
     // No stack fragments an error: it quotes no more than fits.
     if ip.part != Part::Whole {
         return Err(DropReason::FragmentOverlap);
     }
-    let mut about = *flow;
-    quote(frame, ip, &mut about)?;
+    quoted.flow = *flow;
+    quote(frame, ip, quoted)?;
+    let about = &mut quoted.flow;
     // The error goes to who sent the quoted packet: the addresses at that end are the same.
     let sender = if flow.is_tx() { about.key.remote == flow.key.remote } else { about.key.local == flow.key.local };
     let ours = !flow.is_tx() || about.key.local == flow.key.local;
@@ -61,7 +70,7 @@ pub(crate) fn error<M: Maps, F: Frame>(
         None => Err(DropReason::UnrelatedIcmpError),
         Some((false, _)) => Ok(()),
         Some((true, opener)) => {
-            let verdict = track::rejudge(maps, &mut about, config, opener);
+            let verdict = track::rejudge(maps, about, config, opener);
             flow.peer = about.peer;
             flow.origin = about.origin;
             verdict
@@ -69,12 +78,12 @@ pub(crate) fn error<M: Maps, F: Frame>(
     }
 }
 
-/// Reads the quoted packet into `about`, as the packet of the endpoint's flow that it was.
+/// Reads the quoted packet, as the packet of the endpoint's flow that it was.
 #[inline(always)]
-fn quote<F: Frame>(frame: &F, outer: &Ip, about: &mut Flow) -> Result<(), DropReason> {
+fn quote<F: Frame>(frame: &F, outer: &Ip, quoted: &mut Quoted) -> Result<(), DropReason> {
+    let Quoted { flow: about, ip } = quoted;
     let at = outer.transport + ICMP_HEADER;
-    let mut ip = Ip::default();
-    let read = if outer.v6 { parse::quoted_ipv6(frame, at, &mut ip) } else { parse::quoted_ipv4(frame, at, &mut ip) };
+    let read = if outer.v6 { parse::quoted_ipv6(frame, at, ip) } else { parse::quoted_ipv4(frame, at, ip) };
     read.map_err(|_| DropReason::UnrelatedIcmpError)?;
     if ip.part == Part::Later || ip.transport + 8 > outer.end {
         return Err(DropReason::UnrelatedIcmpError);
@@ -98,7 +107,7 @@ fn quote<F: Frame>(frame: &F, outer: &Ip, about: &mut Flow) -> Result<(), DropRe
         Direction::Ingress => Direction::Egress,
         Direction::Egress => Direction::Ingress,
     };
-    about.set_addresses(&ip);
+    about.set_addresses(ip);
     about.set_transport(ip.protocol, &t);
     Ok(())
 }

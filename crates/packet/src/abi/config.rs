@@ -71,10 +71,11 @@ impl Default for Config {
 }
 
 /// Where a packet is seen; which program runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Hook {
     /// A pod sent it.
+    #[default]
     FromPod = 0,
     /// A pod is about to receive it.
     ToPod = 1,

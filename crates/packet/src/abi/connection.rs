@@ -3,10 +3,11 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use super::{Addr, Port};
 
 /// A direction from the endpoint's view.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Direction {
     /// Towards the endpoint.
+    #[default]
     Ingress = 0,
     /// From the endpoint.
     Egress = 1,

@@ -29,7 +29,7 @@ pub fn ipv4<F: Frame>(frame: &F, at: u32, ip: &mut Ip) -> Result<(), DropReason>
     if ip.part == Part::Later && ip.transport == ip.end {
         return Err(DropReason::InvalidPacket);
     }
-    if header_len > HEADER { options(frame, at + HEADER, ip.transport) } else { Ok(()) }
+    if header_len > HEADER { options(frame, ip) } else { Ok(()) }
 }
 
 /// Reads an IPv4 header that an ICMP error quotes: cut short behind it, its length field means nothing here.
@@ -60,6 +60,7 @@ fn fixed<F: Frame>(frame: &F, at: u32, ip: &mut Ip) -> Result<u32, DropReason> {
     ip.hop_limit = ttl;
     ip.v6 = false;
     ip.transport = at + header_len;
+    ip.options = at + HEADER;
     ip.fragmented = ip.transport;
     ip.offset = u32::from(flags_offset & OFFSET_MASK) * 8;
     ip.part = match (ip.offset, flags_offset & MORE_FRAGMENTS) {
@@ -78,9 +79,11 @@ fn total_len<F: Frame>(frame: &F, at: u32) -> Result<u16, DropReason> {
     Ok(u16::from_be(halves(first).1))
 }
 
-/// Walks the options from `at` to `end`.
+/// Walks the options before `ip.transport`.
 #[inline(never)]
-fn options<F: Frame>(frame: &F, mut at: u32, end: u32) -> Result<(), DropReason> {
+fn options<F: Frame>(frame: &F, ip: &Ip) -> Result<(), DropReason> {
+    let end = ip.transport;
+    let mut at = ip.options;
     for _ in 0..OPTIONS_MAX {
         if at >= end {
             return Ok(());

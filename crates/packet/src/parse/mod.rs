@@ -93,6 +93,8 @@ pub struct Ip {
     pub id: u32,
     /// Offset of the transport header, or of a later fragment's bytes, in the frame.
     pub transport: u32,
+    /// Offset of the IPv4 options, if any, in the frame.
+    pub options: u32,
     /// Where the datagram ends in the frame; bytes behind are padding.
     pub end: u32,
     /// Where the fragmented part starts in the frame.
