@@ -5,11 +5,12 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use strait_packet::Maps;
-use strait_packet::hooks::Scratch;
 use strait_packet::abi::{
-    Addr, Config, CtEntry, CtKey, DropKey, DropReason, DropSeen, Endpoint, Event, EventKind, FragmentKey, FragmentPorts, Hook,
-    IpcacheKey, IpcacheValue, Metric, MetricKey, PolicyKey, PolicyValue, PortRule, PortSetKey, capacity,
+    Addr, Config, CtEntry, CtKey, DropKey, DropReason, DropSeen, Endpoint, Event, EventKind, FragmentKey,
+    FragmentPorts, Hook, IpcacheKey, IpcacheValue, Metric, MetricKey, PolicyKey, PolicyValue, PortRule, PortSetKey,
+    capacity,
 };
+use strait_packet::hooks::Scratch;
 
 /// What follows the prefix length in `IPCACHE` and `PORT_SETS`.
 type IpcacheData = [u32; 4];

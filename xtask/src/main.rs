@@ -2,6 +2,7 @@
 //!
 //! It depends on no crate of the workspace: it builds before they do, and drives the `strait` binary as people do.
 
+mod bpf;
 mod ci;
 #[cfg(test)]
 mod layers;
@@ -17,6 +18,7 @@ cargo xtask COMMAND
 
   setup [demo|test|bench] [--check]   install what that task is missing (Debian, root), or only say what it is
   check                               formatting, lints, documentation, dependencies: no root needed
+  bpf                                 the BPF object; prints where it is
   ci                                  check, then every test
 ";
 
@@ -38,6 +40,10 @@ fn dispatch(arguments: &[&str]) -> Result<()> {
         ["setup", rest @ ..] => setup::run(rest),
         ["check"] => ci::check(),
         ["ci"] => ci::run(),
+        ["bpf"] => {
+            println!("{}", bpf::build()?.display());
+            Ok(())
+        }
         [] | ["help" | "--help" | "-h"] => {
             print!("{HELP}");
             Ok(())
