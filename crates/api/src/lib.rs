@@ -10,8 +10,10 @@
 
 pub mod objects;
 pub mod parse;
+pub mod source;
 pub mod types;
 
 pub use objects::{ObjectKey, Objects};
 pub use parse::{ErrorKind, Note, ParseError, Parsed, Severity, parse};
+pub use source::{Change, Directory, Problem, SourceError};
 pub use types::*;

@@ -27,6 +27,7 @@ mod yaml;
 use std::{collections::BTreeMap, sync::Arc};
 
 pub use self::report::{ErrorKind, Note, ParseError, Parsed, Severity};
+pub(crate) use self::text::MAX_BYTES;
 use self::{
     decode::{Decoder, Step},
     kinds::Class,

@@ -1,0 +1,138 @@
+//! One manifest file: its last good version, and what is wrong with the version on disk.
+
+use std::{
+    fs::{File, OpenOptions},
+    hash::{DefaultHasher, Hasher as _},
+    io::{self, Read as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+    sync::Arc,
+};
+
+use super::{
+    problem::{InForce, Problem},
+    walk::Stamp,
+};
+use crate::{
+    parse::{MAX_BYTES, Note, ParseError, parse},
+    types::Object,
+};
+
+/// What was found at a path.
+pub(super) enum Reading {
+    /// Its bytes, and the stamp they were read at.
+    Content { stamp: Stamp, bytes: Vec<u8> },
+    /// It is there and cannot be read.
+    Unreadable(String),
+}
+
+/// Reads a file, at most a little more than what is parsed of one. Does not wait for a writer at the other end of a pipe.
+pub(super) fn read(path: &Path) -> Reading {
+    let attempt = || -> io::Result<Reading> {
+        let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+        let file: File = OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(io::Error::other("not a regular file"));
+        }
+        let mut bytes = Vec::new();
+        file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+        Ok(Reading::Content { stamp: Stamp::of(&metadata), bytes })
+    };
+    attempt().unwrap_or_else(|error| Reading::Unreadable(error.to_string()))
+}
+
+/// A manifest file.
+pub(super) struct SourceFile {
+    /// As locations name it.
+    pub(super) name: Arc<str>,
+    /// The objects of the last good version.
+    pub(super) objects: Vec<Object>,
+    notes: Vec<Note>,
+    fault: Option<Fault>,
+    /// Whether there has been a good version.
+    ever_good: bool,
+    /// The version that was last looked at, good or not.
+    pub(super) stamp: Option<Stamp>,
+    hash: Option<u64>,
+    pub(super) absent: Absent,
+}
+
+/// Whether a file has gone. It stays in force for a moment: editors delete a file and create it anew.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Absent {
+    No,
+    /// Noticed; the timer that is running was set before.
+    Noticed,
+    /// To be forgotten when the timer fires.
+    Waiting,
+}
+
+enum Fault {
+    Wrong(Vec<ParseError>),
+    Emptied,
+    Unreadable(String),
+}
+
+impl SourceFile {
+    pub(super) fn new(path: &Path) -> Self {
+        Self {
+            name: path.display().to_string().into(),
+            objects: Vec::new(),
+            notes: Vec::new(),
+            fault: None,
+            ever_good: false,
+            stamp: None,
+            hash: None,
+            absent: Absent::No,
+        }
+    }
+
+    /// Takes in what was read; whether anything about the file is different now.
+    pub(super) fn take(&mut self, reading: Reading) -> bool {
+        let (stamp, bytes) = match reading {
+            Reading::Content { stamp, bytes } => (stamp, bytes),
+            Reading::Unreadable(cause) => {
+                // To be read again when it is looked at again, whatever its stamp.
+                (self.stamp, self.hash) = (None, None);
+                let same = matches!(&self.fault, Some(Fault::Unreadable(before)) if *before == cause);
+                self.fault = Some(Fault::Unreadable(cause));
+                return !same;
+            }
+        };
+        self.stamp = Some(stamp);
+        let mut hasher = DefaultHasher::new();
+        hasher.write(&bytes);
+        let hash = Some(hasher.finish());
+        if self.hash == hash {
+            return false;
+        }
+        self.hash = hash;
+        if bytes.is_empty() && !self.objects.is_empty() {
+            self.fault = Some(Fault::Emptied);
+            return true;
+        }
+        let parsed = parse(&self.name, &bytes);
+        if parsed.errors.is_empty() {
+            (self.objects, self.notes, self.fault, self.ever_good) = (parsed.objects, parsed.notes, None, true);
+        } else {
+            self.fault = Some(Fault::Wrong(parsed.errors));
+        }
+        true
+    }
+
+    pub(super) fn problems(&self, into: &mut Vec<Problem>) {
+        let in_force = if self.ever_good { InForce::LastGood } else { InForce::Nothing };
+        let file = || Arc::clone(&self.name);
+        match &self.fault {
+            None => into.extend(self.notes.iter().cloned().map(Problem::Note)),
+            Some(Fault::Wrong(errors)) => {
+                into.extend(errors.iter().cloned().map(|error| Problem::Wrong { error, in_force }));
+            }
+            Some(Fault::Emptied) => into.push(Problem::Emptied { file: file() }),
+            Some(Fault::Unreadable(cause)) => {
+                into.push(Problem::Unreadable { file: file(), cause: cause.clone(), in_force });
+            }
+        }
+    }
+}

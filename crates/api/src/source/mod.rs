@@ -1,0 +1,337 @@
+//! Manifests in folders, kept up to date.
+//!
+//! ```text
+//! inotify ─▶ drain ─▶ list (stat) ─▶ read what changed ─▶ nothing changed meanwhile? ─▶ parse ─▶ choose ─▶ Objects
+//!               ▲                                            │ it did
+//!               └────────────────────────────────────────────┘
+//! ```
+//!
+//! What is in force never shrinks by accident:
+//! - A file takes effect as a whole. One that is wrong, unreadable or emptied to zero bytes keeps its last good version in force and is reported until fixed.
+//!   A file that is wrong when it is first seen contributes nothing: what it was meant to hold is not known. It is reported as an error.
+//! - A file that a process has written to is not looked at before that process closes it.
+//! - A file that has gone stays in force for [`GRACE`] (editors delete and create; `git` replaces): under the same or another name, an object
+//!   that is back within it has never been out of force. Then its objects are removed.
+//! - A root that has gone keeps what it last held.
+//!
+//! Change notification needs a local filesystem: inotify sees no change that another machine makes to a network filesystem.
+
+mod file;
+mod merge;
+mod problem;
+mod walk;
+mod watch;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+pub use self::problem::{InForce, Problem};
+use self::{
+    file::{Absent, Reading, SourceFile},
+    merge::Holders,
+    walk::Listing,
+    watch::{Signals, Watcher},
+};
+use crate::objects::Objects;
+
+/// How long the objects of a file that has gone stay in force.
+pub const GRACE: Duration = Duration::from_millis(50);
+
+/// How often a refresh looks again at files that change while it looks.
+const ROUNDS: usize = 8;
+
+/// The directory could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// No roots were given.
+    #[error("no files or folders of manifests were named; name at least one (-f DIR)")]
+    NoRoots,
+    /// A root is not there.
+    #[error("{}: {cause}; name a manifest file or a folder of them", path.display())]
+    Root {
+        /// The root as the user named it.
+        path: PathBuf,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// The system gives no inotify, timer or epoll descriptor.
+    #[error("cannot watch for changes: {0}; raise fs.inotify.max_user_instances or the limit on open files")]
+    Watch(#[from] io::Error),
+}
+
+/// What a refresh has found.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Change {
+    /// The objects are others than before.
+    pub changed: bool,
+    /// The number of the state that the objects are in; it counts up with each change.
+    pub generation: u64,
+    /// Files that are new, different or gone.
+    pub files: Vec<Arc<str>>,
+    /// Problems that were not there before.
+    pub new_problems: Vec<Problem>,
+    /// How many problems are there no more.
+    pub solved: usize,
+    /// There is more to come without anything else changing (a file has gone and its grace runs): the descriptor becomes readable again.
+    pub pending: bool,
+}
+
+/// A set of roots, each a manifest file or a folder of them (recursive; `*.yaml`, `*.yml`, `*.json`).
+///
+/// An object of a later root takes the place of one with the same key in an earlier root. Within a root the same key twice is a [`Problem::Conflict`].
+/// The directory as a descriptor (`AsFd`, `AsRawFd`) is readable when [`Directory::refresh`] has something to do.
+pub struct Directory {
+    roots: Vec<Root>,
+    watcher: Watcher,
+    objects: Objects,
+    problems: Vec<Problem>,
+    generation: u64,
+}
+
+struct Root {
+    path: PathBuf,
+    files: BTreeMap<PathBuf, SourceFile>,
+    holders: Holders,
+    listing: Listing,
+}
+
+impl Directory {
+    /// Reads all roots once and watches them. That files are wrong is no error here: see [`Directory::problems`].
+    pub fn open<P: AsRef<Path>>(roots: &[P]) -> Result<Self, SourceError> {
+        if roots.is_empty() {
+            return Err(SourceError::NoRoots);
+        }
+        let roots = roots.iter().map(|path| {
+            let path = path.as_ref().to_owned();
+            match std::fs::metadata(&path) {
+                Ok(_) => Ok(Root::new(path)),
+                Err(cause) => Err(SourceError::Root { path, cause }),
+            }
+        });
+        let roots = roots.collect::<Result<_, _>>()?;
+        let (objects, problems) = (Objects::default(), Vec::new());
+        let mut directory = Self { roots, watcher: Watcher::new()?, objects, problems, generation: 0 };
+        directory.look(Signals { rescan: true, ..Signals::default() });
+        Ok(directory)
+    }
+
+    /// Takes in what has changed since the last call. Returns at once where nothing has.
+    pub fn refresh(&mut self) -> Change {
+        let signals = self.watcher.drain();
+        if signals.rescan || signals.timer {
+            return self.look(signals);
+        }
+        Change { generation: self.generation, pending: self.is_pending(), ..Change::default() }
+    }
+
+    /// What is in force: the last good version of every file.
+    pub fn objects(&self) -> &Objects {
+        &self.objects
+    }
+
+    /// What is wrong or worth knowing, errors first.
+    pub fn problems(&self) -> impl Iterator<Item = &Problem> {
+        self.problems.iter()
+    }
+
+    /// The number of the state that the objects are in; it counts up with each change.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// A second descriptor for the same events, for a reactor that owns what it polls while the directory is used.
+    pub fn watcher(&self) -> io::Result<OwnedFd> {
+        self.watcher.as_fd().try_clone_to_owned()
+    }
+
+    /// Waits until [`Directory::refresh`] has something to do; false where `timeout` came first.
+    pub fn wait(&self, timeout: Duration) -> io::Result<bool> {
+        let timeout = rustix::time::Timespec::try_from(timeout).map_err(io::Error::other)?;
+        let mut fds = [rustix::event::PollFd::new(&self.watcher, rustix::event::PollFlags::IN)];
+        loop {
+            match rustix::event::poll(&mut fds, Some(&timeout)) {
+                Err(rustix::io::Errno::INTR) => {}
+                ready => return Ok(ready? > 0),
+            }
+        }
+    }
+
+    fn is_pending(&self) -> bool {
+        self.roots.iter().any(|root| root.files.values().any(|file| file.absent != Absent::No))
+    }
+
+    /// Lists and reads until nothing changes meanwhile, then puts in force what was read.
+    fn look(&mut self, first: Signals) -> Change {
+        let mut timer = first.timer;
+        let mut signals = first;
+        let mut readings: Vec<BTreeMap<PathBuf, Reading>> = self.roots.iter().map(|_| BTreeMap::new()).collect();
+        for round in 0..ROUNDS {
+            self.watcher.begin_scan();
+            for (root, readings) in self.roots.iter_mut().zip(&mut readings) {
+                root.scan(&mut self.watcher, &signals, readings);
+            }
+            self.watcher.end_scan();
+            signals = self.watcher.drain();
+            timer |= signals.timer;
+            let listed = |path: &PathBuf| self.roots.iter().any(|root| root.listing.files.contains_key(path));
+            self.watcher.writing.retain(listed);
+            for readings in &mut readings {
+                // Written to while it was read: what was read may be half of it.
+                readings.retain(|path, _| !self.watcher.writing.contains(path));
+            }
+            if !signals.rescan {
+                break;
+            }
+            if round + 1 == ROUNDS {
+                // A folder that does not come to rest. What is known is put in force; the files that were named just now are read next time.
+                for path in &signals.touched {
+                    self.roots
+                        .iter_mut()
+                        .filter_map(|root| root.files.get_mut(path))
+                        .for_each(|file| file.stamp = None);
+                }
+                self.wake(Duration::from_millis(1));
+            }
+        }
+        let mut files = BTreeSet::new();
+        let running = self.watcher.is_waking();
+        for (root, readings) in self.roots.iter_mut().zip(readings) {
+            root.take(readings, timer, running, &mut files);
+        }
+        if self.is_pending() {
+            self.wake(GRACE);
+        }
+        self.publish(files)
+    }
+
+    fn wake(&mut self, delay: Duration) {
+        if let Err(error) = self.watcher.wake_after(delay) {
+            self.watcher.failures.insert("timer".into(), error.to_string());
+        }
+    }
+
+    fn publish(&mut self, files: BTreeSet<Arc<str>>) -> Change {
+        let mut problems = Vec::new();
+        let mut objects = Objects::default();
+        for root in &mut self.roots {
+            root.problems(&mut problems);
+            for object in merge::choose(&root.files, &mut root.holders, &mut problems) {
+                objects.replace(object);
+            }
+        }
+        for (path, cause) in &self.watcher.failures {
+            problems.push(Problem::NotWatched { path: path.clone(), cause: cause.clone() });
+        }
+        // Stable: within errors and within notes, the order of roots, files and lines stays.
+        problems.sort_by_key(|problem| !problem.is_error());
+        let changed = objects != self.objects;
+        if changed {
+            self.generation += 1;
+            self.objects = objects;
+        }
+        let new_problems = problems.iter().filter(|problem| !self.problems.contains(problem)).cloned().collect();
+        let solved = self.problems.iter().filter(|problem| !problems.contains(problem)).count();
+        self.problems = problems;
+        let (generation, pending) = (self.generation, self.is_pending());
+        Change { changed, generation, files: files.into_iter().collect(), new_problems, solved, pending }
+    }
+}
+
+impl Root {
+    fn new(path: PathBuf) -> Self {
+        Self { path, files: BTreeMap::new(), holders: Holders::new(), listing: Listing::default() }
+    }
+
+    /// Lists the root and reads the files that are not known as they are on disk.
+    fn scan(&mut self, watcher: &mut Watcher, signals: &Signals, readings: &mut BTreeMap<PathBuf, Reading>) {
+        let files = &self.files;
+        self.listing = walk::list(&self.path, watcher, &|path| files.contains_key(path));
+        for (path, stamp) in &self.listing.files {
+            if watcher.writing.contains(path) {
+                continue;
+            }
+            let stamp = match stamp {
+                Ok(stamp) => stamp,
+                Err(error) => {
+                    readings.insert(path.clone(), Reading::Unreadable(error.to_string()));
+                    continue;
+                }
+            };
+            let known = match readings.get(path) {
+                Some(Reading::Content { stamp, .. }) => Some(*stamp),
+                Some(Reading::Unreadable(_)) => None,
+                None => files.get(path).and_then(|file| file.stamp),
+            };
+            if signals.overflow || signals.touched.contains(path) || known != Some(*stamp) {
+                readings.insert(path.clone(), file::read(path));
+            }
+        }
+        readings.retain(|path, _| self.listing.files.contains_key(path));
+    }
+
+    /// Takes in what was read, and notices what has gone; forgets what was gone when the timer that has `fired` was set. `running`: another one is set.
+    fn take(
+        &mut self,
+        readings: BTreeMap<PathBuf, Reading>,
+        fired: bool,
+        running: bool,
+        changed: &mut BTreeSet<Arc<str>>,
+    ) {
+        for (path, reading) in readings {
+            let file = self.files.entry(path).or_insert_with_key(|path| SourceFile::new(path));
+            if file.take(reading) {
+                changed.insert(Arc::clone(&file.name));
+            }
+        }
+        let listing = &self.listing;
+        self.files.retain(|path, file| {
+            let unknown = listing.root_missing || listing.unreadable.keys().any(|folder| path.starts_with(folder));
+            file.absent = match file.absent {
+                _ if unknown || listing.files.contains_key(path) => Absent::No,
+                Absent::Waiting if fired => {
+                    changed.insert(Arc::clone(&file.name));
+                    return false;
+                }
+                Absent::Waiting => Absent::Waiting,
+                // A timer that runs already fires before the grace of this file is over.
+                Absent::No | Absent::Noticed if running => Absent::Noticed,
+                Absent::No | Absent::Noticed => Absent::Waiting,
+            };
+            true
+        });
+    }
+
+    fn problems(&self, into: &mut Vec<Problem>) {
+        if self.listing.root_missing {
+            into.push(Problem::RootMissing { root: self.path.clone() });
+        }
+        if self.listing.too_many {
+            into.push(Problem::TooMany { root: self.path.clone(), limit: walk::MAX_ENTRIES });
+        }
+        for (folder, cause) in &self.listing.unreadable {
+            let (file, cause) = (folder.display().to_string().into(), cause.clone());
+            into.push(Problem::Unreadable { file, cause, in_force: InForce::LastGood });
+        }
+        for file in self.files.values() {
+            file.problems(into);
+        }
+    }
+}
+
+impl AsFd for Directory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.watcher.as_fd()
+    }
+}
+
+impl AsRawFd for Directory {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
