@@ -1,1 +1,17 @@
-//! Reference evaluator, generators and peers for tests
+//! What tests judge the others by: a reference evaluator, generators of clusters and policies, and the questions to ask.
+//!
+//! ```text
+//! seed → Case (objects; YAML) → probes ─┬─ reference (the API's documentation, read aloud)  ─┐
+//!                                       └─ whoever is on trial: model, NodePlan, packets     ─┴→ Disagreement → minimized, with its seed
+//! ```
+//!
+//! For tests only. [`reference`] shares no code with `model`: it does not even match labels the same way. Slow is fine here, subtle is not.
+
+pub mod draw;
+pub mod generate;
+pub mod probes;
+pub mod reference;
+pub mod render;
+
+pub use generate::{Case, case};
+pub use reference::{Connection, End, Traffic};

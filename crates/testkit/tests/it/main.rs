@@ -1,0 +1,5 @@
+//! The judges, judged.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helper fails the test")]
+
+mod generator;
+mod truths;
