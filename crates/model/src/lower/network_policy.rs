@@ -1,0 +1,112 @@
+//! `networking.k8s.io/v1` `NetworkPolicy`, by its API reference.
+
+use std::sync::Arc;
+
+use strait_api::{NetworkPolicy, NetworkPolicyPort, NetworkPolicyRule, PeerSelector as ApiPeer, PortRef};
+use strait_base::PortRange;
+
+use crate::{
+    connection::Direction,
+    plan::PortVerdict,
+    rule::{
+        Block, EndpointSelector, L4Match, NamespaceSelector, Origin, Peer, PeerSelector, Peers, Policy, PortMatch,
+        Ports, Precedence, Rule, Tier,
+    },
+};
+
+const KIND: &str = "NetworkPolicy";
+
+/// Lowers one policy. Rules of a direction that `policyTypes` leaves out have no effect and are left out.
+pub(crate) fn lower(object: &NetworkPolicy) -> Policy {
+    let kind = Arc::from(KIND);
+    let directions = [
+        (Direction::Ingress, object.isolates_ingress, &object.ingress),
+        (Direction::Egress, object.isolates_egress, &object.egress),
+    ];
+    let in_force = directions.into_iter().filter(|(_, isolates, _)| *isolates);
+    let rules = in_force
+        .clone()
+        .flat_map(|(direction, _, rules)| (0_u32..).zip(rules).map(move |(index, rule)| (direction, index, rule)));
+    Policy {
+        kind: Arc::clone(&kind),
+        namespace: Arc::clone(&object.meta.namespace),
+        name: Arc::clone(&object.meta.name),
+        location: object.meta.location.clone(),
+        subject: EndpointSelector {
+            namespaces: NamespaceSelector::Named(Arc::clone(&object.meta.namespace)),
+            pods: object.pod_selector.clone(),
+        },
+        isolates: in_force.map(|(direction, ..)| direction).collect(),
+        rules: rules.map(|(direction, index, rule)| lower_rule(object, &kind, direction, index, rule)).collect(),
+    }
+}
+
+fn lower_rule(
+    object: &NetworkPolicy,
+    kind: &Arc<str>,
+    direction: Direction,
+    index: u32,
+    rule: &NetworkPolicyRule,
+) -> Rule {
+    let peers = if rule.peers.is_empty() {
+        Peers::Any
+    } else {
+        let lower = |peer: &strait_api::NetworkPolicyPeer| Peer {
+            selects: lower_peer(&object.meta.namespace, &peer.selects),
+            location: peer.location.clone(),
+        };
+        Peers::Of(rule.peers.iter().map(lower).collect())
+    };
+    let l4 =
+        if rule.ports.is_empty() { L4Match::Any } else { L4Match::Of(rule.ports.iter().map(lower_port).collect()) };
+    Rule {
+        direction,
+        peers,
+        l4,
+        effect: PortVerdict::Allow,
+        precedence: Precedence::new(Tier::NORMAL, 0, PortVerdict::Allow),
+        origin: Origin {
+            kind: Arc::clone(kind),
+            namespace: Arc::clone(&object.meta.namespace),
+            name: Arc::clone(&object.meta.name),
+            direction,
+            rule: Some(index),
+            location: rule.location.clone(),
+        },
+    }
+}
+
+fn lower_peer(namespace: &Arc<str>, peer: &ApiPeer) -> PeerSelector {
+    match peer {
+        ApiPeer::Pods(pods) => PeerSelector::Endpoints(EndpointSelector {
+            namespaces: NamespaceSelector::Named(Arc::clone(namespace)),
+            pods: pods.clone(),
+        }),
+        ApiPeer::Namespaces(namespaces) => PeerSelector::Endpoints(EndpointSelector {
+            namespaces: NamespaceSelector::Labelled(namespaces.clone()),
+            pods: strait_base::LabelSelector::default(),
+        }),
+        ApiPeer::NamespacedPods { namespaces, pods } => PeerSelector::Endpoints(EndpointSelector {
+            namespaces: NamespaceSelector::Labelled(namespaces.clone()),
+            pods: pods.clone(),
+        }),
+        ApiPeer::IpBlock { cidr, except } => {
+            let mut except: Vec<_> = except.iter().map(ipnet::IpNet::trunc).collect();
+            except.sort_unstable();
+            except.dedup();
+            PeerSelector::Block(Block { cidr: cidr.trunc(), except })
+        }
+    }
+}
+
+fn lower_port(port: &NetworkPolicyPort) -> PortMatch {
+    let ports = match &port.port {
+        None => Ports::Range(PortRange::ALL),
+        Some(PortRef::Name(name)) => Ports::Named(Arc::clone(name)),
+        Some(PortRef::Number(first)) => {
+            let last = port.end_port.unwrap_or(*first);
+            Ports::Range(PortRange::new(*first, last).unwrap_or(PortRange::single(*first)))
+        }
+    };
+    PortMatch { protocol: port.protocol, ports, location: port.location.clone() }
+}

@@ -1,0 +1,268 @@
+//! The nearest miss: for a connection that is denied, the rule that came closest to allowing it, and what it lacked.
+
+use std::{cmp::Reverse, fmt, net::IpAddr};
+
+use ipnet::IpNet;
+use serde::Serialize;
+use strait_base::{LabelSelector, Labels, Location};
+
+use crate::{
+    connection::{Direction, L4},
+    rule::{EndpointSelector, L4Match, NamespaceSelector, Origin, Peer, PeerSelector, Peers, PortMatch, Ports, Rule},
+    snapshot::{Pod, Snapshot},
+    verdict::{Side, View},
+};
+
+/// A rule that would have allowed the connection but for some conditions.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Miss {
+    /// The rule.
+    pub origin: Origin,
+    /// Where the part of it that came closest is written.
+    pub location: Location,
+    /// What did not hold; never empty.
+    pub conditions: Vec<Condition>,
+}
+
+/// Something that a rule asks and that did not hold.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Condition {
+    /// It names pods, and the peer is none.
+    NotAPod {
+        /// What it selects.
+        selector: String,
+        /// What the peer is.
+        found: String,
+    },
+    /// It names pods of another namespace.
+    Namespace {
+        /// The namespace it names.
+        wanted: String,
+        /// The peer's.
+        found: String,
+    },
+    /// The labels of the peer's namespace.
+    NamespaceLabel {
+        /// The requirement, as in a selector.
+        wanted: String,
+        /// The label as it is; absent where the key is.
+        found: Option<String>,
+    },
+    /// The labels of the peer.
+    PodLabel {
+        /// The requirement, as in a selector.
+        wanted: String,
+        /// The label as it is; absent where the key is.
+        found: Option<String>,
+    },
+    /// The peer's address is outside the block.
+    IpBlock {
+        /// The block.
+        cidr: IpNet,
+        /// The address.
+        found: IpAddr,
+    },
+    /// The peer's address is in a hole of the block.
+    Except {
+        /// The hole.
+        except: IpNet,
+        /// The address.
+        found: IpAddr,
+    },
+    /// The port or protocol.
+    Port {
+        /// What the rule allows: `80/TCP`, or several with commas.
+        wanted: String,
+        /// What is spoken.
+        found: String,
+        /// Why a named port does not match, where one is meant.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+    },
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let absent = |found: &Option<String>| found.clone().unwrap_or_else(|| "none".to_owned());
+        match self {
+            Self::NotAPod { selector, found } => write!(f, "podSelector {selector} (found {found}, which is no pod)"),
+            Self::Namespace { wanted, found } => write!(f, "namespace {wanted} (found {found})"),
+            Self::NamespaceLabel { wanted, found } => {
+                write!(f, "namespaceSelector {wanted} (found {})", absent(found))
+            }
+            Self::PodLabel { wanted, found } => write!(f, "podSelector {wanted} (found {})", absent(found)),
+            Self::IpBlock { cidr, found } => write!(f, "ipBlock {cidr} (found {found})"),
+            Self::Except { except, found } => write!(f, "except {except} (found {found})"),
+            Self::Port { wanted, found, name } => {
+                write!(f, "port {found} (rule allows {wanted}")?;
+                if let Some(name) = name {
+                    write!(f, "; {name}")?;
+                }
+                f.write_str(")")
+            }
+        }
+    }
+}
+
+/// `would be allowed by shop.yaml:14 but for …`
+impl fmt::Display for Miss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "would be allowed by {}:{} but for ", self.location.file, self.location.line)?;
+        for (index, condition) in self.conditions.iter().enumerate() {
+            write!(f, "{}{condition}", if index == 0 { "" } else { " and " })?;
+        }
+        Ok(())
+    }
+}
+
+impl Condition {
+    /// In which order a rule is read: who the peer is comes before what it speaks.
+    fn stage(&self) -> u8 {
+        match self {
+            Self::NotAPod { .. } => 0,
+            Self::Namespace { .. } | Self::NamespaceLabel { .. } | Self::IpBlock { .. } => 1,
+            Self::PodLabel { .. } | Self::Except { .. } => 2,
+            Self::Port { .. } => 3,
+        }
+    }
+}
+
+/// How far a rule is from matching: fewer conditions first, then those that fail later.
+fn distance(conditions: &[Condition]) -> (usize, Reverse<u8>) {
+    (conditions.len(), Reverse(conditions.iter().map(Condition::stage).min().unwrap_or(u8::MAX)))
+}
+
+impl Snapshot {
+    /// The rule about the subject that came closest to allowing what `view` asks; `None` where there is none, or nothing lacks.
+    pub(crate) fn nearest_miss(&self, view: &View<'_>) -> Option<Miss> {
+        let subject = view.subject.pod()?;
+        let rules = self.rules_of(subject, view.direction).filter(|rule| rule.effect.passes());
+        let misses = rules.map(|rule| self.miss(rule, view)).filter(|miss| !miss.conditions.is_empty());
+        misses.min_by_key(|miss| distance(&miss.conditions))
+    }
+
+    fn miss(&self, rule: &Rule, view: &View<'_>) -> Miss {
+        let closest_peer = match &rule.peers {
+            Peers::Any => None,
+            Peers::Of(peers) => peers
+                .iter()
+                .map(|peer| (self.lacks_peer(peer, view.peer), &peer.location))
+                .min_by_key(|(conditions, _)| distance(conditions)),
+        };
+        let (mut conditions, mut location) = match closest_peer {
+            Some((conditions, location)) if !conditions.is_empty() => (conditions, location),
+            _ => (Vec::new(), &rule.origin.location),
+        };
+        if let Some((condition, at)) = lacks_port(&rule.l4, view) {
+            if conditions.is_empty() {
+                location = at.unwrap_or(&rule.origin.location);
+            }
+            conditions.push(condition);
+        }
+        Miss { origin: rule.origin.clone(), location: location.clone(), conditions }
+    }
+
+    fn lacks_peer(&self, peer: &Peer, side: Side<'_>) -> Vec<Condition> {
+        match &peer.selects {
+            PeerSelector::Endpoints(selector) => match side {
+                Side::Pod(pod, _) => self.lacks_endpoint(selector, pod),
+                Side::Node(node, _) => {
+                    vec![Condition::NotAPod { selector: text(selector), found: format!("node {}", node.name) }]
+                }
+                Side::Address(address) => {
+                    vec![Condition::NotAPod { selector: text(selector), found: address.to_string() }]
+                }
+            },
+            PeerSelector::Block(block) => {
+                let found = side.address();
+                if !block.cidr.contains(&found) {
+                    return vec![Condition::IpBlock { cidr: block.cidr, found }];
+                }
+                let hole = block.except.iter().find(|hole| hole.contains(&found));
+                hole.map(|except| Condition::Except { except: *except, found }).into_iter().collect()
+            }
+        }
+    }
+
+    fn lacks_endpoint(&self, selector: &EndpointSelector, pod: &Pod) -> Vec<Condition> {
+        let namespace = &pod.key.namespace;
+        let mut conditions = match &selector.namespaces {
+            NamespaceSelector::Named(name) if name == namespace => Vec::new(),
+            NamespaceSelector::Named(name) => {
+                vec![Condition::Namespace { wanted: name.to_string(), found: namespace.to_string() }]
+            }
+            NamespaceSelector::Labelled(selector) => {
+                let none = Labels::default();
+                let labels = self.namespace(namespace).unwrap_or(&none);
+                let lacking = lacks_labels(selector, labels).into_iter();
+                lacking.map(|(wanted, found)| Condition::NamespaceLabel { wanted, found }).collect()
+            }
+        };
+        let lacking = lacks_labels(&selector.pods, pod.labels()).into_iter();
+        conditions.extend(lacking.map(|(wanted, found)| Condition::PodLabel { wanted, found }));
+        conditions
+    }
+}
+
+fn text(selector: &EndpointSelector) -> String {
+    match &selector.namespaces {
+        NamespaceSelector::Named(_) => selector.pods.to_string(),
+        NamespaceSelector::Labelled(namespaces) if selector.pods.is_empty() => {
+            format!("<all> in namespaces {namespaces}")
+        }
+        NamespaceSelector::Labelled(namespaces) => format!("{} in namespaces {namespaces}", selector.pods),
+    }
+}
+
+/// The requirements of `selector` that `labels` do not meet, each with the label as it is.
+fn lacks_labels(selector: &LabelSelector, labels: &Labels) -> Vec<(String, Option<String>)> {
+    let found = |key: &str| labels.get(key).map(|value| format!("{key}={value}"));
+    let exact = selector.match_labels.iter().filter(|(key, value)| labels.get(key) != Some(value));
+    let expressions = selector.match_expressions.iter().filter(|requirement| !requirement.matches(labels));
+    let alone = |requirement: &strait_base::Requirement| {
+        LabelSelector { match_labels: Labels::default(), match_expressions: vec![requirement.clone()] }.to_string()
+    };
+    exact
+        .map(|(key, value)| (format!("{key}={value}"), found(key)))
+        .chain(expressions.map(|requirement| (alone(requirement), found(&requirement.key))))
+        .collect()
+}
+
+/// What the ports of a rule lack, and where the closest of them is written where there is only one.
+fn lacks_port<'a>(l4: &'a L4Match, view: &View<'_>) -> Option<(Condition, Option<&'a Location>)> {
+    let L4Match::Of(matches) = l4 else { return None };
+    if view.speaks_one_of(matches) {
+        return None;
+    }
+    let wanted = matches.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    let name = matches.iter().find_map(|port| explain_name(port, view));
+    let location = match matches.as_slice() {
+        [only] => Some(&only.location),
+        _ => None,
+    };
+    Some((Condition::Port { wanted, found: view.l4.to_string(), name }, location))
+}
+
+/// What the name of a port stands for at the destination.
+fn explain_name(port: &PortMatch, view: &View<'_>) -> Option<String> {
+    let Ports::Named(name) = &port.ports else { return None };
+    let to = match view.direction {
+        Direction::Ingress => view.subject,
+        Direction::Egress => view.peer,
+    };
+    let Some(pod) = to.pod() else {
+        return Some(format!("{name} is a name that only pods have, not {}", to.address()));
+    };
+    Some(match pod.named_ports.get(name) {
+        None => format!("{} declares no port {name}", pod.key),
+        Some(declared) => {
+            let declared: Vec<_> = declared
+                .iter()
+                .map(|(protocol, port)| L4::Port { protocol: *protocol, port: *port }.to_string())
+                .collect();
+            format!("{name} of {} is {}", pod.key, declared.join(","))
+        }
+    })
+}
