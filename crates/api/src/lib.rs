@@ -12,6 +12,7 @@ pub mod objects;
 pub mod parse;
 pub mod source;
 pub mod types;
+pub mod write;
 
 pub use objects::{ObjectKey, Objects};
 pub use parse::{ErrorKind, Note, ParseError, Parsed, Severity, parse};

@@ -14,12 +14,12 @@ use super::{
 };
 use crate::types::{ConfigMap, Namespace, Node, Object, ObjectMeta, Secret, ServiceAccount};
 
-pub(super) fn namespace(meta: ObjectMeta) -> Option<Object> {
-    Some(Object::Namespace(Arc::new(Namespace { meta })))
+pub(super) fn namespace(meta: ObjectMeta) -> Object {
+    Object::Namespace(Arc::new(Namespace { meta }))
 }
 
-pub(super) fn service_account(meta: ObjectMeta) -> Option<Object> {
-    Some(Object::ServiceAccount(Arc::new(ServiceAccount { meta })))
+pub(super) fn service_account(meta: ObjectMeta) -> Object {
+    Object::ServiceAccount(Arc::new(ServiceAccount { meta }))
 }
 
 pub(super) fn node(d: &mut Decoder<'_>, root: &mut Fields<'_>, meta: Option<ObjectMeta>) -> Option<Object> {
@@ -110,7 +110,7 @@ pub(super) fn first_among<T: PartialEq + std::fmt::Display>(
         (Some(one), Some(first)) if one != *first => {
             if let Some(entry) = parent.get(name) {
                 d.within(super::decode::Step::Field(name), |d| {
-                    d.refuse(&entry.value, format!("the first of {name}s ({first})"))
+                    d.refuse(&entry.value, format!("the first of {name}s ({first})"));
                 });
             }
             many

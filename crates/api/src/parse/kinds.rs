@@ -71,10 +71,7 @@ pub(super) fn classify(api_version: &str, kind: &str) -> Class {
     let built_in = BUILT_IN.contains(&group) || nearest(group, BUILT_IN.into_iter().skip(1)).is_some();
     if built_in {
         if let Some((known, version)) = KINDS.iter().find(|(known, _)| known.as_str() == kind) {
-            return match known.is_policy() {
-                true => Class::PolicyInOtherVersion(version),
-                false => Class::OtherVersion(version),
-            };
+            return if known.is_policy() { Class::PolicyInOtherVersion(version) } else { Class::OtherVersion(version) };
         }
         if kind == "List"
             || KINDS

@@ -41,7 +41,8 @@ pub(super) fn object_meta(d: &mut Decoder<'_>, kind: Kind, root: &mut Fields<'_>
         let name = d.required(&mut fields, "name", allowed, |d, node| d.checked(node, name_check(kind)));
         let namespace = namespace(d, kind, &mut fields);
         let mut labels = d.optional(&mut fields, "labels", |d, node| Some(labels(d, node))).unwrap_or_default();
-        let annotations = d.optional(&mut fields, "annotations", annotations).unwrap_or_default();
+        let annotations =
+            d.optional(&mut fields, "annotations", |d, node| Some(annotations(d, node))).unwrap_or_default();
         d.close(&fields, &IGNORED);
         let name = name?;
         if kind == Kind::Namespace {
@@ -121,7 +122,7 @@ pub(super) fn key(d: &mut Decoder<'_>, entry: &Entry, check: fn(&str) -> Result<
 }
 
 /// Annotations.
-pub(super) fn annotations(d: &mut Decoder<'_>, node: &Node) -> Option<BTreeMap<Arc<str>, Arc<str>>> {
+pub(super) fn annotations(d: &mut Decoder<'_>, node: &Node) -> BTreeMap<Arc<str>, Arc<str>> {
     let all = d.strings(node, |d, entry| {
         if let Err(allowed) = values::qualified_name(&entry.key.to_lowercase()) {
             d.fault(Fault::new(entry.key_at, ErrorKind::Value, format!("the key {}", quoted(&entry.key)), allowed));
@@ -133,7 +134,7 @@ pub(super) fn annotations(d: &mut Decoder<'_>, node: &Node) -> Option<BTreeMap<A
             Fault::new(node.at, ErrorKind::Limit, format!("{size} bytes"), format!("at most {MAX_ANNOTATIONS} bytes"));
         d.fault(fault);
     }
-    Some(all)
+    all
 }
 
 /// A `LabelSelector`.
@@ -173,7 +174,7 @@ fn requirement(d: &mut Decoder<'_>, node: &Node) -> Option<Requirement> {
         _ => {
             if let Some(node) = values_node.filter(|_| !values.is_empty()) {
                 d.within(Step::Field("values"), |d| {
-                    d.refuse_with(node, format!("no values for {operator}"), "remove values, or use In or NotIn")
+                    d.refuse_with(node, format!("no values for {operator}"), "remove values, or use In or NotIn");
                 });
             }
             if &*operator == "Exists" { Operator::Exists } else { Operator::DoesNotExist }

@@ -140,8 +140,8 @@ fn object(d: &mut Decoder<'_>, root: &Node, inherited: Option<&Inherited>, out: 
 fn known(d: &mut Decoder<'_>, kind: Kind, fields: &mut decode::Fields<'_>) -> Option<Object> {
     let meta = meta::object_meta(d, kind, fields);
     let object = match kind {
-        Kind::Namespace => identities::namespace(meta?),
-        Kind::ServiceAccount => identities::service_account(meta?),
+        Kind::Namespace => meta.map(identities::namespace),
+        Kind::ServiceAccount => meta.map(identities::service_account),
         Kind::Node => identities::node(d, fields, meta),
         Kind::ConfigMap => identities::config_map(d, fields, meta),
         Kind::Secret => identities::secret(d, fields, meta),

@@ -65,7 +65,7 @@ fn warn_without_effect(d: &mut Decoder<'_>, spec: &Node, direction: &'static str
     if let Some(entry) = spec.get(direction).filter(|_| without_effect) {
         d.within(Step::Field("spec"), |d| {
             d.within(Step::Field(direction), |d| {
-                d.warn(entry.key_at, "these rules have no effect: policyTypes does not name the direction")
+                d.warn(entry.key_at, "these rules have no effect: policyTypes does not name the direction");
             });
         });
     }

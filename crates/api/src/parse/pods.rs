@@ -56,7 +56,8 @@ pub(super) fn pod_template(d: &mut Decoder<'_>, node: &Node) -> Option<PodTempla
     let meta = d.optional(&mut fields, "metadata", |d, node| {
         let mut fields = d.fields(node)?;
         let labels = d.optional(&mut fields, "labels", |d, node| Some(meta::labels(d, node))).unwrap_or_default();
-        let annotations = d.optional(&mut fields, "annotations", meta::annotations).unwrap_or_default();
+        let annotations =
+            d.optional(&mut fields, "annotations", |d, node| Some(meta::annotations(d, node))).unwrap_or_default();
         d.close(&fields, &[]);
         Some((labels, annotations))
     });
@@ -186,9 +187,10 @@ pub(super) fn selector_selects(
     }
     let spec = root.get("spec").map(|entry| &entry.value);
     let at = spec.and_then(|spec| spec.get("selector")).map_or(root.at, |entry| entry.value.at);
-    let found = match template.labels.0.is_empty() {
-        true => "no labels in the template".to_owned(),
-        false => format!("template labels {}", template.labels),
+    let found = if template.labels.0.is_empty() {
+        "no labels in the template".to_owned()
+    } else {
+        format!("template labels {}", template.labels)
     };
     d.within(Step::Field("spec"), |d| {
         d.within(Step::Field("selector"), |d| {

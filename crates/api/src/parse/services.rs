@@ -1,4 +1,4 @@
-//! `v1` Service and `discovery.k8s.io/v1` EndpointSlice.
+//! `v1` `Service` and `discovery.k8s.io/v1` `EndpointSlice`.
 
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
@@ -141,7 +141,7 @@ fn service_port(
     let target = d.optional(&mut fields, "targetPort", |d, node| match &node.value {
         // The zero values of Go, which generated manifests carry.
         Value::Scalar(scalar) if matches!(&*scalar.text, "" | "0") => None,
-        _ => port_ref(d, node),
+        Value::Scalar(_) | Value::Sequence(_) | Value::Mapping(_) => port_ref(d, node),
     });
     let node_port = d.optional(&mut fields, "nodePort", |d, node| {
         d.integer(node, 0, i64::from(u16::MAX)).and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0)

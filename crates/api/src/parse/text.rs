@@ -1,6 +1,6 @@
 //! From bytes to documents: what both YAML and JSON must be before they are read at all.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use super::{
     json,
@@ -49,7 +49,7 @@ pub(super) fn documents(file: &str, bytes: &[u8]) -> Documents {
         Ok(text) => text,
         Err(fault) => return Documents { roots: Vec::new(), faults: vec![fault] },
     };
-    if file.ends_with(".json") {
+    if Path::new(file).extension().is_some_and(|extension| extension == "json") {
         return json::documents(text);
     }
     // JSON is read as JSON even in a .yaml file: YAML has no surrogate pairs, and tabs are in the way.

@@ -1,4 +1,4 @@
-//! `apps/v1`, `batch/v1` and `v1` ReplicationController.
+//! `apps/v1`, `batch/v1` and `v1` `ReplicationController`.
 
 use std::sync::Arc;
 
@@ -70,11 +70,10 @@ fn long_running(d: &mut Decoder<'_>, node: &Node, kind: WorkloadKind) -> Option<
             Some(selector)
         })
     };
-    let service_name = match kind {
-        WorkloadKind::StatefulSet => {
-            d.optional(&mut fields, "serviceName", |d, node| non_empty(d, node, values::subdomain_1123))
-        }
-        _ => None,
+    let service_name = if kind == WorkloadKind::StatefulSet {
+        d.optional(&mut fields, "serviceName", |d, node| non_empty(d, node, values::subdomain_1123))
+    } else {
+        None
     };
     let template = d.required(&mut fields, "template", "a pod template", pod_template);
     d.close(&fields, &[]);

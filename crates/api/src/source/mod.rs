@@ -298,10 +298,9 @@ impl Root {
                     changed.insert(Arc::clone(&file.name));
                     return false;
                 }
-                Absent::Waiting => Absent::Waiting,
                 // A timer that runs already fires before the grace of this file is over.
                 Absent::No | Absent::Noticed if running => Absent::Noticed,
-                Absent::No | Absent::Noticed => Absent::Waiting,
+                Absent::No | Absent::Noticed | Absent::Waiting => Absent::Waiting,
             };
             true
         });

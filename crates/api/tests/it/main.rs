@@ -1,4 +1,6 @@
 //! Parsing and the directory source, as a user meets them.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy.toml does not see as tests")]
+
 mod manifests;
 mod source;

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use strait_api::parse;
+use strait_api::{Object, parse, write::to_json};
 
 /// Every manifest of well-known projects that is at hand parses without an error.
 #[test]
@@ -23,6 +23,9 @@ fn manifests_of_others() {
         let name: Arc<str> = path.display().to_string().into();
         let parsed = parse(&name, &std::fs::read(&path).unwrap());
         wrong.extend(parsed.errors.iter().map(ToString::to_string));
+        for object in &parsed.objects {
+            reads_back(object);
+        }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
@@ -36,4 +39,23 @@ fn collect(folder: &Path, into: &mut Vec<PathBuf>) {
             into.push(path);
         }
     }
+}
+
+/// Writing an object and reading it gives the object. Compared as debug text without locations.
+#[track_caller]
+pub(crate) fn reads_back(object: &Object) {
+    let written = to_json(object);
+    let parsed = parse(&Arc::from("written.json"), written.as_bytes());
+    assert!(parsed.errors.is_empty() && parsed.notes.is_empty(), "{written}\n{parsed:?}");
+    assert_eq!(parsed.objects.len(), 1, "{written}");
+    assert_eq!(without_locations(&parsed.objects[0]), without_locations(object), "{written}");
+    // The debug text of a secret hides its values; its manifest does not.
+    assert_eq!(to_json(&parsed.objects[0]), written);
+}
+
+fn without_locations(object: &Object) -> String {
+    let text = format!("{object:?}");
+    let mut parts = text.split("Location {");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |out, part| out + part.split_once('}').map_or("", |(_, rest)| rest))
 }

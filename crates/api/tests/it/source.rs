@@ -32,9 +32,8 @@ pub(crate) fn until(directory: &mut Directory, done: impl Fn(&Directory) -> bool
 }
 
 pub(crate) fn describe(directory: &Directory) -> String {
-    let mut out: String = directory.objects().iter().map(|object| format!("{} {object:?}\n", object.key())).collect();
-    out.extend(directory.problems().map(|problem| format!("{problem}\n")));
-    out
+    let objects = directory.objects().iter().map(|object| format!("{} {object:?}", object.key()));
+    objects.chain(directory.problems().map(ToString::to_string)).collect::<Vec<_>>().join("\n")
 }
 
 fn names(directory: &Directory) -> Vec<String> {
