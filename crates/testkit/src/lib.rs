@@ -9,9 +9,13 @@
 
 pub mod draw;
 pub mod generate;
+pub mod live;
+pub mod minimize;
 pub mod probes;
 pub mod reference;
 pub mod render;
 
 pub use generate::{Case, case};
+pub use live::{LiveCase, LiveProbe, live_case};
+pub use minimize::minimize;
 pub use reference::{Connection, End, Traffic};

@@ -72,9 +72,9 @@ fn block(out: &mut String, value: &Value, indent: usize) {
             for item in items {
                 let mut inner = String::new();
                 if is_empty(item) {
-                    nested(&mut inner, item, indent)
+                    nested(&mut inner, item, indent);
                 } else {
-                    block(&mut inner, item, indent + 2)
+                    block(&mut inner, item, indent + 2);
                 }
                 let _ = writeln!(out, "{pad}- {}", inner.trim());
             }

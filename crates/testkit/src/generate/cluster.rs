@@ -27,9 +27,7 @@ pub(super) fn namespace(draw: &mut Draw) -> &'static str {
 pub(super) fn cluster(draw: &mut Draw) -> Objects {
     let mut objects = Objects::default();
     for name in &NAMESPACES[..2] {
-        let mut labels = labels(draw, &NAMESPACE_LABELS, 60);
-        labels.insert("kubernetes.io/metadata.name", name);
-        objects.replace(Object::Namespace(Namespace { meta: meta("", name, labels) }.into()));
+        objects.replace(Object::Namespace(Namespace { meta: namespace_meta(draw, name) }.into()));
     }
     let mut pods: Vec<Pod> = Vec::new();
     for number in 0..draw.between(2, 7) {
@@ -58,21 +56,68 @@ pub(super) fn cluster(draw: &mut Draw) -> Objects {
     objects
 }
 
+/// Name and random labels of a declared namespace.
+pub(crate) fn namespace_meta(draw: &mut Draw, name: &str) -> ObjectMeta {
+    let mut labels = labels(draw, &NAMESPACE_LABELS, 60);
+    labels.insert("kubernetes.io/metadata.name", name);
+    meta("", name, labels)
+}
+
+/// A pod that runs where it is told and declares these ports; labels and names of ports are random.
+pub(crate) fn pod_with_ports(
+    draw: &mut Draw,
+    namespace: &str,
+    name: &str,
+    node: &str,
+    ports: &[(Protocol, u16)],
+) -> Pod {
+    let mut names: Vec<&str> = PORT_NAMES[..3].to_vec();
+    draw.shuffle(&mut names);
+    let declare = |(protocol, container_port): &(Protocol, u16)| ContainerPort {
+        name: names.pop().filter(|_| draw.chance(75)).map(Into::into),
+        container_port: *container_port,
+        host_port: None,
+        protocol: *protocol,
+    };
+    let ports = ports.iter().map(declare).collect();
+    Pod {
+        meta: meta(namespace, name, labels(draw, &POD_LABELS, 65)),
+        spec: spec(node, "default", false, vec![container(0, ports)]),
+        phase: PodPhase::Pending,
+        pod_ips: Vec::new(),
+    }
+}
+
+fn spec(node: &str, account: &str, host_network: bool, containers: Vec<Container>) -> PodSpec {
+    PodSpec {
+        node_name: Some(node.into()),
+        node_selector: Labels::default(),
+        service_account_name: account.into(),
+        host_network,
+        hostname: None,
+        subdomain: None,
+        containers,
+    }
+}
+
+fn container(number: usize, ports: Vec<ContainerPort>) -> Container {
+    Container {
+        name: format!("container-{number}").into(),
+        image: None,
+        command: Vec::new(),
+        args: Vec::new(),
+        env: BTreeMap::new(),
+        ports,
+    }
+}
+
 fn pod(draw: &mut Draw, number: usize) -> Pod {
     let labels = labels(draw, &POD_LABELS, 65);
     let node = *draw.pick(&NODES);
     let host_network = draw.chance(10);
     Pod {
         meta: meta(namespace(draw), &format!("pod-{number}"), labels),
-        spec: PodSpec {
-            node_name: Some(node.into()),
-            node_selector: Labels::default(),
-            service_account_name: draw.weighted(&[(4, "default"), (1, "robot")]).into(),
-            host_network,
-            hostname: None,
-            subdomain: None,
-            containers: containers(draw),
-        },
+        spec: spec(node, draw.weighted(&[(4, "default"), (1, "robot")]), host_network, containers(draw)),
         phase: if draw.chance(8) { PodPhase::Succeeded } else { PodPhase::Running },
         pod_ips: if draw.chance(25) && !host_network { asked_for(draw, node, number) } else { Vec::new() },
     }
@@ -108,13 +153,9 @@ fn containers(draw: &mut Draw) -> Vec<Container> {
     let mut names: BTreeSet<&'static str> = BTreeSet::new();
     let mut numbers: BTreeSet<(Protocol, u16)> = BTreeSet::new();
     (0..draw.weighted(&[(4, 1), (1, 2)]))
-        .map(|number| Container {
-            name: format!("container-{number}").into(),
-            image: None,
-            command: Vec::new(),
-            args: Vec::new(),
-            env: BTreeMap::new(),
-            ports: (0..draw.between(0, 3)).filter_map(|_| container_port(draw, &mut names, &mut numbers)).collect(),
+        .map(|number| {
+            let ports = (0..draw.between(0, 3)).filter_map(|_| container_port(draw, &mut names, &mut numbers));
+            container(number, ports.collect())
         })
         .collect()
 }
@@ -139,7 +180,7 @@ pub(super) fn labels(draw: &mut Draw, universe: &[(&str, &[&str])], percent: usi
     let mut labels = Labels::default();
     for (key, values) in universe {
         if draw.chance(percent) {
-            labels.insert(key, *draw.pick(values));
+            labels.insert(key, values[draw.below(values.len())]);
         }
     }
     labels

@@ -13,6 +13,7 @@ use strait_base::Location;
 
 use crate::{draw::Draw, render};
 
+pub(crate) use cluster::{namespace_meta, pod_with_ports};
 pub use policy::{block, label_selector, network_policy};
 pub use words::{OUTSIDE_V4, OUTSIDE_V6};
 

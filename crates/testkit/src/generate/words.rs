@@ -23,12 +23,12 @@ pub(super) const PORT_NAMES: [&str; 4] = ["http", "dns", "metrics", "absent"];
 /// Ports that pods declare and policies mention: neighbours, and both ends of the range.
 pub(super) const PORTS: [u16; 9] = [1, 53, 80, 81, 443, 8080, 8081, 9090, 65_535];
 
-/// Addresses outside the cluster, on both sides of prefixes that policies use.
+/// Addresses outside the cluster, on both sides of prefixes that policies use; the first is the lab's client.
 pub const OUTSIDE_V4: [Ipv4Addr; 3] =
-    [Ipv4Addr::new(203, 0, 113, 7), Ipv4Addr::new(203, 0, 113, 130), Ipv4Addr::new(203, 0, 113, 131)];
+    [Ipv4Addr::new(203, 0, 113, 10), Ipv4Addr::new(203, 0, 113, 130), Ipv4Addr::new(203, 0, 113, 131)];
 /// As [`OUTSIDE_V4`].
 pub const OUTSIDE_V6: [Ipv6Addr; 3] = [
-    Ipv6Addr::new(0x2001, 0xdb8, 0x113, 0, 0, 0, 0, 7),
+    Ipv6Addr::new(0x2001, 0xdb8, 0x113, 0, 0, 0, 0, 0x10),
     Ipv6Addr::new(0x2001, 0xdb8, 0x113, 0, 0x8000, 0, 0, 1),
     Ipv6Addr::new(0x2001, 0xdb8, 0x113, 0, 0x8000, 0, 0, 2),
 ];
@@ -47,7 +47,7 @@ pub(super) const BLOCKS: [&str; 22] = [
     "172.30.0.11/32",
     "203.0.113.0/24",
     "203.0.113.128/25",
-    "203.0.113.7/32",
+    "203.0.113.10/32",
     "::/0",
     "fc00::/7",
     "fd00:10:244::/48",
