@@ -2,11 +2,17 @@
 
 use anyhow::Result;
 
-use crate::run::{cargo, now, shown, step};
+use crate::{
+    bpf,
+    run::{cargo, now, shown, step},
+};
 
 /// Formatting, lints, documentation, dependencies.
 pub(crate) fn check() -> Result<()> {
-    step("cargo fmt --check", || shown(cargo().args(["fmt", "--all", "--check"])))?;
+    step("cargo fmt --check", || {
+        shown(cargo().args(["fmt", "--all", "--check"]))?;
+        shown(cargo().args(["fmt", "--manifest-path", "bpf/Cargo.toml", "--check"]))
+    })?;
     step("cargo clippy, warnings denied", || {
         shown(cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))
     })?;
@@ -23,6 +29,7 @@ pub(crate) fn check() -> Result<()> {
 /// [`check`] and every test. The test runner's summary is the last thing printed.
 pub(crate) fn run() -> Result<()> {
     let start = now();
+    step("build the kernel's programs", || bpf::build().map(drop))?;
     check()?;
     step("build the tests", || shown(cargo().args(["nextest", "run", "--workspace", "--no-run", "--cargo-quiet"])))?;
     println!("── cargo nextest, {:.0} s after the start", start.elapsed().as_secs_f64());

@@ -2,12 +2,17 @@
 //!
 //! It depends on no crate of the workspace: it builds before they do, and drives the `strait` binary as people do.
 
+mod bench;
 mod bpf;
 mod ci;
+mod demo;
+mod lab;
 #[cfg(test)]
 mod layers;
+mod peer;
 mod run;
 mod setup;
+mod table;
 
 use std::process::ExitCode;
 
@@ -20,6 +25,8 @@ cargo xtask COMMAND
   check                               formatting, lints, documentation, dependencies: no root needed
   bpf                                 the BPF object; prints where it is
   ci                                  check, then every test
+  demo [--keep]                       the sample cluster: policy compared with real packets
+  bench datapath                      the datapath against plain routing, in one run
 ";
 
 fn main() -> ExitCode {
@@ -44,6 +51,10 @@ fn dispatch(arguments: &[&str]) -> Result<()> {
             println!("{}", bpf::build()?.display());
             Ok(())
         }
+        ["demo"] => demo::run(demo::Afterwards::Down),
+        ["demo", "--keep"] => demo::run(demo::Afterwards::Keep),
+        ["bench", "datapath"] => bench::datapath(),
+        ["peer", rest @ ..] => peer::run(rest),
         [] | ["help" | "--help" | "-h"] => {
             print!("{HELP}");
             Ok(())

@@ -101,8 +101,8 @@ const NEEDS: &[Need] = &[
     },
     Need {
         what: "curl",
-        why: "the tests' HTTP client",
-        tasks: &[Task::Test],
+        why: "the HTTP client of demo and tests",
+        tasks: &[Task::Demo, Task::Test],
         present: || runs("curl", &["--version"]),
         source: Source::Debian(&["curl"]),
     },

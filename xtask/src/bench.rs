@@ -1,0 +1,208 @@
+//! `cargo xtask bench datapath`: the datapath against the same routing without it, in one run.
+//!
+//! Two labs side by side from the same manifests, programs and all; then one of them loses its agents and its pinned
+//! links, which leaves plain veth routing. Both are measured in turns, so that a noisy moment hits both.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{BufRead, BufReader},
+    net::IpAddr,
+    path::PathBuf,
+    process::Child,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+
+use crate::{
+    bpf,
+    lab::Lab,
+    run::{cargo, printed, shown, step, target},
+    table,
+};
+
+/// Turns; medians are taken over them.
+const TURNS: usize = 5;
+/// Seconds of each throughput measurement.
+const SECONDS: &str = "2";
+const REQUESTS: &str = "20000";
+const CONNECTS: &str = "2000";
+/// Where the byte server listens.
+const PORT: u16 = 7000;
+const DENIED_PORT: u16 = 7001;
+
+/// Where servers run, seen from the client on node-1.
+const PATHS: [(&str, &str); 2] = [("same node", "near-0"), ("two nodes", "far-0")];
+
+/// What is measured: its name and unit, and whether more is better.
+const FIGURES: [(&str, &str, bool); 6] = [
+    ("throughput, 1 stream", "Gbit/s", true),
+    ("throughput, 4 streams", "Gbit/s", true),
+    ("request/response p50", "µs", false),
+    ("request/response p99", "µs", false),
+    ("request/response, client CPU", "µs", false),
+    ("connections", "/s", true),
+];
+
+pub(crate) fn datapath() -> Result<()> {
+    step("build the programs", || bpf::build().map(drop))?;
+    step("build strait", || shown(cargo().args(["build", "--package", "strait"])))?;
+    let manifests = write_manifests()?;
+    // An agent that is started again would attach its programs again.
+    let flags = &["--no-restart-agents"];
+    let enforced = step("start a lab", || Lab::up("bench-on", &manifests, flags))?;
+    let plain = step("start a lab and take the programs away", || Lab::up("bench-off", &manifests, flags))?;
+    let samples = plain.detach().and_then(|()| step(&format!("measure, {TURNS} turns"), || measure(&enforced, &plain)));
+    step("remove the labs", || enforced.down().and(plain.down()))?;
+    let samples = samples?;
+    let packets = step("BPF_PROG_TEST_RUN", test_run)?;
+    report(&samples, &packets)
+}
+
+/// Figures by (path, figure): those of each turn, enforced and plain.
+type Samples = BTreeMap<(usize, usize), [Vec<f64>; 2]>;
+
+fn measure(enforced: &Lab, plain: &Lab) -> Result<Samples> {
+    let labs = [enforced, plain];
+    let mut servers = Vec::new();
+    let mut addresses = BTreeMap::new();
+    for (variant, lab) in labs.into_iter().enumerate() {
+        for (path, (_, pod)) in PATHS.into_iter().enumerate() {
+            servers.push(serve(lab, pod, PORT)?);
+            servers.push(serve(lab, pod, DENIED_PORT)?);
+            servers.push(Server(lab.spawn(&format!("bench/{pod}"), &["iperf3", "-s", "--logfile", "/dev/null"])?));
+            addresses.insert((variant, path), lab.address(&format!("bench/{pod}"))?);
+        }
+    }
+    // That one enforces and the other does not is what is compared: make sure of it.
+    for (variant, expected) in [(0, false), (1, true)] {
+        let reached = client(labs[variant], "requests", addresses[&(variant, 0)], DENIED_PORT, "10").is_ok();
+        ensure!(
+            reached == expected,
+            "the port that no rule allows was {} in lab {variant}",
+            if reached { "reached" } else { "not reached" }
+        );
+    }
+    let mut samples = Samples::new();
+    for turn in 0..TURNS {
+        for path in 0..PATHS.len() {
+            // Each turn begins with the other, so that a drift favours neither.
+            for variant in [turn % 2, 1 - turn % 2] {
+                let values = figures(labs[variant], addresses[&(variant, path)])?;
+                for (figure, value) in values.into_iter().enumerate() {
+                    samples.entry((path, figure)).or_default()[variant].push(value);
+                }
+            }
+        }
+        println!("   turn {} of {TURNS}", turn + 1);
+    }
+    drop(servers);
+    Ok(samples)
+}
+
+/// One value of each of [`FIGURES`].
+fn figures(lab: &Lab, address: IpAddr) -> Result<[f64; FIGURES.len()]> {
+    let one = throughput(lab, address, "1")?;
+    let four = throughput(lab, address, "4")?;
+    let latency = client(lab, "requests", address, PORT, REQUESTS)?;
+    let connects = client(lab, "connects", address, PORT, CONNECTS)?;
+    let of = |value: &Value, field: &str| value[field].as_f64().with_context(|| format!("no {field} in {value}"));
+    let (p50, p99, cpu_us) = (of(&latency, "p50_us")?, of(&latency, "p99_us")?, of(&latency, "cpu_us")?);
+    Ok([one, four, p50, p99, cpu_us, of(&connects, "per_second")?])
+}
+
+/// Gbit/s received.
+fn throughput(lab: &Lab, address: IpAddr, streams: &str) -> Result<f64> {
+    let address = address.to_string();
+    let text = lab.exec("bench/client-0", &["iperf3", "-J", "-c", &address, "-t", SECONDS, "-P", streams])?;
+    let result: Value = serde_json::from_str(&text).context("iperf3 printed no JSON")?;
+    let bits = result["end"]["sum_received"]["bits_per_second"].as_f64();
+    bits.map(|bits| bits / 1e9).with_context(|| format!("iperf3: {text}"))
+}
+
+fn client(lab: &Lab, kind: &str, address: IpAddr, port: u16, count: &str) -> Result<Value> {
+    let own = own_executable()?;
+    let text = lab.exec("bench/client-0", &[&own, "peer", kind, &format!("{address}:{port}"), count])?;
+    serde_json::from_str(&text).with_context(|| format!("the client printed `{text}`"))
+}
+
+/// A process that ends with its owner.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself; the lab's end ends it in any case.
+        let _already_ended = self.0.kill();
+        let _no_child = self.0.wait();
+    }
+}
+
+fn serve(lab: &Lab, pod: &str, port: u16) -> Result<Server> {
+    let own = own_executable()?;
+    let mut server = lab.spawn(&format!("bench/{pod}"), &[&own, "peer", "serve", &port.to_string()])?;
+    let output = server.stdout.take().context("the server has no output")?;
+    let mut line = String::new();
+    BufReader::new(output).read_line(&mut line)?;
+    ensure!(line.trim() == "listening", "the server in {pod} said `{line}`");
+    Ok(Server(server))
+}
+
+fn own_executable() -> Result<String> {
+    std::env::current_exe()?.into_os_string().into_string().ok().context("the path of xtask is no UTF-8")
+}
+
+/// A client and a server on node-1, a server on node-2, and policies on both ends that allow what is measured.
+fn write_manifests() -> Result<PathBuf> {
+    let folder = target().join("bench/manifests");
+    fs::create_dir_all(&folder)?;
+    fs::write(folder.join("bench.yaml"), include_str!("bench/manifests.yaml"))?;
+    Ok(folder)
+}
+
+/// Nanoseconds a packet, by packet, as the datapath's own bench prints them: one JSON object.
+fn test_run() -> Result<Value> {
+    let mut bench = cargo();
+    bench.args(["run", "--quiet", "--release", "--package", "strait-datapath", "--example", "test-run"]);
+    let (text, code) = printed(&mut bench)?;
+    ensure!(code == Some(0), "the example test-run of strait-datapath failed");
+    serde_json::from_str(&text).context("the example test-run printed no JSON")
+}
+
+/// Prints the tables, and writes the same as JSON.
+fn report(samples: &Samples, packets: &Value) -> Result<()> {
+    let mut rows = Vec::new();
+    let mut figures = Vec::new();
+    for ((path, figure), [enforced, plain]) in samples {
+        let (path, (name, unit, more_is_better)) = (PATHS[*path].0, FIGURES[*figure]);
+        let (enforced, plain) = (median(enforced), median(plain));
+        let ratio = enforced / plain;
+        rows.push(vec![
+            path.to_owned(),
+            format!("{name} ({unit})"),
+            format!("{plain:.1}"),
+            format!("{enforced:.1}"),
+            format!("{ratio:.2}"),
+            if more_is_better { "more" } else { "less" }.to_owned(),
+        ]);
+        figures.push(json!({
+            "path": path, "figure": name, "unit": unit, "moreIsBetter": more_is_better,
+            "plain": plain, "enforced": enforced, "ratio": ratio,
+        }));
+    }
+    println!("{}", table::render(&["path", "figure", "plain routing", "with Strait", "ratio", "better"], &rows));
+    let entries = packets.as_object().into_iter().flatten();
+    let rows: Vec<_> = entries.map(|(packet, ns)| vec![packet.clone(), ns.to_string()]).collect();
+    println!("{}", table::render(&["program run (BPF_PROG_TEST_RUN)", "ns a packet"], &rows));
+    let file = target().join("bench/datapath.json");
+    let all = json!({ "turns": TURNS, "figures": figures, "nanosecondsPerPacket": packets });
+    fs::write(&file, serde_json::to_vec_pretty(&all)?)?;
+    println!("written to {}", file.display());
+    Ok(())
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}
