@@ -45,3 +45,5 @@ mod track;
 pub use flow::{Flow, Signal};
 pub use frame::Frame;
 pub use maps::Maps;
+#[cfg(test)]
+mod tests;
