@@ -1,4 +1,5 @@
 /// One packet as the kernel hands it over, from its Ethernet header on.
+#[expect(clippy::len_without_is_empty, reason = "a frame is never empty")]
 pub trait Frame {
     /// Length in bytes, Ethernet header included.
     fn len(&self) -> u32;
@@ -27,4 +28,11 @@ pub(crate) fn halves(word: u32) -> (u16, u16) {
 #[inline(always)]
 pub(crate) fn bytes(word: u32) -> [u8; 4] {
     word.to_ne_bytes()
+}
+
+/// A hardware address from its three pairs of bytes.
+#[inline(always)]
+pub(crate) fn join(first: u16, second: u16, third: u16) -> [u8; 6] {
+    let (first, second, third) = (first.to_ne_bytes(), second.to_ne_bytes(), third.to_ne_bytes());
+    [first[0], first[1], second[0], second[1], third[0], third[1]]
 }

@@ -1,7 +1,7 @@
 //! What a pod may say below IP: ARP and neighbour discovery about itself, and nothing else.
 
 use crate::abi::{Addr, DropReason, Endpoint};
-use crate::frame::{Frame, bytes, halves};
+use crate::frame::{Frame, bytes, halves, join};
 use crate::parse::{ETHERNET, Ip, Part};
 
 /// ICMPv6 types of neighbour discovery and of group membership.
@@ -66,12 +66,12 @@ pub fn arp<F: Frame>(frame: &F, endpoint: &Endpoint) -> Result<(), DropReason> {
     if types != TYPES || hardware_len != 6 || protocol_len != 4 {
         return Err(DropReason::InvalidPacket);
     }
-    let [a, b, c, d] = bytes(mac_start);
-    let [e, f, p, q] = bytes(mac_end);
-    let [r, s, ..] = bytes(address_end);
-    let sender = u32::from_ne_bytes([p, q, r, s]);
+    let mac = join(halves(mac_start).0, halves(mac_start).1, halves(mac_end).0);
+    let [a, b] = halves(mac_end).1.to_ne_bytes();
+    let [c, d] = halves(address_end).0.to_ne_bytes();
+    let sender = u32::from_ne_bytes([a, b, c, d]);
     let own = sender == 0 || endpoint.owns(Addr::from_v4_word(sender));
-    if [a, b, c, d, e, f] == endpoint.mac && own { Ok(()) } else { Err(DropReason::ArpSpoofed) }
+    if mac == endpoint.mac && own { Ok(()) } else { Err(DropReason::ArpSpoofed) }
 }
 
 /// Judges an ICMPv6 message of the link that a pod sends.
@@ -89,7 +89,9 @@ pub fn from_pod<F: Frame>(frame: &F, endpoint: &Endpoint, ip: &Ip, message: Link
     };
     on_link(ip)?;
     let own_source = endpoint.owns(ip.src) || ip.src.is_link_local_v6();
-    if !own_source && !(ip.src.is_unspecified() && message != LinkMessage::Advertisement) {
+    // Who has no address yet asks whether it may have one; it announces none.
+    let asks_unnamed = ip.src.is_unspecified() && message != LinkMessage::Advertisement;
+    if !own_source && !asks_unnamed {
         return Err(DropReason::NeighbourSpoofed);
     }
     if message == LinkMessage::Advertisement {
@@ -136,9 +138,9 @@ fn own_hardware_address<F: Frame>(frame: &F, endpoint: &Endpoint, mut at: u32, e
         let Some([first, second]) = frame.words::<2>(at) else {
             return Err(DropReason::InvalidHeader);
         };
-        let [kind, units, a, b] = bytes(first);
-        let [c, d, e, f] = bytes(second);
-        if matches!(kind, OPTION_SOURCE_MAC | OPTION_TARGET_MAC) && [a, b, c, d, e, f] != endpoint.mac {
+        let [kind, units, ..] = bytes(first);
+        let mac = join(halves(first).1, halves(second).0, halves(second).1);
+        if matches!(kind, OPTION_SOURCE_MAC | OPTION_TARGET_MAC) && mac != endpoint.mac {
             return Err(DropReason::NeighbourSpoofed);
         }
         if units == 0 {

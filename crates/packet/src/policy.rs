@@ -36,13 +36,12 @@ pub enum Passage {
 pub fn judge<M: Maps>(maps: &M, question: &Question, origin: &mut u32) -> Result<Passage, DropReason> {
     *origin = 0;
     let mut key = PolicyKey::new(question.subject, question.direction, question.peer);
-    let value = match maps.policy(&key) {
-        Some(value) => value,
-        None => {
-            key.peer = ANY_PEER;
-            maps.policy(&key).ok_or(DropReason::NoPolicy)?
-        }
-    };
+    let mut value = maps.policy(&key);
+    if value.is_none() {
+        key.peer = ANY_PEER;
+        value = maps.policy(&key);
+    }
+    let value = value.ok_or(DropReason::NoPolicy)?;
     *origin = value.default_origin;
     if value.port_set == PORT_SET_NONE {
         return Err(DropReason::PolicyDenied);

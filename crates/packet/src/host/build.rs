@@ -111,7 +111,7 @@ impl Wire {
                 let header_len = 20 + self.options.len();
                 let total = low16(header_len + payload.len());
                 let (id, offset, more) = self.fragment.unwrap_or_default();
-                let offset = offset / 8 | if more { 0x2000 } else { 0 };
+                let offset = (offset / 8) | if more { 0x2000 } else { 0 };
                 let version_ihl = 0x40 | u8::try_from(header_len / 4).unwrap_or(u8::MAX);
                 let mut bytes = vec![version_ihl, 0];
                 bytes.extend(total.to_be_bytes());

@@ -11,7 +11,7 @@ pub use ipv6::{ipv6, ipv6_base};
 pub use transport::{Transport, transport};
 
 use crate::abi::Addr;
-use crate::frame::{Frame, bytes, halves};
+use crate::frame::{Frame, halves, join};
 
 /// Bytes of an Ethernet header.
 pub const ETHERNET: u32 = 14;
@@ -58,15 +58,14 @@ pub struct Ethernet {
 #[inline(always)]
 pub fn ethernet<F: Frame>(frame: &F) -> Option<Ethernet> {
     let [_, second, third, last]: [u32; 4] = frame.words(0)?;
-    let [_, _, a, b] = bytes(second);
-    let [c, d, e, f] = bytes(third);
     let ethertype = match u16::from_be(halves(last).0) {
         0x0800 => EtherType::Ipv4,
         0x86dd => EtherType::Ipv6,
         0x0806 => EtherType::Arp,
         _ => EtherType::Other,
     };
-    Some(Ethernet { source: [a, b, c, d, e, f], ethertype })
+    let source = join(halves(second).1, halves(third).0, halves(third).1);
+    Some(Ethernet { source, ethertype })
 }
 
 /// Which part of a datagram a packet is.

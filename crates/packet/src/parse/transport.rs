@@ -94,10 +94,16 @@ pub fn transport<F: Frame>(frame: &F, ip: &Ip) -> Result<Transport, DropReason> 
 #[inline(always)]
 fn head<F: Frame, const N: usize>(frame: &F, ip: &Ip) -> Result<[u32; N], DropReason> {
     // Bytes behind the datagram's end are padding of the frame and belong to no header.
-    if ip.transport + 4 * N as u32 > ip.end {
+    if ip.transport + const { words_len(N) } > ip.end {
         return Err(DropReason::InvalidHeader);
     }
     frame.words(ip.transport).ok_or(DropReason::InvalidHeader)
+}
+
+/// Bytes of `words` words.
+#[expect(clippy::cast_possible_truncation, reason = "headers have a few words")]
+const fn words_len(words: usize) -> u32 {
+    4 * words as u32
 }
 
 #[inline(always)]
