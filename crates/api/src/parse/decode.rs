@@ -92,7 +92,7 @@ impl<'f> Decoder<'f> {
     }
 
     fn wrong_type(&mut self, node: &Node, allowed: &str) {
-        let fault = Fault::new(node.at, ErrorKind::Type, node.found(), allowed);
+        let fault = Fault::new(node.at, ErrorKind::Type, node.found_type(), allowed);
         let quote = allowed == "a string" && matches!(node.value, Value::Scalar(_)) && !node.is_null();
         self.fault(if quote { fault.remedy("put it in quotes") } else { fault });
     }
@@ -237,7 +237,7 @@ impl<'f> Decoder<'f> {
                 None
             }
             Reads::String if text.parse::<i64>().is_ok() => {
-                let fault = Fault::new(node.at, ErrorKind::Type, format!("the string {}", quoted(text)), allowed());
+                let fault = Fault::new(node.at, ErrorKind::Type, node.found_type(), allowed());
                 self.fault(fault.remedy("write the number without quotes"));
                 None
             }
@@ -338,21 +338,26 @@ pub(super) fn nearest(text: &str, names: impl Iterator<Item = &'static str>) -> 
     best.map(|(_, name)| name)
 }
 
-/// Levenshtein distance; beyond the length of any field name not worth computing.
+/// How many letters to add, drop, change or swap with their neighbour (optimal string alignment). Beyond the length of any field name not worth computing.
 fn distance(a: &str, b: &str) -> usize {
     if a.len() > 64 {
         return usize::MAX;
     }
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let above = row[j + 1];
-            row[j + 1] = (diagonal + usize::from(from != *to)).min(above + 1).min(row[j] + 1);
-            diagonal = above;
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
+    for (i, row) in rows.iter_mut().enumerate() {
+        row[0] = i;
+    }
+    rows[0] = (0..=b.len()).collect();
+    for i in 1..=a.len() {
+        for j in 1..=b.len() {
+            let changed = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut least = changed.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                least = least.min(rows[i - 2][j - 2] + 1);
+            }
+            rows[i][j] = least;
         }
     }
-    row[b.len()]
+    rows[a.len()][b.len()]
 }

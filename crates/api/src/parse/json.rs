@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{
     report::ErrorKind,
     text::{Documents, Fault, MAX_DEPTH, MAX_NODES, count},
-    tree::{Entry, Mark, Node, Reads, Scalar, Value, quoted},
+    tree::{Entry, Mark, Node, Reads, Scalar, Value, clip},
     yaml::duplicate_key,
 };
 
@@ -65,7 +65,7 @@ impl<'a> Reader<'a> {
         let found = match self.rest.lines().next().unwrap_or_default() {
             "" if self.rest.is_empty() => "the end of the text".to_owned(),
             "" => "the end of the line".to_owned(),
-            line => quoted(line),
+            line => format!("`{}`", clip(line)),
         };
         Fault::new(self.at, ErrorKind::Syntax, found, allowed)
     }

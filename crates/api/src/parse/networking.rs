@@ -104,30 +104,31 @@ fn peer(d: &mut Decoder<'_>, node: &Node) -> Option<NetworkPolicyPeer> {
     let has_block = fields.get("ipBlock").is_some();
     let block = d.optional(&mut fields, "ipBlock", ip_block);
     d.close(&fields, &[]);
-    let selects =
-        match (has_pods, has_namespaces, has_block) {
-            (false, false, false) => {
-                let fault =
-                    Fault::new(node.at, ErrorKind::Missing, node.found(), "podSelector, namespaceSelector or ipBlock");
-                d.fault(fault.remedy(
-                    "name a peer; to allow all, leave the list of peers out or write an empty namespaceSelector",
-                ));
-                return None;
-            }
-            (_, _, true) if has_pods || has_namespaces => {
-                let found = "ipBlock beside a selector";
-                let fault = Fault::new(node.at, ErrorKind::Value, found, "ipBlock alone, or selectors without it");
-                d.fault(fault.remedy("write them as two peers of the list"));
-                return None;
-            }
-            (_, _, true) => {
-                let (cidr, except) = block?;
-                PeerSelector::IpBlock { cidr, except }
-            }
-            (true, false, false) => PeerSelector::Pods(pods?),
-            (false, true, false) => PeerSelector::Namespaces(namespaces?),
-            (true, true, false) => PeerSelector::NamespacedPods { namespaces: namespaces?, pods: pods? },
-        };
+    let selects = match (has_pods, has_namespaces, has_block) {
+        (false, false, false) => {
+            let fault =
+                Fault::new(node.at, ErrorKind::Missing, node.found(), "podSelector, namespaceSelector or ipBlock");
+            let null = ["podSelector", "namespaceSelector"].into_iter().find(|name| node.get(name).is_some());
+            d.fault(fault.remedy(match null {
+                Some(name) => format!("{name} is null, as if it were not there; {name}: {{}} selects all"),
+                None => "name a peer; to allow all, leave the list of peers out or write namespaceSelector: {}".into(),
+            }));
+            return None;
+        }
+        (_, _, true) if has_pods || has_namespaces => {
+            let found = "ipBlock beside a selector";
+            let fault = Fault::new(node.at, ErrorKind::Value, found, "ipBlock alone, or selectors without it");
+            d.fault(fault.remedy("write them as two peers of the list"));
+            return None;
+        }
+        (_, _, true) => {
+            let (cidr, except) = block?;
+            PeerSelector::IpBlock { cidr, except }
+        }
+        (true, false, false) => PeerSelector::Pods(pods?),
+        (false, true, false) => PeerSelector::Namespaces(namespaces?),
+        (true, true, false) => PeerSelector::NamespacedPods { namespaces: namespaces?, pods: pods? },
+    };
     Some(NetworkPolicyPeer { selects, location: d.location(node.at) })
 }
 

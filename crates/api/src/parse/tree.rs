@@ -69,14 +69,12 @@ impl Node {
         }
     }
 
-    /// What an error says was found: the value where it is short, else its type.
+    /// What an error says was found: the value where it is short.
     pub(crate) fn found(&self) -> String {
         match &self.value {
             Value::Scalar(Scalar { text, reads }) => match reads {
                 Reads::Null => "nothing (null)".to_owned(),
-                Reads::Bool(value) if matches!(&**text, "true" | "false") => format!("the boolean {value}"),
-                Reads::Bool(value) => format!("the boolean {} (it reads as {value})", clip(text)),
-                Reads::Int(_) | Reads::Float => format!("the number {}", clip(text)),
+                Reads::Bool(_) | Reads::Int(_) | Reads::Float => clip(text),
                 Reads::String => quoted(text),
             },
             Value::Sequence(items) => format!("a list of {}", items.len()),
@@ -84,6 +82,22 @@ impl Node {
                 Some(entry) => format!("an object with \"{}\"", clip(&entry.key)),
                 None => "an empty object".to_owned(),
             },
+        }
+    }
+}
+
+impl Node {
+    /// What an error says was found where its type is wrong.
+    pub(crate) fn found_type(&self) -> String {
+        match &self.value {
+            Value::Scalar(Scalar { text, reads }) => match reads {
+                Reads::Bool(value) if matches!(&**text, "true" | "false") => format!("the boolean {value}"),
+                Reads::Bool(value) => format!("{} (which reads as the boolean {value})", clip(text)),
+                Reads::Int(_) | Reads::Float => format!("the number {}", clip(text)),
+                Reads::String => format!("the string {}", quoted(text)),
+                Reads::Null => self.found(),
+            },
+            Value::Sequence(_) | Value::Mapping(_) => self.found(),
         }
     }
 }

@@ -98,26 +98,27 @@ pub(super) fn data_key(text: &str) -> Check {
     valid.then_some(()).ok_or(allowed)
 }
 
+const ADDRESS: &str = "an IPv4 or IPv6 address";
+
 /// An address, and whether it is written in a way that other programs may read differently.
 ///
 /// Kubernetes takes leading zeros in IPv4 octets and reads them as decimal (`net.ParseIPSloppy`); so does this, to enforce the same.
 pub(super) fn address(text: &str) -> Result<(IpAddr, Sloppy), &'static str> {
-    const ALLOWED: &str = "an IPv4 or IPv6 address";
     if text.contains(':') {
-        let v6: Ipv6Addr = text.parse().map_err(|_| ALLOWED)?;
+        let v6: Ipv6Addr = text.parse().map_err(|_| ADDRESS)?;
         if v6.to_ipv4_mapped().is_some() {
             return Err("the IPv4 address itself, not one mapped into IPv6");
         }
         return Ok((v6.into(), Sloppy(false)));
     }
     let octets: Vec<&str> = text.split('.').collect();
-    let [a, b, c, d] = octets[..] else { return Err(ALLOWED) };
+    let [a, b, c, d] = octets[..] else { return Err(ADDRESS) };
     let octet = |text: &str| {
         if text.is_empty() || !all(text, |c| c.is_ascii_digit()) {
-            return Err(ALLOWED);
+            return Err(ADDRESS);
         }
         let digits = text.trim_start_matches('0');
-        if digits.is_empty() { Ok(0) } else { digits.parse::<u8>().map_err(|_| ALLOWED) }
+        if digits.is_empty() { Ok(0) } else { digits.parse::<u8>().map_err(|_| ADDRESS) }
     };
     let v4 = Ipv4Addr::new(octet(a)?, octet(b)?, octet(c)?, octet(d)?);
     Ok((v4.into(), Sloppy(v4.to_string() != text)))
@@ -136,7 +137,8 @@ pub(super) fn prefix(text: &str) -> Result<(IpNet, Sloppy), &'static str> {
             Err(_) => ALLOWED,
         });
     };
-    let (address, sloppy) = address(address_text).map_err(|_| ALLOWED)?;
+    let (address, sloppy) =
+        address(address_text).map_err(|allowed| if allowed == ADDRESS { ALLOWED } else { allowed })?;
     let max = if address.is_ipv4() { 32 } else { 128 };
     let out_of_range =
         || if max == 32 { "a prefix length of 0-32 for IPv4" } else { "a prefix length of 0-128 for IPv6" };

@@ -21,7 +21,7 @@ pub(super) fn documents(text: &str) -> Documents {
             Err(error) => Err(syntax(text, &error)),
         };
         if let Err(fault) = step {
-            builder.out.faults.push(fault);
+            builder.out.faults.push(explain_template(text, fault));
             break;
         }
     }
@@ -36,18 +36,25 @@ fn syntax(text: &str, error: &ScanError) -> Fault {
     let rest: String = line.chars().skip(mark.col()).collect();
     let found = match rest.trim() {
         "" if line.trim().is_empty() => "the end of the text".to_owned(),
-        "" => format!("{} and the end of the line", quoted(line.trim())),
-        rest => quoted(rest),
+        "" => format!("`{}` and the end of the line", clip(line.trim())),
+        rest => format!("`{}`", clip(rest)),
     };
     let indent = &line[..line.len() - line.trim_start().len()];
-    let remedy = if text.contains("{{") {
-        "render the template first: this looks like the source of a Helm chart".to_owned()
-    } else if indent.contains('\t') {
+    let remedy = if indent.contains('\t') {
         "indent with spaces: YAML allows no tabs there".to_owned()
     } else {
         error.info().to_owned()
     };
     Fault::new(at, ErrorKind::Syntax, found, "valid YAML").remedy(remedy)
+}
+
+/// Says what to do about a fault on a line with template actions.
+fn explain_template(text: &str, fault: Fault) -> Fault {
+    let line = text.lines().nth(fault.at.line as usize - 1).unwrap_or_default();
+    if fault.kind == ErrorKind::Syntax && line.contains("{{") {
+        return fault.remedy("render the template first: this looks like the source of a Helm chart");
+    }
+    fault
 }
 
 #[derive(Default)]
@@ -126,9 +133,7 @@ impl Builder {
         if let Some(Frame { of: Collection::Mapping { key: None, .. }, .. }) = self.stack.last() {
             let found = "a list or an object as a key";
             let fault = Fault::new(at, ErrorKind::Syntax, found, "a string");
-            return Err(fault.remedy(
-                "an unquoted { or [ starts one: write text that begins so in quotes, and render templates first",
-            ));
+            return Err(fault.remedy("an unquoted { or [ starts one: put text that begins so in quotes"));
         }
         self.stack.push(Frame { at, anchor, size: 1, of });
         Ok(())

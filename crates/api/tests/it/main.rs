@@ -2,5 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy.toml does not see as tests")]
 
+mod malformed;
 mod manifests;
+mod robust;
 mod source;
