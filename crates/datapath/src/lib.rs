@@ -1,7 +1,37 @@
 //! Loads the BPF programs, keeps their maps equal to a plan, reads their events.
 //!
+//! ```text
+//!  NodePlan + attachments ─→ Desired ─→ Datapath::apply ─(diff, in a safe order)─→ Kernel ┬─ Bpf: pinned maps, TCX links
+//!                                                                                        └─ Fake: maps in memory
+//!  ring, conntrack, summed-up drops ─→ Event
+//! ```
+//!
+//! The datapath works in the network namespace of the thread that calls it. It knows no Kubernetes object and makes no decision
+//! about a packet; those are in `strait-packet`.
+//!
 //! [`netns`], [`netlink`] and [`sysctl`] are the one place for network namespaces and for links, addresses and routes.
 
+mod attach;
+mod bpf;
+mod collect;
+mod desired;
+mod event;
+mod fake;
+mod kernel;
 pub mod netlink;
 pub mod netns;
+pub mod probe;
+mod reconcile;
 pub mod sysctl;
+pub mod table;
+
+pub use bpf::{
+    Bpf, Error, EventReader, OBJECT_VARIABLE, ObjectError, Options, PIN_ROOT, PinError, available, instances,
+    remove_pins,
+};
+pub use collect::monotonic_ns;
+pub use desired::{Attachment, Closed, ipcache_key, ipcache_prefix};
+pub use event::{Count, Event, Happening};
+pub use fake::{Fake, Write};
+pub use kernel::{AttachError, Interface, Kernel, MapError, program_name};
+pub use reconcile::{Applied, ApplyError, Changes, Datapath, Incomplete, Shortfall};

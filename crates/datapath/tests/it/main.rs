@@ -1,7 +1,11 @@
 //! Needs root: real namespaces, links and, where the BPF object was built, real programs. Nothing touches the host's own
 //! interfaces.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod links;
+mod plan;
+mod reconcile;
 
 /// True as root. Elsewhere says loudly that `test` did not run, unless `STRAIT_REQUIRE_ROOT` is set, as it is in CI.
 fn root(test: &str) -> bool {

@@ -1,0 +1,42 @@
+//! Programs on interfaces.
+
+use strait_packet::abi::Hook;
+
+use crate::{
+    Datapath,
+    kernel::{AttachError, Interface, Kernel},
+};
+
+const POD: [Hook; 2] = [Hook::ToPod, Hook::FromPod];
+
+impl<K: Kernel> Datapath<K> {
+    /// Attaches the programs of a pod to its host-side veth. The pod is closed until [`apply`](Self::apply) knows its
+    /// attachment, so attach before the pod's link is up and routed.
+    pub fn attach_pod(&mut self, interface: &Interface) -> Result<(), AttachError> {
+        POD.into_iter().try_for_each(|hook| self.kernel.attach(hook, interface))
+    }
+
+    /// Detaches a pod's programs, whether its interface still exists or not. False where there were none.
+    pub fn detach_pod(&mut self, ifindex: u32) -> Result<bool, AttachError> {
+        let mut any = false;
+        for hook in POD {
+            any |= self.kernel.detach(hook, ifindex)?;
+        }
+        Ok(any)
+    }
+
+    /// Attaches the program that keeps others from claiming this node's addresses to a link that leaves the node.
+    pub fn attach_uplink(&mut self, interface: &Interface) -> Result<(), AttachError> {
+        self.kernel.attach(Hook::FromUplink, interface)
+    }
+
+    /// Detaches the uplink's program. False where there was none.
+    pub fn detach_uplink(&mut self, ifindex: u32) -> Result<bool, AttachError> {
+        self.kernel.detach(Hook::FromUplink, ifindex)
+    }
+
+    /// Indices of interfaces that programs are attached to, and which.
+    pub fn attached(&self) -> Result<Vec<(u32, Hook)>, AttachError> {
+        self.kernel.attached()
+    }
+}

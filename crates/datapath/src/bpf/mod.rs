@@ -1,0 +1,396 @@
+//! The real kernel: loads the BPF object, or takes over what an earlier agent pinned.
+//!
+//! ```text
+//!  open ─┬─ nothing pinned ──────────→ new maps, programs                (pods are closed until the first apply)
+//!        ├─ maps of this layout ─────→ same maps, links updated to the new programs, without a gap
+//!        └─ maps of another layout ──→ new maps beside the old; the old programs go on enforcing the old ones until the first
+//!                                      apply has filled the new ones, then links are updated. Connections start over.
+//! ```
+
+mod maps;
+mod object;
+mod pins;
+mod ring;
+
+use std::{collections::BTreeMap, io, path::PathBuf, time::Duration};
+
+use aya::{
+    Ebpf, EbpfLoader, TestRun, TestRunOptions,
+    maps::MapError as AyaMapError,
+    programs::{
+        LinkOrder, Program, ProgramError, SchedClassifier, TcAttachType,
+        links::{FdLink, LinkError, PinnedLink},
+        tc::{SchedClassifierLink, TcAttachOptions},
+    },
+};
+use strait_packet::abi::{Config, EventKind, Hook, Metric, MetricKey, capacity, map};
+
+use self::{
+    maps::{Found, Maps},
+    pins::Pins,
+};
+use crate::{
+    kernel::{AttachError, Interface, Kernel, MapError, program_name},
+    netlink::{self, Netlink},
+    probe,
+    reconcile::Datapath,
+    table::Table,
+};
+
+pub use object::{OBJECT_VARIABLE, ObjectError, available};
+pub use pins::{PIN_ROOT, PinError, instances, remove_pins};
+pub use ring::EventReader;
+
+const HOOKS: [Hook; 3] = [Hook::FromPod, Hook::ToPod, Hook::FromUplink];
+
+/// Which datapath to open, and how large.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Names this datapath among those of the host: letters, digits, `-` and `_`.
+    pub instance: String,
+    /// Folder on bpffs that instances are pinned below; [`PIN_ROOT`].
+    pub pin_root: PathBuf,
+    /// Capacities of the maps by name, where not those that the object declares. Maps that are pinned keep theirs.
+    pub capacities: BTreeMap<&'static str, u32>,
+}
+
+impl Options {
+    /// The datapath `instance` with pins below [`PIN_ROOT`] and room for a large node: kernel memory for hashes and tries is
+    /// taken as it is used, connections take about 24 MB at once.
+    pub fn new(instance: &str) -> Self {
+        let capacities = BTreeMap::from([(map::IPCACHE, 4 * capacity::IPCACHE)]);
+        Self { instance: instance.to_owned(), pin_root: PIN_ROOT.into(), capacities }
+    }
+}
+
+/// The datapath cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The host lacks what it needs.
+    #[error(transparent)]
+    Host(#[from] probe::Missing),
+    /// There is nothing to load.
+    #[error(transparent)]
+    Object(#[from] ObjectError),
+    /// Maps and links cannot be pinned.
+    #[error(transparent)]
+    Pin(#[from] PinError),
+    /// The object is not one, or a map cannot be made.
+    #[error("cannot load the BPF object: {0}")]
+    Load(String),
+    /// The verifier refused a program.
+    #[error("the kernel refused program {program}: {source}; the end of its reasoning:\n{log}")]
+    Verifier {
+        /// The program.
+        program: &'static str,
+        /// The error number.
+        source: io::Error,
+        /// The last lines of the verifier's log.
+        log: String,
+    },
+    /// The object lacks a program.
+    #[error("the BPF object has no tc program {0}: it is of another version; run `cargo xtask bpf` and build again")]
+    NoProgram(&'static str),
+    /// A map's entries are not as large as they should be.
+    #[error(
+        "map {map} has keys and values of {found:?} bytes, expected are {expected:?}: the BPF object is of another version; run `cargo xtask bpf` and build again"
+    )]
+    Layout {
+        /// The map.
+        map: &'static str,
+        /// Key and value size.
+        found: (usize, usize),
+        /// Key and value size.
+        expected: (usize, usize),
+    },
+    /// A map cannot be read.
+    #[error(transparent)]
+    Map(#[from] MapError),
+    /// A program cannot be attached.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    /// Interfaces cannot be listed.
+    #[error(transparent)]
+    Netlink(#[from] netlink::Error),
+}
+
+impl Error {
+    fn map(map: &'static str, operation: &'static str, error: AyaMapError) -> Self {
+        let source =
+            if let AyaMapError::SyscallError(error) = error { error.io_error } else { io::Error::other(error) };
+        Self::Map(MapError::Refused { map, operation, source })
+    }
+}
+
+/// Maps and programs in the kernel.
+#[derive(Debug)]
+pub struct Bpf {
+    pins: Pins,
+    maps: Maps,
+    object: Ebpf,
+    /// The maps are new ones that the pinned links do not use yet.
+    pending: bool,
+}
+
+impl Datapath<Bpf> {
+    /// Opens an instance: takes over what is pinned, or makes it. Works on interfaces of the calling thread's network namespace.
+    pub fn open(options: &Options) -> Result<Self, Error> {
+        let mut datapath = Self::over(Bpf::open(options)?)?;
+        datapath.prune()?;
+        Ok(datapath)
+    }
+
+    /// A reader of the event ring. One at a time: what one reads, another does not see.
+    pub fn events(&mut self) -> Result<EventReader, Error> {
+        EventReader::open(&self.kernel.maps_folder().join(map::EVENTS))
+    }
+
+    /// Unpins links of interfaces that this network namespace no longer has, and returns their indices.
+    pub fn prune(&mut self) -> Result<Vec<u32>, Error> {
+        let present: Vec<u32> = Netlink::current()?.links()?.iter().map(|link| link.index).collect();
+        let mut gone = Vec::new();
+        for (index, hook) in self.kernel.attached()? {
+            if !present.contains(&index) {
+                self.kernel.detach(hook, index)?;
+                gone.push(index);
+            }
+        }
+        gone.dedup();
+        Ok(gone)
+    }
+}
+
+impl Bpf {
+    fn open(options: &Options) -> Result<Self, Error> {
+        let bytes = object::bytes()?;
+        probe::probe().require()?;
+        let pins = Pins::open(&options.pin_root, &options.instance)?;
+        let pending = maps::find(&pins.maps())? == Found::Incompatible;
+        let folder = if pending { pins.fresh_next_maps()? } else { pins.maps() };
+
+        let mut loader = EbpfLoader::new();
+        for name in map::ALL {
+            loader.map_pin_path(name, folder.join(name));
+        }
+        for (name, entries) in &options.capacities {
+            loader.map_max_entries(name, *entries);
+        }
+        let mut object = loader.load(&bytes).map_err(|error| Error::Load(chain(&error)))?;
+        for hook in HOOKS {
+            load(&mut object, hook)?;
+        }
+        let maps = Maps::open(&folder)?;
+        let mut bpf = Self { pins, maps, object, pending };
+        if !pending {
+            bpf.update_links()?;
+        }
+        Ok(bpf)
+    }
+
+    fn maps_folder(&self) -> PathBuf {
+        if self.pending { self.pins.next_maps() } else { self.pins.maps() }
+    }
+
+    fn program(&mut self, hook: Hook) -> Result<&mut SchedClassifier, AttachError> {
+        let program = self.object.program_mut(program_name(hook)).and_then(|program| program.try_into().ok());
+        program.ok_or_else(|| failure("find", hook, "any", "the BPF object lacks it"))
+    }
+
+    /// Has the programs that are attached replaced by those just loaded.
+    fn update_links(&mut self) -> Result<(), AttachError> {
+        for (index, hook) in self.attached()? {
+            if !self.update_link(index, hook)? {
+                self.detach(hook, index)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Replaces the program of a pinned link. False where there is no such link, or its interface is gone.
+    fn update_link(&mut self, index: u32, hook: Hook) -> Result<bool, AttachError> {
+        let at = index.to_string();
+        let fail = |text: String| failure("replace", hook, &at, &text);
+        let path = self.pins.link(index, hook);
+        if !path.exists() {
+            return Ok(false);
+        }
+        let pinned = PinnedLink::from_pin(&path).map_err(|error| fail(chain(&error)))?;
+        let link: SchedClassifierLink =
+            FdLink::from(pinned).try_into().map_err(|error: LinkError| fail(chain(&error)))?;
+        let program = self.program(hook)?;
+        match program.attach_to_link(link) {
+            Ok(id) => {
+                // The link stays by its pin; here only a descriptor is dropped.
+                program.take_link(id).map_err(|error| fail(chain(&error)))?;
+                Ok(true)
+            }
+            Err(ProgramError::SyscallError(error)) if is_dead_link(&error.io_error) => Ok(false),
+            Err(error) => Err(fail(chain(&error))),
+        }
+    }
+
+    /// Whether the program of `hook` runs on the interface, whatever links say.
+    fn runs_on(&mut self, hook: Hook, interface: &Interface) -> Result<bool, ProgramError> {
+        let Ok(program) = self.program(hook) else { return Ok(false) };
+        let own = program.info()?.id();
+        let (_, running) = SchedClassifier::query_tcx(&interface.name, attach_type(hook))?;
+        Ok(running.iter().any(|program| program.id() == own))
+    }
+
+    fn attach_new(&mut self, hook: Hook, interface: &Interface) -> Result<(), AttachError> {
+        let fail = |text: String| failure("attach", hook, &interface.name, &text);
+        let path = self.pins.link(interface.index, hook);
+        pins::remove_file(&path).map_err(|error| fail(error.to_string()))?;
+        let program = self.program(hook)?;
+        // First, so that no other program waves a packet through before it was judged.
+        let options = TcAttachOptions::TcxOrder(LinkOrder::first());
+        let id = program
+            .attach_with_options(&interface.name, attach_type(hook), options)
+            .map_err(|error| fail(format!("{} (TCX needs Linux 6.6 or newer and CAP_NET_ADMIN)", chain(&error))))?;
+        let link = program.take_link(id).map_err(|error| fail(chain(&error)))?;
+        let link: FdLink = link.try_into().map_err(|error: LinkError| fail(chain(&error)))?;
+        link.pin(&path).map_err(|error| fail(chain(&error)))?;
+        Ok(())
+    }
+
+    /// Runs the program of `hook` once on a packet, `repeat` times over, as if it came by the interface with that index in the
+    /// calling thread's network namespace: what it returns, and how long it took on average. Loopback is index 1. Maps change as
+    /// they would.
+    pub fn test_run(&self, hook: Hook, packet: &[u8], ifindex: u32, repeat: u32) -> Result<(i32, Duration), io::Error> {
+        const CONTEXT: usize = 192;
+        const IFINDEX: std::ops::Range<usize> = 40..44;
+        let mut context = [0; CONTEXT];
+        context[IFINDEX].copy_from_slice(&ifindex.to_ne_bytes());
+        let program: &SchedClassifier = self
+            .object
+            .program(program_name(hook))
+            .and_then(|program| program.try_into().ok())
+            .ok_or(io::ErrorKind::NotFound)?;
+        let options =
+            TestRunOptions { data_in: Some(packet), ctx_in: Some(&context), repeat, ..TestRunOptions::default() };
+        let result = program.test_run(options).map_err(io::Error::other)?;
+        Ok((result.return_value.cast_signed(), result.duration))
+    }
+}
+
+impl Kernel for Bpf {
+    fn entries<T: Table>(&self) -> Result<BTreeMap<T::Key, T::Value>, MapError> {
+        self.maps.entries::<T>()
+    }
+
+    fn get<T: Table>(&self, key: &T::Key) -> Result<Option<T::Value>, MapError> {
+        self.maps.lookup::<T>(key)
+    }
+
+    fn upsert<T: Table>(&mut self, key: &T::Key, value: &T::Value) -> Result<(), MapError> {
+        self.maps.upsert::<T>(key, value)
+    }
+
+    fn delete<T: Table>(&mut self, key: &T::Key) -> Result<bool, MapError> {
+        self.maps.delete::<T>(key)
+    }
+
+    fn capacity<T: Table>(&self) -> u32 {
+        self.maps.capacity(T::NAME)
+    }
+
+    fn config(&self) -> Result<Option<Config>, MapError> {
+        self.maps.config()
+    }
+
+    fn set_config(&mut self, config: &Config) -> Result<(), MapError> {
+        self.maps.set_config(config)
+    }
+
+    fn metrics(&self) -> Result<Vec<(MetricKey, Metric)>, MapError> {
+        self.maps.metrics()
+    }
+
+    fn events_lost(&self) -> Result<Vec<(EventKind, u64)>, MapError> {
+        self.maps.events_lost()
+    }
+
+    fn attach(&mut self, hook: Hook, interface: &Interface) -> Result<(), AttachError> {
+        if self.pending && self.pins.link(interface.index, hook).exists() {
+            // The old program goes on enforcing until `activate`.
+            return Ok(());
+        }
+        let updated = self.update_link(interface.index, hook)?;
+        // An index may have come back for another interface, in another namespace: ask the interface itself.
+        let runs = updated
+            && self
+                .runs_on(hook, interface)
+                .map_err(|error| failure("attach", hook, &interface.name, &chain(&error)))?;
+        if runs { Ok(()) } else { self.attach_new(hook, interface) }
+    }
+
+    fn detach(&mut self, hook: Hook, index: u32) -> Result<bool, AttachError> {
+        let path = self.pins.link(index, hook);
+        // Held open over the removal, the link ends when it is closed here and not some time later.
+        let held = PinnedLink::from_pin(&path);
+        let removed = pins::remove_file(&path)
+            .map_err(|error| failure("detach", hook, &index.to_string(), &error.to_string()))?;
+        drop(held);
+        Ok(removed)
+    }
+
+    fn attached(&self) -> Result<Vec<(u32, Hook)>, AttachError> {
+        self.pins.all_links().map_err(|error| failure("list where", Hook::FromPod, "any", &error.to_string()))
+    }
+
+    fn activate(&mut self) -> Result<(), AttachError> {
+        if !self.pending {
+            return Ok(());
+        }
+        self.update_links()?;
+        self.pins.promote_next_maps().map_err(|error| failure("move", Hook::FromPod, "any", &error.to_string()))?;
+        self.pending = false;
+        Ok(())
+    }
+}
+
+fn load(object: &mut Ebpf, hook: Hook) -> Result<(), Error> {
+    let name = program_name(hook);
+    let program: &mut Program = object.program_mut(name).ok_or(Error::NoProgram(name))?;
+    let program: &mut SchedClassifier = program.try_into().map_err(|_| Error::NoProgram(name))?;
+    match program.load() {
+        Ok(()) => Ok(()),
+        Err(ProgramError::LoadError { io_error, verifier_log }) => {
+            const LINES: usize = 30;
+            let log = verifier_log.to_string();
+            let lines: Vec<&str> = log.lines().collect();
+            let end = lines.split_at(lines.len().saturating_sub(LINES)).1.join("\n");
+            Err(Error::Verifier { program: name, source: io_error, log: end })
+        }
+        Err(error) => Err(Error::Load(format!("{name}: {}", chain(&error)))),
+    }
+}
+
+const fn attach_type(hook: Hook) -> TcAttachType {
+    match hook {
+        Hook::FromPod | Hook::FromUplink => TcAttachType::Ingress,
+        Hook::ToPod => TcAttachType::Egress,
+    }
+}
+
+fn is_dead_link(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(nix::errno::Errno::ENOLINK as i32)
+}
+
+fn failure(operation: &'static str, hook: Hook, interface: &str, text: &str) -> AttachError {
+    AttachError { operation, program: program_name(hook), interface: interface.to_owned(), text: text.to_owned() }
+}
+
+/// An error with its causes, each once.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = text + ": " + &more;
+        }
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,211 @@
+//! Where maps and links are pinned, so that they outlive the agent.
+//!
+//! ```text
+//! <root>/<instance>/maps/IPCACHE …             the tables the programs use
+//!                   maps_next/IPCACHE …        while tables of an older layout are still in use: those that replace them
+//!                   links/<ifindex>_<program>  one per program and interface
+//! ```
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+use strait_packet::abi::Hook;
+
+use crate::{
+    kernel::program_name,
+    probe::{self, BPFFS},
+};
+
+/// The default of [`Options::pin_root`](crate::Options).
+pub const PIN_ROOT: &str = "/sys/fs/bpf/strait";
+
+/// Pins cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PinError {
+    /// The instance's name cannot be a folder in bpffs.
+    #[error("instance name {0:?}: allowed are 1 to 64 letters, digits, '-' and '_' (bpffs takes no dots)")]
+    Instance(String),
+    /// bpffs cannot be mounted.
+    #[error(transparent)]
+    Mount(#[from] probe::MountError),
+    /// The folder is of another file system.
+    #[error("{} is not on bpffs, where maps and links are pinned: choose a folder below {BPFFS}", .0.display())]
+    NotBpffs(PathBuf),
+    /// A file or folder cannot be used.
+    #[error("cannot {operation} {}: {source}", path.display())]
+    Io {
+        /// What was attempted.
+        operation: &'static str,
+        /// On which file or folder.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// The folders of one instance.
+#[derive(Clone, Debug)]
+pub(super) struct Pins {
+    folder: PathBuf,
+}
+
+impl Pins {
+    /// Makes the folders of `instance` below `root`, mounting bpffs where it is missing.
+    pub(super) fn open(root: &Path, instance: &str) -> Result<Self, PinError> {
+        let pins = Self { folder: folder(root, instance)? };
+        if root.starts_with(BPFFS) {
+            probe::ensure_bpffs()?;
+        }
+        if !pins.maps().exists() && pins.next_maps().exists() {
+            // An agent ended between the two steps of `promote_next_maps`.
+            fs::rename(pins.next_maps(), pins.maps())
+                .map_err(|source| io_error("move into place", &pins.next_maps(), source))?;
+        }
+        for folder in [pins.maps(), pins.links()] {
+            fs::create_dir_all(&folder).map_err(|source| io_error("make folder", &folder, source))?;
+        }
+        if statfs(&pins.folder).is_ok_and(|fs| fs.filesystem_type() == BPF_FS_MAGIC) {
+            Ok(pins)
+        } else {
+            Err(PinError::NotBpffs(pins.folder))
+        }
+    }
+
+    /// The tables in use.
+    pub(super) fn maps(&self) -> PathBuf {
+        self.folder.join("maps")
+    }
+
+    /// Tables that will be.
+    pub(super) fn next_maps(&self) -> PathBuf {
+        self.folder.join("maps_next")
+    }
+
+    fn old_maps(&self) -> PathBuf {
+        self.folder.join("maps_old")
+    }
+
+    fn links(&self) -> PathBuf {
+        self.folder.join("links")
+    }
+
+    pub(super) fn link(&self, index: u32, hook: Hook) -> PathBuf {
+        self.links().join(format!("{index}_{}", program_name(hook)))
+    }
+
+    /// Every pinned link, by name. Names that are none of ours are left alone.
+    pub(super) fn all_links(&self) -> Result<Vec<(u32, Hook)>, PinError> {
+        let folder = self.links();
+        let mut links = Vec::new();
+        for entry in fs::read_dir(&folder).map_err(|source| io_error("list", &folder, source))? {
+            let name = entry.map_err(|source| io_error("list", &folder, source))?.file_name();
+            links.extend(name.to_str().and_then(parse_link));
+        }
+        links.sort();
+        Ok(links)
+    }
+
+    /// An empty folder for tables that will be; what a crash left there is removed.
+    pub(super) fn fresh_next_maps(&self) -> Result<PathBuf, PinError> {
+        let next = self.next_maps();
+        remove_tree(&next)?;
+        fs::create_dir(&next).map_err(|source| io_error("make folder", &next, source))?;
+        Ok(next)
+    }
+
+    /// The next tables become the tables.
+    pub(super) fn promote_next_maps(&self) -> Result<(), PinError> {
+        let (maps, next, old) = (self.maps(), self.next_maps(), self.old_maps());
+        remove_tree(&old)?;
+        fs::rename(&maps, &old).map_err(|source| io_error("move away", &maps, source))?;
+        fs::rename(&next, &maps).map_err(|source| io_error("move into place", &next, source))?;
+        remove_tree(&old)
+    }
+}
+
+/// Removes everything that `instance` pinned: its programs stop running and its tables are gone, unless an agent still holds
+/// them open. Nothing there is success.
+pub fn remove_pins(root: &Path, instance: &str) -> Result<(), PinError> {
+    let folder = folder(root, instance)?;
+    // Links first: no program runs on without what user space knows of it.
+    remove_tree(&folder.join("links"))?;
+    remove_tree(&folder)
+}
+
+/// Instances that have pins below `root`, in order.
+pub fn instances(root: &Path) -> Result<Vec<String>, PinError> {
+    let entries = match fs::read_dir(root) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(|source| io_error("list", root, source))?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.push(entry.map_err(|source| io_error("list", root, source))?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn folder(root: &Path, instance: &str) -> Result<PathBuf, PinError> {
+    let fits = (1..=64).contains(&instance.len());
+    if fits && instance.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
+        Ok(root.join(instance))
+    } else {
+        Err(PinError::Instance(instance.to_owned()))
+    }
+}
+
+fn parse_link(name: &str) -> Option<(u32, Hook)> {
+    let (index, program) = name.split_once('_')?;
+    let hook =
+        [Hook::FromPod, Hook::ToPod, Hook::FromUplink].into_iter().find(|hook| program_name(*hook) == program)?;
+    Some((index.parse().ok()?, hook))
+}
+
+pub(super) fn remove_file(path: &Path) -> Result<bool, PinError> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(io_error("remove", path, source)),
+    }
+}
+
+fn remove_tree(path: &Path) -> Result<(), PinError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", path, error)),
+        _ => Ok(()),
+    }
+}
+
+fn io_error(operation: &'static str, path: &Path, source: io::Error) -> PinError {
+    PinError::Io { operation, path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instance_names() {
+        for (name, valid) in [("lab-shop-node-1", true), ("a.b", false), ("", false), ("../x", false), ("a/b", false)] {
+            assert_eq!(folder(Path::new(PIN_ROOT), name).is_ok(), valid, "{name}");
+        }
+    }
+
+    #[test]
+    fn link_names() {
+        for (name, expected) in [
+            ("7_from_pod", Some((7, Hook::FromPod))),
+            ("7_to_pod", Some((7, Hook::ToPod))),
+            ("12_from_uplink", Some((12, Hook::FromUplink))),
+            ("x_from_pod", None),
+            ("7_other", None),
+            ("7", None),
+        ] {
+            assert_eq!(parse_link(name), expected, "{name}");
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! A kernel in memory: for tests, and for judging packets on the host by the very tables that a plan makes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use strait_packet::abi::{Config, EventKind, Hook, Metric, MetricKey};
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::{
+    kernel::{AttachError, Interface, Kernel, MapError},
+    table::Table,
+};
+
+/// A kernel in memory.
+#[derive(Clone, Debug, Default)]
+pub struct Fake {
+    tables: BTreeMap<&'static str, BTreeMap<Vec<u8>, Vec<u8>>>,
+    capacities: BTreeMap<&'static str, u32>,
+    config: Option<Config>,
+    attached: BTreeSet<(u32, Hook)>,
+    writes: Vec<Write>,
+}
+
+/// One change of a [`Fake`], in the order they were made.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Write {
+    /// An entry was written to this table.
+    Upsert(&'static str),
+    /// An entry was removed from this table.
+    Delete(&'static str),
+    /// `CONFIG` was written, with this revision.
+    Revision(u32),
+}
+
+impl Fake {
+    /// Empty, with room for any number of entries.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Limits the room of a table.
+    #[must_use]
+    pub fn with_capacity<T: Table>(mut self, entries: u32) -> Self {
+        self.set_capacity::<T>(entries);
+        self
+    }
+
+    /// Changes the room of a table; what is in it stays.
+    pub fn set_capacity<T: Table>(&mut self, entries: u32) {
+        self.capacities.insert(T::NAME, entries);
+    }
+
+    /// What was written since the last call.
+    pub fn take_writes(&mut self) -> Vec<Write> {
+        std::mem::take(&mut self.writes)
+    }
+}
+
+impl Kernel for Fake {
+    fn entries<T: Table>(&self) -> Result<BTreeMap<T::Key, T::Value>, MapError> {
+        let entries = self.tables.get(T::NAME).into_iter().flatten();
+        Ok(entries.filter_map(|(key, value)| Some((read(key)?, read(value)?))).collect())
+    }
+
+    fn get<T: Table>(&self, key: &T::Key) -> Result<Option<T::Value>, MapError> {
+        Ok(self.tables.get(T::NAME).and_then(|table| table.get(key.as_bytes())).and_then(|value| read(value)))
+    }
+
+    fn upsert<T: Table>(&mut self, key: &T::Key, value: &T::Value) -> Result<(), MapError> {
+        let capacity = self.capacity::<T>();
+        let table = self.tables.entry(T::NAME).or_default();
+        if !table.contains_key(key.as_bytes()) && table.len() >= capacity as usize {
+            return Err(MapError::Full { map: T::NAME, capacity });
+        }
+        table.insert(key.as_bytes().to_vec(), value.as_bytes().to_vec());
+        self.writes.push(Write::Upsert(T::NAME));
+        Ok(())
+    }
+
+    fn delete<T: Table>(&mut self, key: &T::Key) -> Result<bool, MapError> {
+        self.writes.push(Write::Delete(T::NAME));
+        Ok(self.tables.get_mut(T::NAME).is_some_and(|table| table.remove(key.as_bytes()).is_some()))
+    }
+
+    fn capacity<T: Table>(&self) -> u32 {
+        self.capacities.get(T::NAME).copied().unwrap_or(u32::MAX)
+    }
+
+    fn config(&self) -> Result<Option<Config>, MapError> {
+        Ok(self.config)
+    }
+
+    fn set_config(&mut self, config: &Config) -> Result<(), MapError> {
+        self.config = Some(*config);
+        self.writes.push(Write::Revision(config.revision));
+        Ok(())
+    }
+
+    fn metrics(&self) -> Result<Vec<(MetricKey, Metric)>, MapError> {
+        Ok(Vec::new())
+    }
+
+    fn events_lost(&self) -> Result<Vec<(EventKind, u64)>, MapError> {
+        Ok(Vec::new())
+    }
+
+    fn attach(&mut self, hook: Hook, interface: &Interface) -> Result<(), AttachError> {
+        self.attached.insert((interface.index, hook));
+        Ok(())
+    }
+
+    fn detach(&mut self, hook: Hook, index: u32) -> Result<bool, AttachError> {
+        Ok(self.attached.remove(&(index, hook)))
+    }
+
+    fn attached(&self) -> Result<Vec<(u32, Hook)>, AttachError> {
+        Ok(self.attached.iter().copied().collect())
+    }
+
+    fn activate(&mut self) -> Result<(), AttachError> {
+        Ok(())
+    }
+}
+
+fn read<T: FromBytes>(bytes: &[u8]) -> Option<T> {
+    T::read_from_bytes(bytes).ok()
+}
