@@ -11,9 +11,11 @@ pub mod draw;
 pub mod generate;
 pub mod live;
 pub mod minimize;
+pub mod plan;
 pub mod probes;
 pub mod reference;
 pub mod render;
+pub mod trial;
 
 pub use generate::{Case, case};
 pub use live::{LiveCase, LiveProbe, live_case};

@@ -20,7 +20,7 @@ const NODES: [&str; 2] = ["node-1", "node-2"];
 
 /// A namespace, declared or not.
 pub(super) fn namespace(draw: &mut Draw) -> &'static str {
-    draw.weighted(&[(5, NAMESPACES[0]), (3, NAMESPACES[1]), (2, NAMESPACES[2])])
+    draw.weighted(&[(7, NAMESPACES[0]), (2, NAMESPACES[1]), (1, NAMESPACES[2])])
 }
 
 /// Nodes, namespaces and pods, expanded.

@@ -49,7 +49,7 @@ pub fn case(seed: u64) -> Case {
     let mut draw = Draw::new(seed);
     let mut objects = cluster::cluster(&mut draw);
     let universe = Universe::of(&objects);
-    for number in 0..draw.weighted(&[(1, 0), (3, 1), (4, 2), (4, 3), (2, 4), (1, 5), (1, 6)]) {
+    for number in 0..draw.weighted(&[(1, 0), (6, 1), (8, 2), (8, 3), (6, 4), (4, 5), (3, 6)]) {
         let namespace = cluster::namespace(&mut draw);
         let policy = network_policy(&mut draw, &universe, namespace, &format!("policy-{number}"));
         objects.replace(Object::NetworkPolicy(policy.into()));

@@ -27,13 +27,13 @@ pub fn network_policy(draw: &mut Draw, universe: &Universe, namespace: &str, nam
 }
 
 fn rules(draw: &mut Draw, universe: &Universe, in_force: bool) -> Vec<NetworkPolicyRule> {
-    let count = if in_force || draw.chance(10) { draw.weighted(&[(2, 0), (4, 1), (3, 2), (1, 3)]) } else { 0 };
+    let count = if in_force || draw.chance(10) { draw.weighted(&[(1, 0), (5, 1), (3, 2), (1, 3)]) } else { 0 };
     (0..count).map(|_| rule(draw, universe)).collect()
 }
 
 fn rule(draw: &mut Draw, universe: &Universe) -> NetworkPolicyRule {
     let peers = draw.weighted(&[(2, 0), (4, 1), (3, 2), (1, 3)]);
-    let ports = draw.weighted(&[(3, 0), (4, 1), (2, 2), (1, 3)]);
+    let ports = draw.weighted(&[(5, 0), (4, 1), (2, 2), (1, 3)]);
     NetworkPolicyRule {
         peers: (0..peers).map(|_| NetworkPolicyPeer { selects: peer(draw, universe), location: nowhere() }).collect(),
         ports: (0..ports).map(|_| policy_port(draw)).collect(),
@@ -115,7 +115,7 @@ fn namespace_selector(draw: &mut Draw) -> LabelSelector {
 /// A selector over these keys and values: empty, by labels, by expressions of all four operators, or by both.
 pub fn label_selector(draw: &mut Draw, universe: &[(&str, &[&str])]) -> LabelSelector {
     let mut selector = LabelSelector::default();
-    if draw.chance(25) {
+    if draw.chance(35) {
         return selector;
     }
     for _ in 0..draw.weighted(&[(3, 0), (5, 1), (1, 2)]) {

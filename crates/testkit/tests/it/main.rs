@@ -1,6 +1,7 @@
 //! The judges, judged.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helper fails the test")]
 
+mod agreement;
 mod generator;
 mod live;
 mod truths;

@@ -1,0 +1,103 @@
+//! A node's plan, read entry by entry as its documentation says a datapath reads it; no lookup of `model` is used.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use strait_base::IdentityId;
+pub use strait_model::Direction;
+use strait_model::{IpcacheEntry, NodePlan, OriginId, PodKey, PolicyKey, PortSetId, PortVerdict};
+
+use crate::Traffic;
+
+/// How a plan judges one side of a connection.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Reading {
+    /// The pod is no endpoint of the node.
+    NoEndpoint,
+    /// No prefix has the peer's address.
+    NoPeer,
+    /// There is no entry for subject and peer, nor for subject and any peer.
+    NoEntry(IdentityId, IdentityId),
+    /// No port matches: denied.
+    NoPort(IdentityId, IdentityId),
+    /// A port does.
+    Port(IdentityId, IdentityId, PortVerdict),
+}
+
+impl Reading {
+    /// Whether the packet goes on.
+    pub fn allowed(&self) -> bool {
+        match self {
+            Self::Port(_, _, verdict) => *verdict != PortVerdict::Deny,
+            Self::NoEndpoint | Self::NoPeer | Self::NoEntry(..) | Self::NoPort(..) => false,
+        }
+    }
+}
+
+/// Judges what `pod` sends to, or receives from, `peer`.
+pub fn judge(plan: &NodePlan, pod: &PodKey, direction: Direction, peer: IpAddr, traffic: Traffic) -> Reading {
+    let Some(endpoint) = plan.endpoints.get(pod) else { return Reading::NoEndpoint };
+    let Some(entry) = peer_of(plan, peer) else { return Reading::NoPeer };
+    let (subject, peer_id) = (endpoint.identity, entry.identity);
+    let key = |peer| PolicyKey { subject, direction, peer };
+    let exact = plan.policy.get(&key(peer_id));
+    let Some(policy) = exact.or_else(|| plan.policy.get(&key(IdentityId::UNKNOWN))) else {
+        return Reading::NoEntry(subject, peer_id);
+    };
+    let (protocol, port) = match traffic {
+        Traffic::Port(protocol, port) => (protocol.number(), port),
+        Traffic::Icmp if peer.is_ipv6() => (58, 0),
+        Traffic::Icmp => (1, 0),
+    };
+    let fitting = plan.port_sets.get(&policy.port_set).into_iter().flat_map(|set| &set.entries).filter(|(key, _)| {
+        let bits = u32::from(key.prefix_len);
+        key.protocol.is_none_or(|only| only == protocol)
+            && (bits == 0 || (u32::from(key.port ^ port) >> (16 - bits)) == 0)
+    });
+    match fitting.max_by_key(|(key, _)| (key.protocol.is_some(), key.prefix_len)) {
+        Some((_, entry)) => Reading::Port(subject, peer_id, entry.verdict),
+        None => Reading::NoPort(subject, peer_id),
+    }
+}
+
+fn peer_of(plan: &NodePlan, address: IpAddr) -> Option<IpcacheEntry> {
+    let fitting = plan.ipcache.iter().filter(|(prefix, _)| prefix.contains(&address));
+    fitting.max_by_key(|(prefix, _)| prefix.prefix_len()).map(|(_, entry)| *entry)
+}
+
+/// What of a plan's own promises it breaks.
+pub fn broken(plan: &NodePlan) -> Option<String> {
+    let defaults = ["0.0.0.0/0", "::/0"].iter().filter_map(|text| text.parse::<IpNet>().ok());
+    for default in defaults {
+        if !plan.ipcache.contains_key(&default) {
+            return Some(format!("ipcache has no entry for {default}"));
+        }
+    }
+    for (pod, endpoint) in &plan.endpoints {
+        for direction in Direction::BOTH {
+            let key = PolicyKey { subject: endpoint.identity, direction, peer: IdentityId::UNKNOWN };
+            if !plan.policy.contains_key(&key) {
+                return Some(format!("{pod} ({}) has no any-peer entry for {direction}", endpoint.identity));
+            }
+        }
+    }
+    for (key, entry) in &plan.policy {
+        if entry.port_set != PortSetId::EMPTY && !plan.port_sets.contains_key(&entry.port_set) {
+            return Some(format!("{key:?} refers to port set {:?}, which is not there", entry.port_set));
+        }
+    }
+    let origins = plan.policy.values().map(|entry| entry.default_origin);
+    let origins = origins.chain(plan.port_sets.values().flat_map(|set| set.entries.values().map(|entry| entry.origin)));
+    for origin in origins {
+        if origin != OriginId::NONE && !plan.origins.contains_key(&origin) {
+            return Some(format!("origin {origin:?} is not there"));
+        }
+    }
+    let identities = plan.ipcache.values().map(|entry| entry.identity);
+    for identity in identities.chain(plan.endpoints.values().map(|endpoint| endpoint.identity)) {
+        if !plan.identities.contains_key(&identity) {
+            return Some(format!("identity {identity} is not described"));
+        }
+    }
+    None
+}

@@ -1,0 +1,224 @@
+//! The reference against the others: `model`'s verdicts, and its plans as a datapath would read them.
+
+use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
+
+use strait_api::Objects;
+use strait_base::Protocol;
+use strait_model::{AllocatorState, Compiler, Connection as Question, Family, L4, NodePlan, Party, PodKey, Snapshot};
+
+use crate::{
+    Case, Connection, End, Traffic,
+    draw::Draw,
+    minimize,
+    plan::{self, Direction},
+    probes,
+    reference::{self, Answer, Side},
+};
+
+/// Somebody judged a connection other than the reference.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Disagreement {
+    /// Who.
+    pub judge: &'static str,
+    /// What was asked.
+    pub connection: Connection,
+    /// What the reference says.
+    pub expected: Answer,
+    /// What the judge says.
+    pub found: String,
+}
+
+/// What a trial counted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Figures {
+    /// Clusters with policies.
+    pub cases: usize,
+    /// Connections, each asked of all judges.
+    pub connections: usize,
+    /// Those that the reference allows because rules do.
+    pub allowed_by_rules: usize,
+    /// Those that the reference denies.
+    pub denied: usize,
+}
+
+impl Figures {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            cases: self.cases + other.cases,
+            connections: self.connections + other.connections,
+            allowed_by_rules: self.allowed_by_rules + other.allowed_by_rules,
+            denied: self.denied + other.denied,
+        }
+    }
+}
+
+/// The judges of one cluster.
+struct Bench<'a> {
+    objects: &'a Objects,
+    snapshot: Snapshot,
+    plans: BTreeMap<Arc<str>, NodePlan>,
+}
+
+/// Asks all judges about `objects`: everything there is to ask, or as many questions as `sample` says, drawn fairly. Stops at the first
+/// disagreement.
+pub fn compare(objects: &Objects, sample: Option<(usize, &mut Draw)>) -> (Figures, Option<Disagreement>) {
+    let bench = Bench::new(objects);
+    let mut figures = Figures { cases: 1, ..Figures::default() };
+    if let Some(broken) = bench.plans.values().find_map(|plan| plan::broken(plan).map(|what| (plan, what))) {
+        return (figures, Some(bench.nonsense(broken.1)));
+    }
+    let mut one = |connection: &Connection| {
+        let expected = reference::judge(objects, connection)?;
+        figures.connections += 1;
+        figures.denied += usize::from(!expected.allowed());
+        figures.allowed_by_rules += usize::from(
+            expected.allowed()
+                && [&expected.egress, &expected.ingress].iter().any(|side| matches!(side, Side::Rule(..))),
+        );
+        bench.judge(connection, &expected)
+    };
+    let found = match sample {
+        None => probes::probes(objects).find_map(|connection| one(&connection)),
+        Some((count, draw)) => {
+            let (pairs, traffic) = (probes::pairs(objects), probes::traffic(objects));
+            let tcp: Vec<_> =
+                traffic.iter().copied().filter(|traffic| matches!(traffic, Traffic::Port(Protocol::Tcp, _))).collect();
+            let mut ask = || {
+                let (from, to, v6) = draw.pick(&pairs).clone();
+                // As many TCP questions as of all others together: most ports are of TCP.
+                let traffic = if draw.chance(25) { &tcp } else { &traffic };
+                one(&Connection { from, to, v6, traffic: *draw.pick(traffic) })
+            };
+            if pairs.is_empty() { None } else { (0..count).find_map(|_| ask()) }
+        }
+    };
+    (figures, found)
+}
+
+impl<'a> Bench<'a> {
+    fn new(objects: &'a Objects) -> Self {
+        let snapshot = Snapshot::new(objects);
+        // Each node's agent has a compiler of its own.
+        let plan = |name: &Arc<str>| Compiler::new(AllocatorState::default()).compile(&snapshot, name);
+        let plans = objects.nodes().map(|node| (Arc::clone(&node.meta.name), plan(&node.meta.name))).collect();
+        Self { objects, snapshot, plans }
+    }
+
+    fn judge(&self, connection: &Connection, expected: &Answer) -> Option<Disagreement> {
+        let disagreement =
+            |judge, found| Disagreement { judge, connection: connection.clone(), expected: expected.clone(), found };
+        let verdict = self.snapshot.verdict(&question(connection));
+        let sides = (verdict.egress.allowed, verdict.ingress.allowed);
+        if sides != (expected.egress.allowed(), expected.ingress.allowed()) || verdict.allowed != expected.allowed() {
+            return Some(disagreement("model", format!("{verdict:?}")));
+        }
+        for (direction, me, peer, side) in [
+            (Direction::Egress, &connection.from, &connection.to, &expected.egress),
+            (Direction::Ingress, &connection.to, &connection.from, &expected.ingress),
+        ] {
+            let Some((key, node)) = self.endpoint(me) else { continue };
+            let (Some(plan), Some(address)) = (self.plans.get(&node), self.address(peer, connection.v6)) else {
+                continue;
+            };
+            // A pod's packets to itself do not leave it.
+            if self.endpoint(peer).is_some_and(|(other, _)| other == key) {
+                continue;
+            }
+            let found = plan::judge(plan, &key, direction, address, connection.traffic);
+            if found.allowed() != side.allowed() {
+                return Some(disagreement("plan", format!("{direction:?} on {node}: {found:?}")));
+            }
+        }
+        None
+    }
+
+    /// The pod that is or has the end, if policies apply to it, and its node.
+    fn endpoint(&self, end: &End) -> Option<(PodKey, Arc<str>)> {
+        let running = |pod: &&Arc<strait_api::Pod>| {
+            use strait_api::PodPhase::{Failed, Succeeded};
+            !pod.spec.host_network && !matches!(pod.phase, Succeeded | Failed)
+        };
+        let mut pods = self.objects.pods().filter(running);
+        let pod = match end {
+            End::Pod(namespace, name) => pods.find(|pod| pod.meta.namespace == *namespace && pod.meta.name == *name)?,
+            End::Node(_) => return None,
+            End::Address(address) => pods.find(|pod| pod.pod_ips.contains(address))?,
+        };
+        let key = PodKey::new(&pod.meta.namespace, &pod.meta.name);
+        Some((key, Arc::clone(pod.spec.node_name.as_ref()?)))
+    }
+
+    fn address(&self, end: &End, v6: bool) -> Option<IpAddr> {
+        let of = |addresses: &[IpAddr]| addresses.iter().copied().find(|address| address.is_ipv6() == v6);
+        let node = |name: &str| of(&self.objects.nodes().find(|node| *node.meta.name == *name)?.addresses);
+        match end {
+            End::Address(address) => Some(*address),
+            End::Node(name) => node(name),
+            End::Pod(namespace, name) => {
+                let pod = self.objects.pods().find(|pod| pod.meta.namespace == *namespace && pod.meta.name == *name)?;
+                if pod.spec.host_network { node(pod.spec.node_name.as_ref()?) } else { of(&pod.pod_ips) }
+            }
+        }
+    }
+
+    /// A plan that contradicts itself.
+    fn nonsense(&self, what: String) -> Disagreement {
+        let nobody = End::Node(self.plans.keys().next().cloned().unwrap_or_default());
+        Disagreement {
+            judge: "plan",
+            connection: Connection { from: nobody.clone(), to: nobody, traffic: Traffic::Icmp, v6: false },
+            expected: Answer { egress: Side::NotAPod, ingress: Side::NotAPod },
+            found: what,
+        }
+    }
+}
+
+/// In `model`'s words.
+pub fn question(connection: &Connection) -> Question {
+    let party = |end: &End| match end {
+        End::Pod(namespace, name) => Party::Pod(PodKey::new(namespace, name)),
+        End::Node(name) => Party::Node(Arc::clone(name)),
+        End::Address(address) => Party::Address(*address),
+    };
+    Question {
+        from: party(&connection.from),
+        to: party(&connection.to),
+        l4: match connection.traffic {
+            Traffic::Port(protocol, port) => L4::Port { protocol, port },
+            Traffic::Icmp => L4::Icmp,
+        },
+        family: Some(if connection.v6 { Family::V6 } else { Family::V4 }),
+    }
+}
+
+/// Puts `case` on trial with `questions` questions, or with all there are. A failure comes small, as manifests, and says how to repeat it.
+pub fn try_case(case: &Case, questions: Option<usize>) -> Result<Figures, Box<Failure>> {
+    let mut draw = Draw::new(case.seed);
+    let (figures, found) = compare(&case.objects, questions.map(|count| (count, &mut draw)));
+    let Some(first) = found else { return Ok(figures) };
+    let fails = |objects: &Objects| compare(objects, None).1.is_some_and(|found| found.judge == first.judge);
+    let objects = minimize(&case.objects, fails);
+    let disagreement = compare(&objects, None).1.unwrap_or(first);
+    Err(Box::new(Failure { disagreement, small: Case { seed: case.seed, objects } }))
+}
+
+/// A case on which the judges disagree.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Failure {
+    /// About what, in the small case.
+    pub disagreement: Disagreement,
+    /// The case, minimized.
+    pub small: Case,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Disagreement { judge, connection, expected, found } = &self.disagreement;
+        writeln!(f, "seed {}: {judge} disagrees with the reference", self.small.seed)?;
+        writeln!(f, "  connection: {connection}\n  reference:  {expected:?}\n  {judge}: {found}")?;
+        writeln!(f, "  replay: STRAIT_SEED={} cargo test -p strait-testkit", self.small.seed)?;
+        write!(f, "{}", self.small.yaml())
+    }
+}
