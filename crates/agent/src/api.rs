@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use strait_base::IdentityId;
 use strait_flow::{Filter, Origin};
+use strait_model::{Direction, IpcacheKind, PortVerdict};
 
 /// Name of the socket in the agent's run directory.
 pub const SOCKET: &str = "agent.sock";
@@ -231,9 +232,15 @@ pub struct Identity {
     pub id: IdentityId,
     /// `reserved:host`, or labels as `k8s:app=web`, or `cidr:10.0.0.0/8`.
     pub labels: Vec<Arc<str>>,
-    /// The cluster-wide identity that this node-local one is part of.
+    /// The blocks that its addresses are in, as policies in force name them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cidrs: Vec<String>,
+    /// The identity that this node-local one is a part of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refines: Option<IdentityId>,
+    /// What sets that part apart, for people.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refined_by: Vec<String>,
 }
 
 /// A prefix and who is behind it.
@@ -244,8 +251,8 @@ pub struct IpcacheEntry {
     pub prefix: IpNet,
     /// Whose.
     pub identity: IdentityId,
-    /// `local-pod`, `remote-pod`, `host` …
-    pub kind: Arc<str>,
+    /// What is behind it.
+    pub kind: IpcacheKind,
     /// The node that hosts it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<IpAddr>,
@@ -258,10 +265,8 @@ pub struct EndpointStatus {
     /// What the creator told.
     #[serde(flatten)]
     pub spec: EndpointSpec,
-    /// Number on this node.
+    /// Number on this node: the index of its host-side veth; 0 where the link is gone.
     pub id: u32,
-    /// Interface index of its host-side veth; 0 where the link is gone.
-    pub ifindex: u32,
     /// Its identity, once its policy is in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<IdentityId>,
@@ -283,8 +288,8 @@ pub struct EndpointStatus {
 pub struct PolicyEntry {
     /// Whose policy.
     pub subject: IdentityId,
-    /// `ingress` or `egress`.
-    pub direction: Arc<str>,
+    /// From the subject's view.
+    pub direction: Direction,
     /// Which peer; 0 for every peer without an entry.
     pub peer: IdentityId,
     /// What is decided for which ports.
@@ -301,8 +306,8 @@ pub struct PolicyPort {
     pub protocol: Arc<str>,
     /// `80`, `8000-8015`, or `any`.
     pub ports: Arc<str>,
-    /// `allow`, `deny`, `redirect`, `audit`.
-    pub verdict: Arc<str>,
+    /// What happens.
+    pub verdict: PortVerdict,
     /// Rules behind it.
     pub origins: Vec<Origin>,
 }

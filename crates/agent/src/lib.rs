@@ -9,7 +9,19 @@
 //! What is enforced outlives the agent: a killed or stopped agent leaves the pinned programs and maps in force, and a new one
 //! adopts them. Nothing that goes wrong here (a broken manifest, a failed map update, a lost file) takes enforcement away.
 
+mod answers;
 pub mod api;
 pub mod client;
+mod decorate;
+mod lastgood;
+mod log;
+mod node;
+mod run;
+mod server;
+mod state;
+mod view;
 
 pub use client::{Client, ClientError};
+pub use node::{Host, InterfaceIndex, Options, StartError};
+pub use run::{Lock, RunError, lock, run};
+pub use state::StateError;

@@ -4,6 +4,7 @@ use std::{io, process::ExitCode};
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
+use strait_model::IpcacheKind;
 
 use crate::{
     agents::AgentsArgs,
@@ -102,10 +103,12 @@ fn joined(list: &[impl AsRef<str>]) -> String {
 pub(crate) fn identities(args: &IdentityArgs) -> anyhow::Result<ExitCode> {
     let ListAction::List(args) = &args.action;
     let items = collect(args, strait_agent::Client::identities)?;
-    let mut table = Table::new(["NODE", "ID", "LABELS"]);
+    let mut table = Table::new(["NODE", "ID", "LABELS", "SET APART BY"]);
     for OnNode { node, item } in &items {
-        let part = item.refines.map(|id| format!(" (part of {id})")).unwrap_or_default();
-        table.row([node.clone(), item.id.0.to_string(), joined(&item.labels) + &part]);
+        let mut apart = item.cidrs.clone();
+        apart.extend(item.refines.map(|id| format!("part of {id}")));
+        apart.extend(item.refined_by.iter().cloned());
+        table.row([node.clone(), item.id.0.to_string(), joined(&item.labels), apart.join("; ")]);
     }
     finish(args, &items, &table)
 }
@@ -116,9 +119,27 @@ pub(crate) fn ipcache(args: &IpcacheArgs) -> anyhow::Result<ExitCode> {
     let mut table = Table::new(["NODE", "PREFIX", "IDENTITY", "KIND", "BEHIND"]);
     for OnNode { node, item } in &items {
         let behind = item.node.map(|node| node.to_string()).unwrap_or_default();
-        table.row([node.clone(), item.prefix.to_string(), item.identity.to_string(), item.kind.to_string(), behind]);
+        table.row([
+            node.clone(),
+            item.prefix.to_string(),
+            item.identity.to_string(),
+            kind_text(item.kind).to_owned(),
+            behind,
+        ]);
     }
     finish(args, &items, &table)
+}
+
+const fn kind_text(kind: IpcacheKind) -> &'static str {
+    match kind {
+        IpcacheKind::LocalPod => "pod of this node",
+        IpcacheKind::RemotePod => "pod of another node",
+        IpcacheKind::Host => "this node",
+        IpcacheKind::RemoteNode => "another node",
+        IpcacheKind::Unmanaged => "no known pod",
+        IpcacheKind::World => "outside",
+        IpcacheKind::Cidr => "outside, named by policy",
+    }
 }
 
 pub(crate) fn endpoints(args: &EndpointArgs, ui: Ui) -> anyhow::Result<ExitCode> {

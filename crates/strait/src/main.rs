@@ -3,6 +3,7 @@
 //! One module a subcommand; what a library can hold is in a library. Exit code 0 says yes (or done), 1 no, 2 that the question
 //! could not be answered.
 
+mod agent;
 mod agents;
 mod completions;
 mod echo;
@@ -33,6 +34,7 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    Agent(agent::AgentArgs),
     Flows(flows::FlowsArgs),
     Status(status::StatusArgs),
     Identity(list::IdentityArgs),
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
     let Cli { command, color } = Cli::parse();
     let ui = Ui::new(color);
     let result = match command {
+        Command::Agent(args) => agent::run(args),
         Command::Flows(args) => flows::run(args, ui),
         Command::Status(args) => status::run(&args, ui),
         Command::Identity(args) => list::identities(&args),

@@ -1,0 +1,126 @@
+//! Manifests as they were when they were last right, kept across restarts.
+//!
+//! [`Directory`](strait_api::source::Directory) keeps the last good version of a file that breaks while it watches. A file that
+//! broke while no agent ran would take its policies out of force; here is the copy that keeps them in.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
+use strait_api::{
+    Object, Objects,
+    parse::parse,
+    source::{InForce, Problem},
+};
+
+/// Copies of good files, and those of them that stand in for broken ones.
+pub(crate) struct LastGood {
+    folder: PathBuf,
+    /// Objects of files that are broken and were not since this agent started, by file.
+    standing_in: BTreeMap<Arc<str>, Vec<Object>>,
+}
+
+/// A copy.
+#[derive(Serialize, Deserialize)]
+struct Copy {
+    file: Arc<str>,
+    text: String,
+}
+
+impl LastGood {
+    pub(crate) fn open(run_dir: &Path) -> Result<Self, crate::state::StateError> {
+        let folder = run_dir.join("last-good");
+        fs::create_dir_all(&folder).map_err(|source| crate::state::StateError::new("make", &folder, source))?;
+        Ok(Self { folder, standing_in: BTreeMap::new() })
+    }
+
+    /// Copies these files, where they are right; forgets copies of those that are gone. A broken file keeps its copy.
+    pub(crate) fn keep(&self, files: &BTreeSet<Arc<str>>) -> Result<(), crate::state::StateError> {
+        for file in files {
+            let copy = self.copy_of(file);
+            let text = match fs::read(&**file) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    // It may not exist.
+                    let _ = fs::remove_file(&copy);
+                    continue;
+                }
+                Err(_) => continue,
+                Ok(text) => text,
+            };
+            if text.is_empty() || !parse(file, &text).errors.is_empty() {
+                continue;
+            }
+            let Ok(text) = String::from_utf8(text) else { continue };
+            let fresh = copy.with_extension("new");
+            let write = || {
+                let mut out = fs::File::create(&fresh)?;
+                out.write_all(&serde_json::to_vec(&Copy { file: Arc::clone(file), text })?)?;
+                fs::rename(&fresh, &copy)
+            };
+            write().map_err(|source| crate::state::StateError::new("write", &copy, source))?;
+        }
+        Ok(())
+    }
+
+    /// Has copies stand in for the files that contribute nothing because they are broken. True where that changed.
+    pub(crate) fn settle<'a>(&mut self, problems: impl Iterator<Item = &'a Problem>) -> bool {
+        let broken: BTreeSet<&Arc<str>> = problems
+            .filter_map(|problem| match problem {
+                Problem::Wrong { error, in_force: InForce::Nothing } => Some(&error.location.file),
+                Problem::Unreadable { file, in_force: InForce::Nothing, .. } => Some(file),
+                _ => None,
+            })
+            .collect();
+        let before: Vec<Arc<str>> = self.standing_in.keys().cloned().collect();
+        self.standing_in.retain(|file, _| broken.contains(file));
+        for file in broken {
+            if !self.standing_in.contains_key(file)
+                && let Some(objects) = self.read(file)
+            {
+                self.standing_in.insert(Arc::clone(file), objects);
+            }
+        }
+        !before.iter().eq(self.standing_in.keys())
+    }
+
+    /// Files that a copy stands in for.
+    pub(crate) fn standing_in(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.standing_in.keys()
+    }
+
+    /// `objects` with those of broken files as they were; an object that is there now goes before an older one.
+    pub(crate) fn complete(&self, objects: &Objects) -> Objects {
+        let mut all = objects.clone();
+        for object in self.standing_in.values().flatten() {
+            // What stands in its way is newer and stays.
+            let _ = all.insert(object.clone());
+        }
+        all
+    }
+
+    fn read(&self, file: &Arc<str>) -> Option<Vec<Object>> {
+        let copy: Copy = serde_json::from_slice(&fs::read(self.copy_of(file)).ok()?).ok()?;
+        let parsed = parse(file, copy.text.as_bytes());
+        (copy.file == *file && parsed.errors.is_empty()).then_some(parsed.objects)
+    }
+
+    /// The name of a file is a path: as a file name, its characters outside the usual become `%` and their number.
+    fn copy_of(&self, file: &str) -> PathBuf {
+        let mut name = String::new();
+        for byte in file.bytes() {
+            if byte.is_ascii_alphanumeric() || byte == b'-' {
+                name.push(char::from(byte));
+            } else {
+                name.push_str(&format!("%{byte:02x}"));
+            }
+        }
+        // File systems allow 255 bytes; the copy itself says which file it is of.
+        let cut = name.len().saturating_sub(200);
+        self.folder.join(format!("{}.json", &name[cut..]))
+    }
+}

@@ -1,0 +1,422 @@
+//! One node's state and what changes it. Nothing here waits: the event loop ([`crate::run`]) calls in with what happened.
+//!
+//! ```text
+//! refresh ─┐
+//! endpoint_add ─┼→ enforce: objects → Snapshot → NodePlan → Datapath::apply → View
+//! endpoint_delete ─┘                                                           ↓
+//! take_events ────────────────────────────────────────────── Decorator → Ring ─→ followers
+//! ```
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::PathBuf,
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+use strait_api::source::{Directory, SourceError};
+use strait_datapath::{
+    ApplyError, AttachError, Attachment, Closed, Datapath, Event, Incomplete, Interface, Kernel, MapError, monotonic_ns,
+};
+use strait_flow::Ring;
+use strait_model::{AllocatorState, Compiler, PodKey, Snapshot};
+use thiserror::Error;
+
+use crate::{
+    api::{Done, EndpointSpec, PodName},
+    decorate::Decorator,
+    lastgood::LastGood,
+    log::{Level, log},
+    state::{RunDir, StateError},
+    view::View,
+};
+
+/// What an agent is told at its start.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The node it serves.
+    pub node: Arc<str>,
+    /// Manifests, later ones over earlier ones.
+    pub roots: Vec<PathBuf>,
+    /// Where it keeps its state and its socket.
+    pub run_dir: PathBuf,
+    /// Interfaces to the rest of the world.
+    pub uplinks: Vec<String>,
+    /// What it runs on.
+    pub host: Host,
+}
+
+/// What an agent runs on, for [`Status`](crate::api::Status).
+#[derive(Clone, Debug, Default)]
+pub struct Host {
+    /// Version of the kernel.
+    pub kernel: String,
+    /// Features it lacks, and what follows.
+    pub missing_features: Vec<String>,
+}
+
+/// Why an agent could not start. What is pinned stays in force.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// Its run directory.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// Its manifests.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// An uplink that is not there.
+    #[error("no interface {name}: {source}")]
+    Uplink {
+        /// Its name.
+        name: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Programs could not be attached.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    /// The kernel's maps could not be read.
+    #[error(transparent)]
+    Map(#[from] MapError),
+}
+
+/// Finds the index of an interface of the agent's network namespace by its name.
+pub type InterfaceIndex = fn(&str) -> io::Result<u32>;
+
+/// An endpoint and what became of it.
+pub(crate) struct Endpoint {
+    pub(crate) spec: EndpointSpec,
+    /// Index of its host-side veth, once programs run on it.
+    pub(crate) ifindex: Option<u32>,
+    /// Why no programs run on it.
+    pub(crate) error: Option<String>,
+}
+
+/// A node.
+pub(crate) struct Node<K> {
+    pub(crate) options: Options,
+    pub(crate) started: Timestamp,
+    pub(crate) directory: Directory,
+    pub(crate) datapath: Datapath<K>,
+    pub(crate) endpoints: BTreeMap<PodName, Endpoint>,
+    pub(crate) view: View,
+    pub(crate) closed: BTreeMap<PodKey, Closed>,
+    pub(crate) revision: u32,
+    pub(crate) enforcement_error: Option<String>,
+    pub(crate) last_good: LastGood,
+    pub(crate) ring: Ring,
+    run: RunDir,
+    index_of: InterfaceIndex,
+    compiler: Compiler,
+    saved: AllocatorState,
+    compiled: bool,
+    decorator: Decorator,
+}
+
+impl<K: Kernel> Node<K> {
+    /// Reads what an earlier agent left, attaches programs to what is there, and enforces.
+    pub(crate) fn start(options: Options, datapath: Datapath<K>, index_of: InterfaceIndex) -> Result<Self, StartError> {
+        let run = RunDir::open(&options.run_dir)?;
+        let saved = run.allocator().unwrap_or_else(|error| {
+            log(Level::Warn, "identity numbers are given anew", &[("reason", &error)]);
+            None
+        });
+        let saved = saved.unwrap_or_default();
+        let (specs, unreadable) = run.endpoints()?;
+        for error in unreadable {
+            log(Level::Error, "endpoint unknown until it is added again", &[("reason", &error)]);
+        }
+        let directory = Directory::open(&options.roots)?;
+        let last_good = LastGood::open(&options.run_dir)?;
+        let mut node = Self {
+            started: Timestamp::now(),
+            directory,
+            datapath,
+            endpoints: BTreeMap::new(),
+            view: View::empty(),
+            closed: BTreeMap::new(),
+            revision: 0,
+            enforcement_error: None,
+            last_good,
+            ring: Ring::default(),
+            run,
+            index_of,
+            compiler: Compiler::new(saved.clone()),
+            saved,
+            compiled: false,
+            decorator: Decorator::new(Arc::clone(&options.node)),
+            options,
+        };
+        for (name, spec) in specs {
+            let endpoint = node.attach(spec);
+            if let Some(error) = &endpoint.error {
+                log(Level::Warn, "endpoint is closed", &[("pod", &name), ("reason", error)]);
+            }
+            node.endpoints.insert(name, endpoint);
+        }
+        for problem in node.directory.problems().filter(|problem| problem.is_worth_showing()) {
+            log_problem(problem);
+        }
+        let files = node.directory.objects().iter().map(|object| Arc::clone(&object.meta().location.file)).collect();
+        node.keep_last_good(&files);
+        node.enforce();
+        // Last: what arrives from outside meets the policy that is in force by now.
+        for name in &node.options.uplinks {
+            let index = index_of(name).map_err(|source| StartError::Uplink { name: name.clone(), source })?;
+            node.datapath.attach_uplink(&Interface { index, name: name.clone() })?;
+        }
+        Ok(node)
+    }
+
+    /// Takes in what changed on disk. True where there is more to come by itself.
+    pub(crate) fn refresh(&mut self) -> bool {
+        let change = self.directory.refresh();
+        for problem in change.new_problems.iter().filter(|problem| problem.is_worth_showing()) {
+            log_problem(problem);
+        }
+        if change.solved > 0 {
+            log(Level::Info, "problems in manifests solved", &[("count", &change.solved)]);
+        }
+        if !change.files.is_empty() {
+            self.keep_last_good(&change.files.iter().cloned().collect());
+        }
+        if change.changed || self.last_good.settle(self.directory.problems()) {
+            self.enforce();
+        }
+        change.pending
+    }
+
+    /// Compiles what is known and makes the kernel enforce it. Level-triggered: what fails is tried again by the next call.
+    pub(crate) fn enforce(&mut self) {
+        let objects = self.last_good.complete(self.directory.objects());
+        if !self.compiled || objects != self.view.objects {
+            self.compiled = true;
+            let snapshot = Snapshot::new(&objects);
+            let plan = self.compiler.compile(&snapshot, &self.options.node);
+            self.save_numbers();
+            self.view.advance(objects, snapshot, plan);
+            self.decorator.forget_misses();
+        }
+        self.apply();
+    }
+
+    /// Puts the current plan in force for the endpoints that are there.
+    fn apply(&mut self) {
+        let attachments: Vec<Attachment> = self
+            .endpoints
+            .values()
+            .filter_map(|endpoint| {
+                let pod = pod_key(&endpoint.spec.name);
+                Some(Attachment { pod, ifindex: endpoint.ifindex?, mac: endpoint.spec.mac.0 })
+            })
+            .collect();
+        let result = self.datapath.apply(&self.view.plan, &attachments);
+        let error = result.as_ref().err().map(ToString::to_string);
+        if error != self.enforcement_error {
+            match &error {
+                Some(error) => log(Level::Error, "not everything is enforced; trying again", &[("reason", error)]),
+                None => log(Level::Info, "everything is enforced again", &[]),
+            }
+        }
+        self.enforcement_error = error;
+        let applied = match result {
+            Ok(applied) | Err(ApplyError::Incomplete(Incomplete { applied, .. })) => applied,
+            // The tables are written; programs still judge by older ones.
+            Err(ApplyError::Attach(_)) => return,
+        };
+        if applied.changed() {
+            log(
+                Level::Info,
+                "enforced",
+                &[
+                    ("generation", &self.directory.generation()),
+                    ("revision", &applied.revision),
+                    ("policies", &self.view.snapshot.policies().len()),
+                    ("endpoints", &attachments.len()),
+                    ("policy_entries", &self.datapath.policy().len()),
+                ],
+            );
+        }
+        self.revision = applied.revision;
+        self.closed = applied.closed;
+    }
+
+    /// A pod's link is there. Programs run on it before its policy is loaded: until then it is closed.
+    pub(crate) fn endpoint_add(&mut self, spec: EndpointSpec) -> Result<Done, String> {
+        check(&spec)?;
+        let name = spec.name.clone();
+        let known = self.endpoints.get(&name).map(|endpoint| (endpoint.spec.ifname.clone(), endpoint.ifindex));
+        self.run.save_endpoint(&spec).map_err(|error| error.to_string())?;
+        let ifname = spec.ifname.clone();
+        let endpoint = self.attach(spec);
+        if let Some((old_name, Some(old_index))) = known
+            && (old_name != ifname || Some(old_index) != endpoint.ifindex)
+        {
+            self.detach(&name, &old_name, old_index);
+        }
+        let error = endpoint.error.clone();
+        self.endpoints.insert(name.clone(), endpoint);
+        // The manifest that places the pod may have been written just before.
+        self.refresh();
+        self.apply();
+        match error.or_else(|| self.enforcement_error.clone()) {
+            None => {
+                log(Level::Info, "endpoint added", &[("pod", &name), ("interface", &ifname)]);
+                Ok(self.done())
+            }
+            Some(error) => Err(format!("{name}: {error}")),
+        }
+    }
+
+    /// A pod's link is gone or about to.
+    pub(crate) fn endpoint_delete(&mut self, name: &PodName) -> Result<Done, String> {
+        check_name(name)?;
+        if let Some(endpoint) = self.endpoints.remove(name) {
+            self.apply();
+            if let Some(index) = endpoint.ifindex {
+                self.detach(name, &endpoint.spec.ifname, index);
+            }
+            log(Level::Info, "endpoint deleted", &[("pod", name)]);
+        }
+        self.run.remove_endpoint(name).map_err(|error| error.to_string())?;
+        Ok(self.done())
+    }
+
+    /// What is in force.
+    pub(crate) fn done(&self) -> Done {
+        Done { generation: self.directory.generation(), revision: u64::from(self.revision) }
+    }
+
+    /// Makes flow records of what the kernel reported.
+    pub(crate) fn take_events(&mut self, events: &[Event]) {
+        if events.is_empty() {
+            return;
+        }
+        self.decorator.set_clock(Timestamp::now(), monotonic_ns());
+        let pods: BTreeMap<u32, PodKey> = self
+            .endpoints
+            .values()
+            .filter_map(|endpoint| Some((endpoint.ifindex?, pod_key(&endpoint.spec.name))))
+            .collect();
+        for event in events {
+            self.ring.push(self.decorator.flow(event, pods.get(&event.endpoint), &self.view));
+        }
+    }
+
+    /// What the programs leave to user space: connections that fell silent, drops that were summed up, entries that somebody
+    /// else changed. Also tries again what could not be enforced or attached.
+    pub(crate) fn tend(&mut self) {
+        let now = monotonic_ns();
+        match self.datapath.conntrack_gc(now).and_then(|mut events| {
+            events.extend(self.datapath.drop_gc(now)?);
+            Ok(events)
+        }) {
+            Ok(events) => self.take_events(&events),
+            Err(error) => log(Level::Error, "cannot collect", &[("reason", &error)]),
+        }
+        match self.datapath.reread() {
+            Ok(0) => {}
+            Ok(count) => log(Level::Warn, "maps were changed by somebody else", &[("entries", &count)]),
+            Err(error) => log(Level::Error, "cannot read the maps", &[("reason", &error)]),
+        }
+        self.retry();
+    }
+
+    /// Tries again what failed.
+    pub(crate) fn retry(&mut self) {
+        let detached: Vec<PodName> = self
+            .endpoints
+            .iter()
+            .filter(|(_, endpoint)| endpoint.error.is_some())
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in detached {
+            if let Some(endpoint) = self.endpoints.remove(&name) {
+                let endpoint = self.attach(endpoint.spec);
+                self.endpoints.insert(name, endpoint);
+            }
+        }
+        self.apply();
+    }
+
+    /// Whether something failed that may work later.
+    pub(crate) fn must_retry(&self) -> bool {
+        self.enforcement_error.is_some()
+    }
+
+    fn attach(&mut self, spec: EndpointSpec) -> Endpoint {
+        let attached = (self.index_of)(&spec.ifname)
+            .map_err(|error| format!("its link {} is gone: {error}", spec.ifname))
+            .and_then(|index| {
+                let interface = Interface { index, name: spec.ifname.clone() };
+                self.datapath.attach_pod(&interface).map(|()| index).map_err(|error| error.to_string())
+            });
+        match attached {
+            Ok(index) => Endpoint { spec, ifindex: Some(index), error: None },
+            Err(error) => Endpoint { spec, ifindex: None, error: Some(error) },
+        }
+    }
+
+    fn detach(&mut self, name: &PodName, ifname: &str, index: u32) {
+        if let Err(error) = self.datapath.detach_pod(index) {
+            log(Level::Warn, "cannot detach", &[("pod", name), ("interface", &ifname), ("reason", &error)]);
+        }
+    }
+
+    /// Numbers are on disk before the kernel sees them, so that a new agent gives the same.
+    fn save_numbers(&mut self) {
+        let state = self.compiler.state();
+        if state == self.saved {
+            return;
+        }
+        match self.run.save_allocator(&state) {
+            Ok(()) => self.saved = state,
+            Err(error) => log(Level::Error, "identity numbers would not survive a restart", &[("reason", &error)]),
+        }
+    }
+
+    fn keep_last_good(&mut self, files: &BTreeSet<Arc<str>>) {
+        if let Err(error) = self.last_good.keep(files) {
+            log(Level::Error, "a file that breaks while no agent runs would be out of force", &[("reason", &error)]);
+        }
+        self.last_good.settle(self.directory.problems());
+    }
+}
+
+pub(crate) fn pod_key(name: &PodName) -> PodKey {
+    PodKey { namespace: Arc::clone(&name.namespace), name: Arc::clone(&name.pod) }
+}
+
+fn log_problem(problem: &strait_api::source::Problem) {
+    let level = if problem.is_error() { Level::Error } else { Level::Warn };
+    log(level, "manifest", &[("problem", problem)]);
+}
+
+fn check(spec: &EndpointSpec) -> Result<(), String> {
+    check_name(&spec.name)?;
+    // IFNAMSIZ with its terminator; the rest is what the kernel takes (`dev_valid_name`).
+    let ifname = spec.ifname.as_str();
+    let valid = !ifname.is_empty()
+        && ifname.len() < 16
+        && ifname != "."
+        && ifname != ".."
+        && !ifname.contains(|c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control());
+    if valid { Ok(()) } else { Err(format!("`{ifname}` is not the name of an interface")) }
+}
+
+/// They become part of a file name.
+fn check_name(name: &PodName) -> Result<(), String> {
+    let dns = |text: &str| {
+        !text.is_empty()
+            && text.len() <= 253
+            && text.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-' || c == b'.')
+            && !text.starts_with(['-', '.'])
+            && !text.ends_with(['-', '.'])
+    };
+    if dns(&name.namespace) && dns(&name.pod) {
+        Ok(())
+    } else {
+        Err(format!("`{name}` is not the name of a pod (expected lower-case letters, digits, dashes and dots)"))
+    }
+}

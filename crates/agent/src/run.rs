@@ -1,0 +1,204 @@
+//! The event loop: one thread, a task for each source of events.
+
+use std::{
+    cell::RefCell,
+    fs, io,
+    os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
+    rc::Rc,
+    time::Duration,
+};
+
+use strait_datapath::{Datapath, EventReader, Kernel};
+use thiserror::Error;
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    task::LocalSet,
+    time::{Instant, MissedTickBehavior, interval_at, sleep},
+};
+
+use crate::{
+    api::SOCKET,
+    log::{Level, log},
+    node::{InterfaceIndex, Node, Options, StartError},
+    server::{Shared, listen, serve},
+};
+
+/// Changes that come together are taken in together: an editor's save is several events.
+const GATHER: Duration = Duration::from_millis(10);
+/// How often connections that fell silent are collected. Conntrack treats an expired entry as absent, so this is only about room
+/// and about when its end is reported.
+const TEND: Duration = Duration::from_secs(10);
+/// First and longest wait before what failed is tried again.
+const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+/// Events that are taken before others get a turn.
+const EVENTS_AT_ONCE: usize = 512;
+
+/// Why an agent ended other than by a signal. What is pinned stays in force.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// It could not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// Another agent serves the run directory.
+    #[error("another agent uses {}: stop it first", .0.display())]
+    Busy(PathBuf),
+    /// A file, socket or signal of its own.
+    #[error("cannot {doing}: {source}")]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl RunError {
+    fn io(doing: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { doing, source }
+    }
+}
+
+/// The right to be the agent of a run directory; ends with the process, however that ends.
+#[derive(Debug)]
+pub struct Lock {
+    _file: fs::File,
+}
+
+/// Takes the run directory, before anything of another agent is touched.
+pub fn lock(options: &Options) -> Result<Lock, RunError> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&options.run_dir)
+        .map_err(RunError::io("make the run directory"))?;
+    let file = fs::File::create(options.run_dir.join("agent.lock")).map_err(RunError::io("make the lock file"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Lock { _file: file }),
+        Err(fs::TryLockError::WouldBlock) => Err(RunError::Busy(options.run_dir.clone())),
+        Err(fs::TryLockError::Error(source)) => Err(RunError::Io { doing: "lock the run directory", source }),
+    }
+}
+
+/// Serves a node until SIGTERM or SIGINT. Enforcement stays when this returns: programs and maps are pinned.
+pub fn run<K: Kernel + 'static>(
+    options: Options,
+    lock: Lock,
+    datapath: Datapath<K>,
+    events: Option<EventReader>,
+    index_of: InterfaceIndex,
+) -> Result<(), RunError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(RunError::io("start the event loop"))?;
+    let result = LocalSet::new().block_on(&runtime, until_signal(options, datapath, events, index_of));
+    drop(lock);
+    result
+}
+
+async fn until_signal<K: Kernel + 'static>(
+    options: Options,
+    datapath: Datapath<K>,
+    events: Option<EventReader>,
+    index_of: InterfaceIndex,
+) -> Result<(), RunError> {
+    // Before anything else: a signal during the start is not lost.
+    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::io("listen to SIGTERM"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::io("listen to SIGINT"))?;
+
+    let socket = options.run_dir.join(SOCKET);
+    let name = options.node.clone();
+    let node = Node::start(options, datapath, index_of)?;
+    let manifests = node.directory.watcher().map_err(RunError::io("watch the manifests"))?;
+    let shared = Rc::new(Shared { node: RefCell::new(node), flows: watch::Sender::new(0) });
+
+    let manifests = readiness(manifests).map_err(RunError::io("watch the manifests"))?;
+    tokio::task::spawn_local(watch_manifests(manifests, Rc::clone(&shared)));
+    if let Some(events) = events {
+        let ready = events.as_fd().try_clone_to_owned().and_then(readiness);
+        let ready = ready.map_err(RunError::io("read the event ring"))?;
+        tokio::task::spawn_local(read_events(ready, events, Rc::clone(&shared)));
+    }
+    tokio::task::spawn_local(tend(Rc::clone(&shared)));
+    tokio::task::spawn_local(retry(Rc::clone(&shared)));
+    let listener = listen(&socket).map_err(RunError::io("open the socket"))?;
+    tokio::task::spawn_local(serve(listener, Rc::clone(&shared)));
+    log(Level::Info, "serving", &[("node", &name), ("socket", &socket.display())]);
+
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    let _ = fs::remove_file(&socket);
+    log(Level::Info, "stopped; what is enforced stays enforced", &[("node", &name)]);
+    Ok(())
+}
+
+#[expect(deprecated, reason = "an OwnedFd stays open as long as it lives, which is what the unsafe successor asks for")]
+fn readiness(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(fd, Interest::READABLE)
+}
+
+async fn watch_manifests<K: Kernel>(fd: AsyncFd<OwnedFd>, shared: Rc<Shared<K>>) {
+    loop {
+        match fd.readable().await {
+            Ok(mut ready) => ready.clear_ready(),
+            Err(error) => {
+                log(Level::Error, "manifests are no longer watched", &[("reason", &error)]);
+                return;
+            }
+        }
+        sleep(GATHER).await;
+        shared.node.borrow_mut().refresh();
+    }
+}
+
+async fn read_events<K: Kernel>(fd: AsyncFd<OwnedFd>, mut events: EventReader, shared: Rc<Shared<K>>) {
+    let mut batch = Vec::with_capacity(EVENTS_AT_ONCE);
+    loop {
+        match fd.readable().await {
+            Ok(mut ready) => ready.clear_ready(),
+            Err(error) => {
+                log(Level::Error, "events are no longer read", &[("reason", &error)]);
+                return;
+            }
+        }
+        loop {
+            batch.extend(std::iter::from_fn(|| events.next()).take(EVENTS_AT_ONCE));
+            if batch.is_empty() {
+                break;
+            }
+            shared.node.borrow_mut().take_events(&batch);
+            shared.announce();
+            batch.clear();
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+async fn tend<K: Kernel>(shared: Rc<Shared<K>>) {
+    let mut ticks = interval_at(Instant::now() + TEND, TEND);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        shared.node.borrow_mut().tend();
+        shared.announce();
+    }
+}
+
+/// Tries again what failed, at growing intervals.
+async fn retry<K: Kernel>(shared: Rc<Shared<K>>) {
+    let mut wait = RETRY.0;
+    loop {
+        sleep(wait).await;
+        let failed = shared.node.borrow().must_retry();
+        wait = if failed { (wait * 2).min(RETRY.1) } else { RETRY.0 };
+        if failed {
+            shared.node.borrow_mut().retry();
+        }
+    }
+}

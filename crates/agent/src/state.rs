@@ -1,0 +1,157 @@
+//! What outlives the agent's process, in its run directory: endpoints, one file each, and the identity numbers in use. Every
+//! file is replaced by rename, so a kill at any time leaves the old one or the new one.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use serde::{Serialize, de::DeserializeOwned};
+use strait_model::AllocatorState;
+use thiserror::Error;
+
+use crate::api::{EndpointSpec, PodName};
+
+/// The run directory.
+#[derive(Clone, Debug)]
+pub(crate) struct RunDir {
+    root: PathBuf,
+}
+
+/// A file of the run directory could not be read or written.
+#[derive(Debug, Error)]
+#[error("cannot {operation} {}: {source}", path.display())]
+pub struct StateError {
+    operation: &'static str,
+    path: PathBuf,
+    source: io::Error,
+}
+
+impl StateError {
+    pub(crate) fn new(operation: &'static str, path: &Path, source: io::Error) -> Self {
+        Self { operation, path: path.to_owned(), source }
+    }
+}
+
+/// Longest file that is read back, bytes.
+const LIMIT: u64 = 256 << 20;
+
+impl RunDir {
+    /// Makes the directory, readable by its owner only.
+    pub(crate) fn open(root: &Path) -> Result<Self, StateError> {
+        use std::os::unix::fs::DirBuilderExt;
+        let endpoints = root.join("endpoints");
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&endpoints).map_err(|source| StateError {
+            operation: "make",
+            path: endpoints,
+            source,
+        })?;
+        Ok(Self { root: root.to_owned() })
+    }
+
+    /// The endpoints, and what was wrong with files that could not be read: such an endpoint stays as its pinned maps have it
+    /// until it is added again.
+    pub(crate) fn endpoints(&self) -> Result<(BTreeMap<PodName, EndpointSpec>, Vec<StateError>), StateError> {
+        let folder = self.root.join("endpoints");
+        let failed = |source| StateError { operation: "list", path: folder.clone(), source };
+        let (mut endpoints, mut errors) = (BTreeMap::new(), Vec::new());
+        for entry in fs::read_dir(&folder).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            if path.extension().is_none_or(|extension| extension != "json") {
+                continue;
+            }
+            match read::<EndpointSpec>(&path) {
+                Ok(Some(spec)) => {
+                    endpoints.insert(spec.name.clone(), spec);
+                }
+                Ok(None) => {}
+                Err(error) => errors.push(error),
+            }
+        }
+        Ok((endpoints, errors))
+    }
+
+    pub(crate) fn save_endpoint(&self, spec: &EndpointSpec) -> Result<(), StateError> {
+        replace(&self.endpoint_file(&spec.name), spec)
+    }
+
+    pub(crate) fn remove_endpoint(&self, name: &PodName) -> Result<(), StateError> {
+        let path = self.endpoint_file(name);
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(StateError { operation: "remove", path, source })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn allocator(&self) -> Result<Option<AllocatorState>, StateError> {
+        read(&self.root.join("identities.json"))
+    }
+
+    pub(crate) fn save_allocator(&self, state: &AllocatorState) -> Result<(), StateError> {
+        replace(&self.root.join("identities.json"), state)
+    }
+
+    /// Names are DNS labels and subdomains (checked before): no `_` and no `/` in them.
+    fn endpoint_file(&self, PodName { namespace, pod }: &PodName) -> PathBuf {
+        self.root.join("endpoints").join(format!("{namespace}_{pod}.json"))
+    }
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StateError> {
+    let failed = |source| StateError { operation: "read", path: path.to_owned(), source };
+    let file = match fs::File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file.map_err(failed)?,
+    };
+    let mut text = Vec::new();
+    io::Read::read_to_end(&mut io::Read::take(file, LIMIT), &mut text).map_err(failed)?;
+    serde_json::from_slice(&text).map(Some).map_err(|error| failed(error.into()))
+}
+
+/// Writes beside and renames over. Not synced to disk: the run directory is emptied by a reboot, as the pins are.
+fn replace(path: &Path, value: &impl Serialize) -> Result<(), StateError> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let fresh = path.with_extension("new");
+    let write = || {
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+        file.write_all(&serde_json::to_vec(value)?)?;
+        fs::rename(&fresh, path)
+    };
+    write().map_err(|source| StateError { operation: "write", path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Mac;
+
+    #[test]
+    fn endpoints_come_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunDir::open(folder.path()).unwrap();
+        let spec = |pod: &str| EndpointSpec {
+            name: PodName { namespace: "shop".into(), pod: pod.into() },
+            ifname: format!("v-{pod}"),
+            mac: Mac([2, 0, 0, 0, 0, 1]),
+            addresses: vec!["10.244.1.10".parse().unwrap()],
+        };
+        run.save_endpoint(&spec("web-0")).unwrap();
+        run.save_endpoint(&spec("db-0")).unwrap();
+        run.save_endpoint(&EndpointSpec { ifname: "other".to_owned(), ..spec("web-0") }).unwrap();
+        run.remove_endpoint(&spec("db-0").name).unwrap();
+        run.remove_endpoint(&spec("db-0").name).unwrap();
+        fs::write(folder.path().join("endpoints/shop_cut.json"), "{\"namesp").unwrap();
+        // A kill between writing and renaming.
+        fs::write(folder.path().join("endpoints/shop_half.new"), "{").unwrap();
+
+        let (endpoints, errors) = run.endpoints().unwrap();
+        assert_eq!(endpoints.values().map(|spec| spec.ifname.as_str()).collect::<Vec<_>>(), ["other"]);
+        assert_eq!(errors.len(), 1);
+        assert!(errors[0].to_string().contains("shop_cut.json"), "{}", errors[0]);
+        assert!(run.allocator().unwrap().is_none());
+    }
+}

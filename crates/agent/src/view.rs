@@ -1,0 +1,134 @@
+//! One generation of what the agent knows: objects, what they mean, and what is enforced of it.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::IpAddr,
+    sync::Arc,
+};
+
+use strait_api::{Kind, Object, ObjectKey, Objects};
+use strait_base::IdentityId;
+use strait_flow::{PolicyMatch, PolicyRef, Workload};
+use strait_model::{Direction, NodePlan, Origin, OriginId, PodKey, Snapshot};
+
+/// Origin ids of this many past plans can still be named: events are read a little after they happened.
+const PAST_PLANS: usize = 4;
+
+/// A generation.
+pub(crate) struct View {
+    pub(crate) objects: Objects,
+    pub(crate) snapshot: Snapshot,
+    pub(crate) plan: NodePlan,
+    pods: BTreeMap<IpAddr, PodKey>,
+    past_origins: VecDeque<BTreeMap<OriginId, Vec<Origin>>>,
+}
+
+impl View {
+    /// Before anything is known.
+    pub(crate) fn empty() -> Self {
+        let objects = Objects::default();
+        Self {
+            snapshot: Snapshot::new(&objects),
+            objects,
+            plan: NodePlan::default(),
+            pods: BTreeMap::new(),
+            past_origins: VecDeque::new(),
+        }
+    }
+
+    /// The generation after this one.
+    pub(crate) fn advance(&mut self, objects: Objects, snapshot: Snapshot, plan: NodePlan) {
+        let past = std::mem::replace(&mut self.plan, plan).origins;
+        if past != self.plan.origins {
+            self.past_origins.push_front(past);
+            self.past_origins.truncate(PAST_PLANS);
+        }
+        self.pods.clear();
+        for pod in snapshot.pods().filter(|pod| pod.is_endpoint()) {
+            self.pods.extend(pod.addresses.iter().map(|address| (*address, pod.key.clone())));
+        }
+        self.objects = objects;
+        self.snapshot = snapshot;
+    }
+
+    /// The pod that has this address.
+    pub(crate) fn pod_at(&self, address: IpAddr) -> Option<&PodKey> {
+        self.pods.get(&address)
+    }
+
+    /// The workload that a pod belongs to.
+    pub(crate) fn workload(&self, pod: &PodKey) -> Option<Workload> {
+        let (kind, name) = self.snapshot.pod(pod)?.workload()?.split_once('/')?;
+        Some(Workload { name: name.into(), kind: kind.into() })
+    }
+
+    /// The labels of an identity.
+    pub(crate) fn labels(&self, identity: IdentityId) -> Vec<Arc<str>> {
+        if let Some(info) = self.plan.identities.get(&identity) {
+            return info.labels.iter().map(|label| label.as_str().into()).collect();
+        }
+        identity.reserved_name().map(|name| format!("reserved:{name}").into()).into_iter().collect()
+    }
+
+    /// What an origin id of a plan stands for.
+    pub(crate) fn origins(&self, id: OriginId) -> &[Origin] {
+        std::iter::once(&self.plan.origins)
+            .chain(&self.past_origins)
+            .find_map(|origins| origins.get(&id))
+            .map_or(&[], Vec::as_slice)
+    }
+
+    /// How much the first rule among `origins` looks at.
+    pub(crate) fn policy_match(&self, origins: &[Origin]) -> PolicyMatch {
+        let rule = origins.iter().find_map(|origin| {
+            let key = ObjectKey {
+                kind: Kind::NetworkPolicy,
+                namespace: Arc::clone(&origin.namespace),
+                name: Arc::clone(&origin.name),
+            };
+            let Some(Object::NetworkPolicy(policy)) = self.objects.get(&key) else { return None };
+            let rules = match origin.direction {
+                Direction::Ingress => &policy.ingress,
+                Direction::Egress => &policy.egress,
+            };
+            rules.get(usize::try_from(origin.rule?).ok()?)
+        });
+        match rule.map(|rule| (rule.peers.is_empty(), rule.ports.is_empty())) {
+            None => PolicyMatch::None,
+            Some((true, true)) => PolicyMatch::All,
+            Some((false, true)) => PolicyMatch::L3Only,
+            Some((true, false)) => PolicyMatch::L4Only,
+            Some((false, false)) => PolicyMatch::L3L4,
+        }
+    }
+}
+
+/// An origin as flow records carry it.
+pub(crate) fn flow_origin(origin: &Origin) -> strait_flow::Origin {
+    strait_flow::Origin {
+        kind: Arc::clone(&origin.kind),
+        namespace: Arc::clone(&origin.namespace),
+        name: Arc::clone(&origin.name),
+        rule: origin.rule,
+        file: Arc::clone(&origin.location.file),
+        line: origin.location.line,
+        column: origin.location.column,
+    }
+}
+
+/// The policies behind `origins`, each once.
+pub(crate) fn policies(origins: &[Origin], revision: u32) -> Vec<PolicyRef> {
+    let mut policies: Vec<PolicyRef> = Vec::new();
+    for origin in origins {
+        let policy = PolicyRef {
+            name: Arc::clone(&origin.name),
+            namespace: Arc::clone(&origin.namespace),
+            kind: Arc::clone(&origin.kind),
+            revision: u64::from(revision),
+        };
+        if !policies.contains(&policy) {
+            policies.push(policy);
+        }
+    }
+    policies
+}
