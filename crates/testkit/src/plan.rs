@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use strait_base::IdentityId;
 pub use strait_model::Direction;
-use strait_model::{IpcacheEntry, NodePlan, OriginId, PodKey, PolicyKey, PortSetId, PortVerdict};
+use strait_model::{IdentityInfo, IpcacheEntry, NodePlan, Origin, OriginId, PodKey, PolicyKey, PortSetId, PortVerdict};
 
 use crate::Traffic;
 
@@ -18,18 +18,28 @@ pub enum Reading {
     NoPeer,
     /// There is no entry for subject and peer, nor for subject and any peer.
     NoEntry(IdentityId, IdentityId),
-    /// No port matches: denied.
-    NoPort(IdentityId, IdentityId),
-    /// A port does.
-    Port(IdentityId, IdentityId, PortVerdict),
+    /// No port matches: denied, on account of the isolating policies.
+    NoPort(IdentityId, IdentityId, OriginId),
+    /// A port does, on account of rules.
+    Port(IdentityId, IdentityId, PortVerdict, OriginId),
 }
 
 impl Reading {
     /// Whether the packet goes on.
     pub fn allowed(&self) -> bool {
         match self {
-            Self::Port(_, _, verdict) => *verdict != PortVerdict::Deny,
+            Self::Port(_, _, verdict, _) => *verdict != PortVerdict::Deny,
             Self::NoEndpoint | Self::NoPeer | Self::NoEntry(..) | Self::NoPort(..) => false,
+        }
+    }
+
+    /// What it is due to.
+    pub fn origins<'a>(&self, plan: &'a NodePlan) -> &'a [Origin] {
+        match self {
+            Self::Port(_, _, _, origin) | Self::NoPort(_, _, origin) => {
+                plan.origins.get(origin).map_or(&[], |origins| origins)
+            }
+            Self::NoEndpoint | Self::NoPeer | Self::NoEntry(..) => &[],
         }
     }
 }
@@ -55,8 +65,8 @@ pub fn judge(plan: &NodePlan, pod: &PodKey, direction: Direction, peer: IpAddr, 
             && (bits == 0 || (u32::from(key.port ^ port) >> (16 - bits)) == 0)
     });
     match fitting.max_by_key(|(key, _)| (key.protocol.is_some(), key.prefix_len)) {
-        Some((_, entry)) => Reading::Port(subject, peer_id, entry.verdict),
-        None => Reading::NoPort(subject, peer_id),
+        Some((_, entry)) => Reading::Port(subject, peer_id, entry.verdict, entry.origin),
+        None => Reading::NoPort(subject, peer_id, policy.default_origin),
     }
 }
 
@@ -97,6 +107,39 @@ pub fn broken(plan: &NodePlan) -> Option<String> {
     for identity in identities.chain(plan.endpoints.values().map(|endpoint| endpoint.identity)) {
         if !plan.identities.contains_key(&identity) {
             return Some(format!("identity {identity} is not described"));
+        }
+    }
+    None
+}
+
+/// What `after`, compiled where `before` was, gives another meaning: a datapath that goes from one to the other changes entries one by one, so
+/// a number that both use must mean the same.
+pub fn contradicts(before: &NodePlan, after: &NodePlan) -> Option<String> {
+    for (id, set) in &after.port_sets {
+        if before.port_sets.get(id).is_some_and(|other| other != set) {
+            return Some(format!("port set {id:?} has other entries than before"));
+        }
+    }
+    let rules = |origins: &[Origin]| -> Vec<_> {
+        let rule = |origin: &Origin| {
+            (origin.kind.clone(), origin.namespace.clone(), origin.name.clone(), origin.direction, origin.rule)
+        };
+        origins.iter().map(rule).collect()
+    };
+    for (id, origins) in &after.origins {
+        if before.origins.get(id).is_some_and(|others| rules(others) != rules(origins)) {
+            return Some(format!("origin {id:?} names other rules than before"));
+        }
+    }
+    for (id, identity) in &after.identities {
+        let other = |other: &IdentityInfo| {
+            other.namespace != identity.namespace
+                || other.service_account != identity.service_account
+                || other.pod_labels != identity.pod_labels
+                || other.refined_from != identity.refined_from
+        };
+        if before.identities.get(id).is_some_and(other) {
+            return Some(format!("identity {id} stands for others than before"));
         }
     }
     None

@@ -1,15 +1,23 @@
 //! The reference against the others: `model`'s verdicts, and its plans as a datapath would read them.
 
-use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::IpAddr,
+    sync::Arc,
+};
 
 use strait_api::Objects;
 use strait_base::Protocol;
-use strait_model::{AllocatorState, Compiler, Connection as Question, Family, L4, NodePlan, Party, PodKey, Snapshot};
+use strait_model::{
+    AllocatorState, Compiler, Connection as Question, Decision, Family, L4, NodePlan, Origin, Party, PodKey, Reason,
+    Snapshot,
+};
 
 use crate::{
     Case, Connection, End, Traffic,
     draw::Draw,
-    minimize,
+    generate, minimize,
     plan::{self, Direction},
     probes,
     reference::{self, Answer, Side},
@@ -61,21 +69,25 @@ struct Bench<'a> {
     plans: BTreeMap<Arc<str>, NodePlan>,
 }
 
-/// Asks all judges about `objects`: everything there is to ask, or as many questions as `sample` says, drawn fairly. Stops at the first
-/// disagreement.
-pub fn compare(objects: &Objects, sample: Option<(usize, &mut Draw)>) -> (Figures, Option<Disagreement>) {
-    let bench = Bench::new(objects);
+/// Asks all judges about `objects`: everything there is to ask, or as many questions as `sample` says, drawn fairly. The plans are those of
+/// compilers that have compiled `before` first, if there is one. Stops at the first disagreement.
+pub fn compare(
+    objects: &Objects,
+    before: Option<&Objects>,
+    sample: Option<(usize, &mut Draw)>,
+) -> (Figures, Option<Disagreement>) {
     let mut figures = Figures { cases: 1, ..Figures::default() };
-    if let Some(broken) = bench.plans.values().find_map(|plan| plan::broken(plan).map(|what| (plan, what))) {
-        return (figures, Some(bench.nonsense(broken.1)));
-    }
+    let bench = match Bench::new(objects, before) {
+        Ok(bench) => bench,
+        Err(what) => return (figures, Some(nonsense(what))),
+    };
     let mut one = |connection: &Connection| {
         let expected = reference::judge(objects, connection)?;
         figures.connections += 1;
         figures.denied += usize::from(!expected.allowed());
         figures.allowed_by_rules += usize::from(
             expected.allowed()
-                && [&expected.egress, &expected.ingress].iter().any(|side| matches!(side, Side::Rule(..))),
+                && [&expected.egress, &expected.ingress].iter().any(|side| matches!(side, Side::Rules(_))),
         );
         bench.judge(connection, &expected)
     };
@@ -98,20 +110,34 @@ pub fn compare(objects: &Objects, sample: Option<(usize, &mut Draw)>) -> (Figure
 }
 
 impl<'a> Bench<'a> {
-    fn new(objects: &'a Objects) -> Self {
+    /// An error says what of its own promises a plan breaks.
+    fn new(objects: &'a Objects, before: Option<&Objects>) -> Result<Self, String> {
         let snapshot = Snapshot::new(objects);
-        // Each node's agent has a compiler of its own.
-        let plan = |name: &Arc<str>| Compiler::new(AllocatorState::default()).compile(&snapshot, name);
-        let plans = objects.nodes().map(|node| (Arc::clone(&node.meta.name), plan(&node.meta.name))).collect();
-        Self { objects, snapshot, plans }
+        let before = before.map(Snapshot::new);
+        let mut plans = BTreeMap::new();
+        for node in objects.nodes() {
+            // Each node's agent has a compiler of its own.
+            let name = &node.meta.name;
+            let mut compiler = Compiler::new(AllocatorState::default());
+            let last = before.as_ref().map(|before| compiler.compile(before, name));
+            let plan = compiler.compile(&snapshot, name);
+            let broken = plan::broken(&plan).or_else(|| plan::contradicts(last.as_ref()?, &plan));
+            if let Some(what) = broken {
+                return Err(format!("{name}: {what}"));
+            }
+            plans.insert(Arc::clone(name), plan);
+        }
+        Ok(Self { objects, snapshot, plans })
     }
 
     fn judge(&self, connection: &Connection, expected: &Answer) -> Option<Disagreement> {
         let disagreement =
             |judge, found| Disagreement { judge, connection: connection.clone(), expected: expected.clone(), found };
         let verdict = self.snapshot.verdict(&question(connection));
-        let sides = (verdict.egress.allowed, verdict.ingress.allowed);
-        if sides != (expected.egress.allowed(), expected.ingress.allowed()) || verdict.allowed != expected.allowed() {
+        let same = verdict.allowed == expected.allowed()
+            && same_decision(&verdict.egress, &expected.egress)
+            && same_decision(&verdict.ingress, &expected.ingress);
+        if !same {
             return Some(disagreement("model", format!("{verdict:?}")));
         }
         for (direction, me, peer, side) in [
@@ -127,8 +153,9 @@ impl<'a> Bench<'a> {
                 continue;
             }
             let found = plan::judge(plan, &key, direction, address, connection.traffic);
-            if found.allowed() != side.allowed() {
-                return Some(disagreement("plan", format!("{direction:?} on {node}: {found:?}")));
+            if found.allowed() != side.allowed() || !same_origins(found.origins(plan), side) {
+                let origins = found.origins(plan);
+                return Some(disagreement("plan", format!("{direction:?} on {node}: {found:?} {origins:?}")));
             }
         }
         None
@@ -162,17 +189,40 @@ impl<'a> Bench<'a> {
             }
         }
     }
+}
 
-    /// A plan that contradicts itself.
-    fn nonsense(&self, what: String) -> Disagreement {
-        let nobody = End::Node(self.plans.keys().next().cloned().unwrap_or_default());
-        Disagreement {
-            judge: "plan",
-            connection: Connection { from: nobody.clone(), to: nobody, traffic: Traffic::Icmp, v6: false },
-            expected: Answer { egress: Side::NotAPod, ingress: Side::NotAPod },
-            found: what,
-        }
+/// A plan that breaks its promises, whatever is asked.
+fn nonsense(what: String) -> Disagreement {
+    let nobody = End::Node(Arc::default());
+    Disagreement {
+        judge: "plan",
+        connection: Connection { from: nobody.clone(), to: nobody, traffic: Traffic::Icmp, v6: false },
+        expected: Answer { egress: Side::NotAPod, ingress: Side::NotAPod },
+        found: what,
     }
+}
+
+fn same_decision(found: &Decision, expected: &Side) -> bool {
+    let reason = match expected {
+        Side::NotAPod => Reason::NotPolicySubject,
+        Side::Itself => Reason::OwnPod,
+        Side::OwnNode => Reason::OwnNode,
+        Side::NotIsolated => Reason::NotIsolated,
+        Side::Rules(_) => Reason::Rule,
+        Side::NoRule(_) => Reason::NoRule,
+    };
+    found.allowed == expected.allowed() && found.reason == reason && same_origins(&found.origins, expected)
+}
+
+/// Whether the origins are all the rules that allow, or all the policies that isolate, and nothing else.
+fn same_origins(found: &[Origin], expected: &Side) -> bool {
+    let found: BTreeSet<(&str, Option<u32>)> = found.iter().map(|origin| (&*origin.name, origin.rule)).collect();
+    let expected = match expected {
+        Side::Rules(rules) => rules.iter().map(|(policy, rule)| (&**policy, u32::try_from(*rule).ok())).collect(),
+        Side::NoRule(policies) => policies.iter().map(|policy| (&**policy, None)).collect(),
+        Side::NotAPod | Side::Itself | Side::OwnNode | Side::NotIsolated => BTreeSet::new(),
+    };
+    found == expected
 }
 
 /// In `model`'s words.
@@ -196,11 +246,13 @@ pub fn question(connection: &Connection) -> Question {
 /// Puts `case` on trial with `questions` questions, or with all there are. A failure comes small, as manifests, and says how to repeat it.
 pub fn try_case(case: &Case, questions: Option<usize>) -> Result<Figures, Box<Failure>> {
     let mut draw = Draw::new(case.seed);
-    let (figures, found) = compare(&case.objects, questions.map(|count| (count, &mut draw)));
+    // Every other case meets compilers with a past.
+    let past = (case.seed % 2 == 1).then(|| generate::case(case.seed - 1).objects);
+    let all = |objects: &Objects| compare(objects, past.as_ref(), None).1;
+    let (figures, found) = compare(&case.objects, past.as_ref(), questions.map(|count| (count, &mut draw)));
     let Some(first) = found else { return Ok(figures) };
-    let fails = |objects: &Objects| compare(objects, None).1.is_some_and(|found| found.judge == first.judge);
-    let objects = minimize(&case.objects, fails);
-    let disagreement = compare(&objects, None).1.unwrap_or(first);
+    let objects = minimize(&case.objects, |objects| all(objects).is_some_and(|found| found.judge == first.judge));
+    let disagreement = all(&objects).unwrap_or(first);
     Err(Box::new(Failure { disagreement, small: Case { seed: case.seed, objects } }))
 }
 

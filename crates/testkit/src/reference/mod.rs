@@ -81,16 +81,16 @@ pub enum Side {
     OwnNode,
     /// Allowed: no policy selects the pod for this direction.
     NotIsolated,
-    /// Allowed by this rule (from 0) of this policy.
-    Rule(Arc<str>, usize),
-    /// Denied: policies select the pod, no rule of theirs matches.
-    NoRule,
+    /// Allowed by these rules: policy (of the pod's namespace) and place among its rules of the direction, from 0.
+    Rules(Vec<(Arc<str>, usize)>),
+    /// Denied: these policies select the pod, no rule of theirs matches.
+    NoRule(Vec<Arc<str>>),
 }
 
 impl Side {
     /// Whether it allows.
     pub fn allowed(&self) -> bool {
-        *self != Self::NoRule
+        !matches!(self, Self::NoRule(_))
     }
 }
 
@@ -182,7 +182,7 @@ fn side(objects: &Objects, direction: Direction, me: Peer<'_>, peer: Peer<'_>, t
     }
     // "By default, a pod is non-isolated ... A pod is isolated for egress if there is any NetworkPolicy that both selects the pod and has
     // "Egress" in its policyTypes"; likewise for ingress. Policies do not conflict; they are additive.
-    let mut isolated = false;
+    let (mut isolating, mut allowing) = (Vec::new(), Vec::new());
     for policy in objects.network_policies() {
         let (has_type, rules) = match direction {
             Direction::Ingress => (policy.isolates_ingress, &policy.ingress),
@@ -191,21 +191,26 @@ fn side(objects: &Objects, direction: Direction, me: Peer<'_>, peer: Peer<'_>, t
         if !has_type || !applies_to(policy, pod) {
             continue;
         }
-        isolated = true;
+        isolating.push(Arc::clone(&policy.meta.name));
         // The named port is one of the destination pod.
         let destination = match direction {
             Direction::Ingress => me.host,
             Direction::Egress => peer.host,
         };
-        let allowing = rules.iter().position(|rule| {
+        for (index, rule) in rules.iter().enumerate() {
             // "This rule matches traffic if the traffic matches both ports AND from/to".
-            ports_match(rule, destination, traffic) && peers_match(objects, policy, rule, peer)
-        });
-        if let Some(index) = allowing {
-            return Side::Rule(Arc::clone(&policy.meta.name), index);
+            if ports_match(rule, destination, traffic) && peers_match(objects, policy, rule, peer) {
+                allowing.push((Arc::clone(&policy.meta.name), index));
+            }
         }
     }
-    if isolated { Side::NoRule } else { Side::NotIsolated }
+    if isolating.is_empty() {
+        Side::NotIsolated
+    } else if allowing.is_empty() {
+        Side::NoRule(isolating)
+    } else {
+        Side::Rules(allowing)
+    }
 }
 
 fn same_pod(a: &Pod, b: &Pod) -> bool {
