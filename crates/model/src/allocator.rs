@@ -17,6 +17,9 @@ use crate::{
 /// Unused contents a pool remembers at least, before it forgets the oldest.
 const REMEMBERED: usize = 4_096;
 
+/// Bytes of unused contents a pool remembers at most; a content may name a thousand blocks.
+const REMEMBERED_BYTES: usize = 1 << 20;
+
 /// All numbers in use or remembered, to be kept across restarts.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -101,16 +104,22 @@ impl Pool {
         Some(())
     }
 
-    /// Forgets the longest unused contents, down to as many as are in use or [`REMEMBERED`].
+    /// Forgets the longest unused contents, down to as many as are in use or [`REMEMBERED`], and to [`REMEMBERED_BYTES`].
     fn retire(&mut self, generation: u64) {
-        let live = self.state.slots.values().filter(|slot| slot.used == generation).count();
-        let excess = (self.state.slots.len() - live).saturating_sub(live.max(REMEMBERED));
-        if excess == 0 {
+        let unused = self.state.slots.iter().filter(|(_, slot)| slot.used < generation);
+        let mut unused: Vec<_> = unused.map(|(content, slot)| (slot.used, slot.number, content.len())).collect();
+        let live = self.state.slots.len() - unused.len();
+        // The latest first.
+        unused.sort_unstable_by(|a, b| b.cmp(a));
+        let mut bytes = 0;
+        let beyond = unused.into_iter().enumerate().filter_map(|(at, (_, number, len))| {
+            bytes += len;
+            (at >= live.max(REMEMBERED) || bytes > REMEMBERED_BYTES).then_some(number)
+        });
+        let forgotten: BTreeSet<_> = beyond.collect();
+        if forgotten.is_empty() {
             return;
         }
-        let mut unused: Vec<_> = self.state.slots.values().filter(|slot| slot.used < generation).copied().collect();
-        unused.sort_unstable_by_key(|slot| (slot.used, slot.number));
-        let forgotten: BTreeSet<_> = unused.iter().take(excess).map(|slot| slot.number).collect();
         self.state.slots.retain(|_, slot| !forgotten.contains(&slot.number));
         self.taken.retain(|number| !forgotten.contains(number));
     }

@@ -1,4 +1,4 @@
-//! Which of the blocks that policies name an address falls in.
+//! Which of the blocks that rules name an address falls in.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,14 +9,18 @@ use ipnet::IpNet;
 
 use crate::rule::Block;
 
-/// Index of a distinct set of blocks; 0 is the empty set.
+/// The blocks of one rule, sorted. A rule does not tell apart in which of them an address is: a list of a thousand blocks costs one
+/// identity, not a thousand.
+pub(crate) type BlockList<'a> = Vec<&'a Block>;
+
+/// Index of a distinct set of lists; 0 is the empty set.
 pub(crate) type BlockSet = usize;
 
-/// Blocks cut into regions: every prefix that a block or one of its holes names. An address is in the blocks that cover the
-/// longest region over it.
+/// Lists cut into regions: every prefix that a block or one of its holes names. An address is in the lists that cover the longest
+/// region over it.
 #[derive(Debug, Default)]
 pub(crate) struct BlockIndex<'a> {
-    blocks: Vec<&'a Block>,
+    lists: Vec<BlockList<'a>>,
     regions: BTreeMap<IpNet, BlockSet>,
     /// Prefix lengths of the regions, longest first.
     lengths_v4: Vec<u8>,
@@ -25,40 +29,50 @@ pub(crate) struct BlockIndex<'a> {
 }
 
 impl<'a> BlockIndex<'a> {
-    /// Indexes `blocks`, which are distinct and in order.
-    pub(crate) fn new(blocks: Vec<&'a Block>) -> Self {
-        let mut index = Self { blocks, sets: vec![Vec::new()], ..Self::default() };
-        let prefixes: BTreeSet<IpNet> = index
-            .blocks
-            .iter()
-            .flat_map(|block| [block.cidr].into_iter().chain(block.except.iter().copied()))
-            .collect();
-        let mut lengths = (BTreeSet::new(), BTreeSet::new());
+    /// Indexes `lists`, which are distinct.
+    pub(crate) fn new(lists: Vec<BlockList<'a>>) -> Self {
+        let mut index = Self { sets: vec![Vec::new()], ..Self::default() };
+        let mut members: BTreeMap<&Block, Vec<usize>> = BTreeMap::new();
+        for (at, list) in lists.iter().enumerate() {
+            for block in list {
+                members.entry(block).or_default().push(at);
+            }
+        }
+        let named = |block: &Block| [block.cidr].into_iter().chain(block.except.iter().copied()).collect::<Vec<_>>();
+        let prefixes: BTreeSet<IpNet> = members.keys().flat_map(|block| named(block)).collect();
+        let mut by_cidr: BTreeMap<IpNet, Vec<&Block>> = BTreeMap::new();
+        for block in members.keys() {
+            by_cidr.entry(block.cidr).or_default().push(block);
+        }
         let mut known = BTreeMap::from([(Vec::new(), 0)]);
-        for prefix in prefixes {
-            match prefix {
-                IpNet::V4(_) => lengths.0.insert(prefix.prefix_len()),
-                IpNet::V6(_) => lengths.1.insert(prefix.prefix_len()),
-            };
-            let covering: Vec<_> =
-                index.blocks.iter().enumerate().filter(|(_, block)| block.covers(prefix)).map(|(at, _)| at).collect();
-            let set = *known.entry(covering).or_insert_with_key(|covering| {
+        for prefix in &prefixes {
+            let over = prefixes_over(*prefix).filter_map(|over| by_cidr.get(&over)).flatten();
+            let covering: BTreeSet<usize> = over
+                .filter(|block| block.covers(*prefix))
+                .flat_map(|block| members.get(*block).into_iter().flatten().copied())
+                .collect();
+            let set = *known.entry(covering.into_iter().collect::<Vec<_>>()).or_insert_with_key(|covering| {
                 index.sets.push(covering.clone());
                 index.sets.len() - 1
             });
-            index.regions.insert(prefix, set);
+            index.regions.insert(*prefix, set);
         }
-        index.lengths_v4 = lengths.0.into_iter().rev().collect();
-        index.lengths_v6 = lengths.1.into_iter().rev().collect();
+        let lengths = |v4: bool| {
+            let lengths = prefixes.iter().filter(|prefix| prefix.addr().is_ipv4() == v4).map(IpNet::prefix_len);
+            lengths.collect::<BTreeSet<_>>().into_iter().rev().collect()
+        };
+        index.lengths_v4 = lengths(true);
+        index.lengths_v6 = lengths(false);
+        index.lists = lists;
         index
     }
 
-    /// The blocks that `address` is in.
+    /// The lists that `address` is in.
     pub(crate) fn of_address(&self, address: IpAddr) -> BlockSet {
         self.of_prefix(IpNet::from(address))
     }
 
-    /// The blocks that `prefix` is in, apart from regions inside it.
+    /// The lists that `prefix` is in, apart from regions inside it.
     pub(crate) fn of_prefix(&self, prefix: IpNet) -> BlockSet {
         let lengths = if prefix.addr().is_ipv4() { &self.lengths_v4 } else { &self.lengths_v6 };
         let mut covering = lengths.iter().filter(|length| **length <= prefix.prefix_len());
@@ -72,15 +86,30 @@ impl<'a> BlockIndex<'a> {
         self.regions.keys().copied()
     }
 
-    /// Indices of the blocks of a set.
+    /// Indices of the lists of a set.
     pub(crate) fn members(&self, set: BlockSet) -> &[usize] {
         self.sets.get(set).map_or(&[], Vec::as_slice)
     }
 
-    /// The blocks of a set, as text.
-    pub(crate) fn texts(&self, set: BlockSet) -> Vec<String> {
-        self.members(set).iter().filter_map(|block| self.blocks.get(*block)).map(ToString::to_string).collect()
+    /// The lists of a set as text, in order; it tells sets apart whatever else is indexed.
+    pub(crate) fn content(&self, set: BlockSet) -> String {
+        let lists = self.members(set).iter().filter_map(|list| self.lists.get(*list));
+        let text = |list: &BlockList<'_>| list.iter().map(ToString::to_string).collect::<Vec<_>>().join("|");
+        let texts: BTreeSet<String> = lists.map(text).collect();
+        texts.into_iter().collect::<Vec<_>>().join("&")
     }
+
+    /// The blocks of the lists of a set as text, in order.
+    pub(crate) fn texts(&self, set: BlockSet) -> Vec<String> {
+        let lists = self.members(set).iter().filter_map(|list| self.lists.get(*list));
+        let blocks: BTreeSet<&Block> = lists.flatten().copied().collect();
+        blocks.into_iter().map(ToString::to_string).collect()
+    }
+}
+
+/// `prefix` and all shorter ones over it.
+fn prefixes_over(prefix: IpNet) -> impl Iterator<Item = IpNet> {
+    (0..=prefix.prefix_len()).filter_map(move |length| Some(IpNet::new(prefix.addr(), length).ok()?.trunc()))
 }
 
 #[cfg(test)]
@@ -88,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_in_the_blocks_that_contain_it() {
+    fn an_address_is_in_the_lists_that_contain_it() {
         let block = |cidr: &str, except: &[&str]| Block {
             cidr: cidr.parse().unwrap(),
             except: except.iter().map(|hole| hole.parse().unwrap()).collect(),
@@ -100,7 +129,9 @@ mod tests {
             block("::/0", &["fd00::/8"]),
             block("fd00:1::/32", &["fd00:1:2::/48"]),
         ];
-        let index = BlockIndex::new(blocks.iter().collect());
+        let lists: Vec<BlockList<'_>> =
+            vec![vec![&blocks[0], &blocks[2]], vec![&blocks[1], &blocks[4]], vec![&blocks[0]], vec![&blocks[3]]];
+        let index = BlockIndex::new(lists.clone());
         for address in [
             "1.1.1.1",
             "10.0.0.1",
@@ -113,7 +144,8 @@ mod tests {
             "fd00:1:2::1",
         ] {
             let address: IpAddr = address.parse().unwrap();
-            let expected: Vec<_> = (0..blocks.len()).filter(|at| blocks[*at].contains(address)).collect();
+            let expected: Vec<_> =
+                (0..lists.len()).filter(|at| lists[*at].iter().any(|block| block.contains(address))).collect();
             assert_eq!(index.members(index.of_address(address)), expected, "{address}");
         }
     }

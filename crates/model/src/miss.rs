@@ -90,13 +90,14 @@ impl fmt::Display for Condition {
             Self::NotAPod { selector, found } => write!(f, "podSelector {selector} (found {found}, which is no pod)"),
             Self::Namespace { wanted, found } => write!(f, "namespace {wanted} (found {found})"),
             Self::NamespaceLabel { wanted, found } => {
-                write!(f, "namespaceSelector {wanted} (found {})", absent(found))
+                write!(f, "namespace label {wanted} (found {})", absent(found))
             }
             Self::PodLabel { wanted, found } => write!(f, "podSelector {wanted} (found {})", absent(found)),
             Self::IpBlock { cidr, found } => write!(f, "ipBlock {cidr} (found {found})"),
             Self::Except { except, found } => write!(f, "except {except} (found {found})"),
             Self::Port { wanted, found, name } => {
-                write!(f, "port {found} (rule allows {wanted}")?;
+                let what = if found.contains('/') { "port " } else { "" };
+                write!(f, "{what}{found} (rule allows {wanted}")?;
                 if let Some(name) = name {
                     write!(f, "; {name}")?;
                 }
@@ -129,9 +130,21 @@ impl Condition {
     }
 }
 
-/// How far a rule is from matching: fewer conditions first, then those that fail later.
-fn distance(conditions: &[Condition]) -> (usize, Reverse<u8>) {
-    (conditions.len(), Reverse(conditions.iter().map(Condition::stage).min().unwrap_or(u8::MAX)))
+/// How far a rule is from matching: fewer conditions first, then those that fail later. A peer of another kind is further off than
+/// one with a wrong label: no edit of it makes it match.
+fn distance(conditions: &[Condition], peer: Side<'_>) -> (usize, Reverse<u8>) {
+    let weight = |condition: &Condition| match condition {
+        Condition::NotAPod { .. } => 3,
+        Condition::IpBlock { .. } if peer.pod().is_some() => 2,
+        Condition::IpBlock { .. }
+        | Condition::Namespace { .. }
+        | Condition::NamespaceLabel { .. }
+        | Condition::PodLabel { .. }
+        | Condition::Except { .. }
+        | Condition::Port { .. } => 1,
+    };
+    let stage = conditions.iter().map(Condition::stage).min().unwrap_or(u8::MAX);
+    (conditions.iter().map(weight).sum(), Reverse(stage))
 }
 
 impl Snapshot {
@@ -140,7 +153,7 @@ impl Snapshot {
         let subject = view.subject.pod()?;
         let rules = self.rules_of(subject, view.direction).filter(|rule| rule.effect.passes());
         let misses = rules.map(|rule| self.miss(rule, view)).filter(|miss| !miss.conditions.is_empty());
-        misses.min_by_key(|miss| distance(&miss.conditions))
+        misses.min_by_key(|miss| distance(&miss.conditions, view.peer))
     }
 
     fn miss(&self, rule: &Rule, view: &View<'_>) -> Miss {
@@ -149,7 +162,7 @@ impl Snapshot {
             Peers::Of(peers) => peers
                 .iter()
                 .map(|peer| (self.lacks_peer(peer, view.peer), &peer.location))
-                .min_by_key(|(conditions, _)| distance(conditions)),
+                .min_by_key(|(conditions, _)| distance(conditions, view.peer)),
         };
         let (mut conditions, mut location) = match closest_peer {
             Some((conditions, location)) if !conditions.is_empty() => (conditions, location),
@@ -237,7 +250,12 @@ fn lacks_port<'a>(l4: &'a L4Match, view: &View<'_>) -> Option<(Condition, Option
         return None;
     }
     let wanted = matches.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-    let name = matches.iter().find_map(|port| explain_name(port, view));
+    let name = match view.l4 {
+        L4::Port { protocol, .. } => {
+            matches.iter().filter(|port| port.protocol == protocol).find_map(|port| explain_name(port, view))
+        }
+        L4::Icmp | L4::Other(_) => None,
+    };
     let location = match matches.as_slice() {
         [only] => Some(&only.location),
         _ => None,

@@ -196,7 +196,7 @@ mod tests {
             ("overlap", vec![layer(Allow, 1, tcp(8000, 8010)), layer(Allow, 2, tcp(8005, 9000))], 16),
             ("nested", vec![layer(Allow, 1, tcp(1024, 65535)), layer(Allow, 2, tcp(8080, 8080))], 18),
             ("halves", vec![layer(Allow, 1, tcp(0, 32767)), layer(Allow, 2, tcp(32768, 65535))], 2),
-            ("neighbours join", vec![layer(Allow, 1, tcp(80, 80)), layer(Allow, 1, tcp(81, 81))], 2),
+            ("neighbours join", vec![layer(Allow, 1, tcp(80, 80)), layer(Allow, 1, tcp(81, 81))], 1),
             ("deny in allow", vec![layer(Allow, 1, Spans::Any), layer(Deny, 2, tcp(22, 22))], 2),
             ("deny over allow", vec![layer(Allow, 1, tcp(22, 22)), layer(Deny, 2, Spans::Any)], 1),
         ];

@@ -95,6 +95,11 @@ impl Pod {
         self.object.spec.host_network
     }
 
+    /// Whether it ran to its end: it is nowhere any more.
+    pub fn finished(&self) -> bool {
+        finished(&self.object)
+    }
+
     /// Whether it has addresses of its own, so that policies can select it.
     pub fn is_endpoint(&self) -> bool {
         !self.addresses.is_empty()
@@ -154,7 +159,7 @@ impl Snapshot {
         for (object, base) in objects.pods().zip(base_of) {
             let key = PodKey { namespace: Arc::clone(&object.meta.namespace), name: Arc::clone(&object.meta.name) };
             let mut addresses = Vec::new();
-            if !object.spec.host_network && !matches!(object.phase, PodPhase::Succeeded | PodPhase::Failed) {
+            if !object.spec.host_network && !finished(object) {
                 for address in &object.pod_ips {
                     owners.entry(*address).or_insert_with(|| {
                         addresses.push(*address);
@@ -285,6 +290,13 @@ fn nodes(objects: &Objects) -> BTreeMap<Arc<str>, Node> {
         pod_cidrs: object.pod_cidrs.iter().map(IpNet::trunc).collect(),
     };
     objects.nodes().map(node).map(|node| (Arc::clone(&node.name), node)).collect()
+}
+
+fn finished(object: &PodObject) -> bool {
+    match object.phase {
+        PodPhase::Succeeded | PodPhase::Failed => true,
+        PodPhase::Pending | PodPhase::Running | PodPhase::Unknown => false,
+    }
 }
 
 fn named_ports(object: &PodObject) -> BTreeMap<Arc<str>, BTreeSet<(Protocol, u16)>> {

@@ -157,7 +157,7 @@ impl Snapshot {
                 let pod = self.pod(key)?;
                 match pod.address(family) {
                     Some(address) => Some(Side::Pod(pod, address)),
-                    None if pod.host_network() => node(pod.node()?),
+                    None if pod.host_network() && !pod.finished() => node(pod.node()?),
                     None => None,
                 }
             }

@@ -15,7 +15,7 @@ use super::{
     node_address,
 };
 use crate::{
-    blocks::BlockSet,
+    blocks::{BlockIndex, BlockSet},
     connection::{Family, L4},
     plan::{IpcacheEntry, IpcacheKind},
     snapshot::{Owner, Pod},
@@ -70,8 +70,7 @@ impl<'a> Compilation<'a> {
                     for (blocks, members) in
                         group(addresses.map(|member| (in_force.blocks.of_address(member.1), member)))
                     {
-                        let cidrs = in_force.blocks.texts(blocks);
-                        let identity = self.refine(base, number, by.clone(), cidrs);
+                        let identity = self.refine(base, number, by.clone(), (&in_force.blocks, blocks));
                         for (pod, address) in members {
                             self.cache_pod(pod, address, identity);
                         }
@@ -89,15 +88,15 @@ impl<'a> Compilation<'a> {
         base: &crate::identity::BaseIdentity,
         number: IdentityId,
         by: Vec<String>,
-        cidrs: Vec<String>,
+        (index, blocks): (&BlockIndex<'_>, BlockSet),
     ) -> IdentityId {
-        if by.is_empty() && cidrs.is_empty() {
+        if by.is_empty() && index.members(blocks).is_empty() {
             self.describe_workload(number, base, Refinement::default());
             return number;
         }
-        let content = format!("{base}|{}|{}", by.join("&"), cidrs.join("&"));
+        let content = format!("{base};{};{}", by.join("&"), index.content(blocks));
         let identity = self.allocator.refined_workload(content);
-        self.describe_workload(identity, base, Refinement { from: Some(number), by, cidrs });
+        self.describe_workload(identity, base, Refinement { from: Some(number), by, cidrs: index.texts(blocks) });
         identity
     }
 
@@ -117,7 +116,7 @@ impl<'a> Compilation<'a> {
                 (IdentityId::HOST, IpcacheKind::Host)
             } else {
                 let blocks = in_force.blocks.of_address(*address);
-                let identity = self.address_identity(IdentityId::REMOTE_NODE, in_force.blocks.texts(blocks));
+                let identity = self.address_identity(IdentityId::REMOTE_NODE, &in_force.blocks, blocks);
                 atoms.entry(identity).or_insert_with(|| address_atom(identity, blocks));
                 (identity, IpcacheKind::RemoteNode)
             };
@@ -143,7 +142,7 @@ impl<'a> Compilation<'a> {
                 (None, Family::V6) => IdentityId::WORLD_IPV6,
             };
             let blocks = in_force.blocks.of_prefix(region);
-            let identity = self.address_identity(reserved, in_force.blocks.texts(blocks));
+            let identity = self.address_identity(reserved, &in_force.blocks, blocks);
             let kind = match owner {
                 Some(_) => IpcacheKind::Unmanaged,
                 None if identity == reserved => IpcacheKind::World,
@@ -162,15 +161,15 @@ impl<'a> Compilation<'a> {
         }
     }
 
-    /// The identity of peers that only their addresses set apart: one for each set of blocks.
-    fn address_identity(&mut self, reserved: IdentityId, cidrs: Vec<String>) -> IdentityId {
-        let content = format!("{reserved}|{}", cidrs.join("&"));
+    /// The identity of peers that only their addresses set apart: one for each set of lists that they are in.
+    fn address_identity(&mut self, reserved: IdentityId, index: &BlockIndex<'_>, blocks: BlockSet) -> IdentityId {
+        let content = || format!("{reserved};{}", index.content(blocks));
         let identity = match reserved {
-            _ if cidrs.is_empty() => reserved,
-            IdentityId::REMOTE_NODE => self.allocator.node(content),
-            _ => self.allocator.cidr(content),
+            _ if index.members(blocks).is_empty() => reserved,
+            IdentityId::REMOTE_NODE => self.allocator.node(content()),
+            _ => self.allocator.cidr(content()),
         };
-        self.describe_reserved(identity, reserved, cidrs);
+        self.describe_reserved(identity, reserved, index.texts(blocks));
         identity
     }
 }

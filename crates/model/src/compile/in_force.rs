@@ -8,10 +8,10 @@ use std::{
 use strait_base::Labels;
 
 use crate::{
-    blocks::BlockIndex,
+    blocks::{BlockIndex, BlockList},
     connection::Direction,
     identity,
-    rule::{Block, EndpointSelector, L4Match, NamespaceSelector, Peer, PeerSelector, Peers, Ports, Rule},
+    rule::{EndpointSelector, L4Match, NamespaceSelector, Peer, PeerSelector, Peers, Ports, Rule},
     snapshot::{Pod, Snapshot},
 };
 
@@ -26,10 +26,10 @@ pub(super) struct InForce<'a> {
     rules_of: BTreeMap<usize, std::ops::Range<usize>>,
     /// Distinct peer selectors, in order.
     pub selectors: Vec<&'a EndpointSelector>,
-    /// Distinct blocks, in order, indexed.
+    /// Distinct lists of blocks, indexed.
     pub blocks: BlockIndex<'a>,
     selector_index: BTreeMap<&'a EndpointSelector, usize>,
-    block_index: BTreeMap<&'a Block, usize>,
+    list_index: BTreeMap<BlockList<'a>, usize>,
     /// Port names that egress rules look up at whatever destination (any peer, or blocks).
     names_of_any: BTreeSet<PortName<'a>>,
     /// Port names that egress rules look up at destinations of a selector.
@@ -54,21 +54,18 @@ impl<'a> InForce<'a> {
             PeerSelector::Endpoints(selector) => Some(selector),
             PeerSelector::Block(_) => None,
         });
-        let blocks = peers().filter_map(|peer| match &peer.selects {
-            PeerSelector::Block(block) => Some(block),
-            PeerSelector::Endpoints(_) => None,
-        });
         let selectors: Vec<_> = selectors.collect::<BTreeSet<_>>().into_iter().collect();
-        let blocks: Vec<_> = blocks.collect::<BTreeSet<_>>().into_iter().collect();
         let selector_index = selectors.iter().enumerate().map(|(at, selector)| (*selector, at)).collect();
-        let block_index = blocks.iter().enumerate().map(|(at, block)| (*block, at)).collect();
+        let lists: BTreeSet<_> = rules.iter().map(|rule| blocks_of(rule)).filter(|list| !list.is_empty()).collect();
+        let lists: Vec<_> = lists.into_iter().collect();
+        let list_index = lists.iter().enumerate().map(|(at, list)| (list.clone(), at)).collect();
         let mut in_force = Self {
             rules,
             rules_of,
             selectors,
-            blocks: BlockIndex::new(blocks),
+            blocks: BlockIndex::new(lists),
             selector_index,
-            block_index,
+            list_index,
             names_of_any: BTreeSet::new(),
             names_of_selector: BTreeMap::new(),
         };
@@ -104,14 +101,14 @@ impl<'a> InForce<'a> {
         ranges.flatten().filter(move |index| self.rules.get(*index).is_some_and(|rule| rule.direction == direction))
     }
 
-    /// The index of a rule's peer among `selectors`, or among the blocks.
+    /// The index of a rule's peer among `selectors`.
     pub(super) fn selector(&self, selector: &EndpointSelector) -> Option<usize> {
         self.selector_index.get(selector).copied()
     }
 
-    /// The index of a block, as [`BlockIndex::members`] has it.
-    pub(super) fn block(&self, block: &Block) -> Option<usize> {
-        self.block_index.get(block).copied()
+    /// The index of the blocks of a rule, as [`BlockIndex::members`] has it.
+    pub(super) fn list(&self, rule: &Rule) -> Option<usize> {
+        self.list_index.get(&blocks_of(rule)).copied()
     }
 
     /// Port names that egress rules look up at pods which these selectors select.
@@ -127,6 +124,17 @@ pub(super) fn peers_of(rule: &Rule) -> impl Iterator<Item = &Peer> {
         Peers::Any => [].iter(),
         Peers::Of(peers) => peers.iter(),
     }
+}
+
+/// The blocks that a rule names, sorted.
+fn blocks_of(rule: &Rule) -> BlockList<'_> {
+    let blocks: BTreeSet<_> = peers_of(rule)
+        .filter_map(|peer| match &peer.selects {
+            PeerSelector::Block(block) => Some(block),
+            PeerSelector::Endpoints(_) => None,
+        })
+        .collect();
+    blocks.into_iter().collect()
 }
 
 /// The port names that a rule names.

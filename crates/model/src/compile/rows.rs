@@ -18,7 +18,7 @@ use crate::{
     connection::Direction,
     plan::{OriginId, PolicyEntry, PolicyKey, PortEntry, PortSet, PortSetId, PortVerdict},
     ports::{self, Layer, Spans},
-    rule::{L4Match, Origin, PeerSelector, Peers, Ports, Precedence, Rule},
+    rule::{L4Match, Origin, Peer, PeerSelector, Peers, Ports, Precedence, Rule},
     verdict::isolation,
 };
 
@@ -43,19 +43,19 @@ struct Row {
 /// Atoms by what rules name them by.
 struct Index {
     selectors: BTreeMap<usize, Vec<usize>>,
-    blocks: BTreeMap<usize, Vec<usize>>,
+    lists: BTreeMap<usize, Vec<usize>>,
     port_names: BTreeMap<Arc<str>, Vec<usize>>,
 }
 
 impl Index {
     fn new(in_force: &InForce<'_>, atoms: &[Atom]) -> Self {
-        let mut index = Self { selectors: BTreeMap::new(), blocks: BTreeMap::new(), port_names: BTreeMap::new() };
+        let mut index = Self { selectors: BTreeMap::new(), lists: BTreeMap::new(), port_names: BTreeMap::new() };
         for (at, atom) in atoms.iter().enumerate() {
             for selector in &atom.selectors {
                 index.selectors.entry(*selector).or_default().push(at);
             }
-            for block in in_force.blocks.members(atom.blocks) {
-                index.blocks.entry(*block).or_default().push(at);
+            for list in in_force.blocks.members(atom.blocks) {
+                index.lists.entry(*list).or_default().push(at);
             }
             for name in atom.ports.keys() {
                 index.port_names.entry(Arc::clone(name)).or_default().push(at);
@@ -70,11 +70,12 @@ impl Index {
             Peers::Any if rule.direction == Direction::Ingress => Vec::new(),
             Peers::Any => in_force::names_of(rule).map(|name| self.port_names.get(name)).collect(),
             Peers::Of(peers) => {
-                let list = |peer: &crate::rule::Peer| match &peer.selects {
+                let selected = |peer: &Peer| match &peer.selects {
                     PeerSelector::Endpoints(selector) => self.selectors.get(&in_force.selector(selector)?),
-                    PeerSelector::Block(block) => self.blocks.get(&in_force.block(block)?),
+                    PeerSelector::Block(_) => None,
                 };
-                peers.iter().map(list).collect()
+                let in_blocks = in_force.list(rule).and_then(|list| self.lists.get(&list));
+                peers.iter().map(selected).chain([in_blocks]).collect()
             }
         };
         lists.into_iter().flatten().flatten().copied().collect()

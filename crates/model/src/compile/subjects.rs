@@ -9,7 +9,7 @@ use super::{
     atoms::{NamedPorts, declared, ports_text},
     group, in_force,
 };
-use crate::{connection::Direction, identity, plan::EndpointPlan, snapshot::Pod};
+use crate::{blocks::BlockIndex, connection::Direction, identity, plan::EndpointPlan, snapshot::Pod};
 
 /// Endpoints with one identity.
 pub(super) struct Subject {
@@ -37,7 +37,7 @@ impl<'a> Compilation<'a> {
                 if ports_differ {
                     by.push(format!("as subject {}", ports_text(&ports)));
                 }
-                let identity = self.refine(base, number, by, Vec::new());
+                let identity = self.refine(base, number, by, (&BlockIndex::default(), 0));
                 for Pod { key, addresses, .. } in pods {
                     let endpoint = EndpointPlan { identity, addresses: addresses.clone() };
                     self.plan.endpoints.insert(key.clone(), endpoint);

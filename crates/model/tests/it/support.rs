@@ -1,0 +1,127 @@
+use std::sync::Arc;
+
+use strait_api::{Objects, parse::parse};
+use strait_model::{Connection, Family, L4, Party, Snapshot};
+
+/// The objects of manifests, which must be without fault.
+pub(crate) fn objects(file: &str, yaml: &str) -> Objects {
+    let parsed = parse(&Arc::from(file), yaml.as_bytes());
+    assert!(parsed.errors.is_empty(), "{:#?}", parsed.errors);
+    parsed.objects.into_iter().collect()
+}
+
+/// Two nodes and a few pods: `a/client`, `a/server` (label `app=…`) on node-1, `b/client`, `b/other` on node-2, `b/host` with
+/// hostNetwork on node-2.
+pub(crate) const CLUSTER: &str = r"
+apiVersion: v1
+kind: Namespace
+metadata: {name: a, labels: {team: red}}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: b, labels: {team: blue}}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: node-1}
+spec: {podCIDRs: [10.244.1.0/24, 'fd00:10:244:1::/64']}
+status: {addresses: [{type: InternalIP, address: 172.30.0.11}, {type: InternalIP, address: 'fd00:172:30::11'}]}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: node-2}
+spec: {podCIDRs: [10.244.2.0/24, 'fd00:10:244:2::/64']}
+status: {addresses: [{type: InternalIP, address: 172.30.0.12}, {type: InternalIP, address: 'fd00:172:30::12'}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: client, namespace: a, labels: {app: client, tier: front}}
+spec: {nodeName: node-1, containers: [{name: c}]}
+status: {phase: Running, podIPs: [{ip: 10.244.1.10}, {ip: 'fd00:10:244:1::10'}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: server, namespace: a, labels: {app: server}}
+spec:
+  nodeName: node-1
+  containers:
+  - name: c
+    ports: [{name: web, containerPort: 80}, {name: dns, containerPort: 53, protocol: UDP}]
+  - name: d
+    ports: [{name: admin, containerPort: 9000}]
+status: {phase: Running, podIPs: [{ip: 10.244.1.11}, {ip: 'fd00:10:244:1::11'}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: client, namespace: b, labels: {app: client}}
+spec: {nodeName: node-2, containers: [{name: c, ports: [{name: web, containerPort: 8080}]}]}
+status: {phase: Running, podIPs: [{ip: 10.244.2.10}, {ip: 'fd00:10:244:2::10'}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: other, namespace: b, labels: {app: other}}
+spec: {nodeName: node-2, containers: [{name: c}]}
+status: {phase: Running, podIPs: [{ip: 10.244.2.11}, {ip: 'fd00:10:244:2::11'}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: host, namespace: b, labels: {app: client}}
+spec: {nodeName: node-2, hostNetwork: true, containers: [{name: c, ports: [{name: web, containerPort: 80}]}]}
+status: {phase: Running, podIPs: [{ip: 172.30.0.12}, {ip: 'fd00:172:30::12'}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: done, namespace: a, labels: {app: client}}
+spec: {nodeName: node-1, containers: [{name: c}]}
+status: {phase: Succeeded, podIPs: [{ip: 10.244.1.10}]}
+";
+
+/// [`CLUSTER`] with policies, each given as `namespace/name: {spec as one flow mapping}`.
+pub(crate) fn with_policies(policies: &[(&str, &str)]) -> Objects {
+    let mut yaml = String::from(CLUSTER);
+    for (name, spec) in policies {
+        let (namespace, name) = name.split_once('/').expect("namespace/name");
+        let head = format!(
+            "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: {name}, namespace: {namespace}}}\n"
+        );
+        yaml.extend([&head, "spec: ", spec, "\n"]);
+    }
+    objects("cluster.yaml", &yaml)
+}
+
+/// `from -> to 80/TCP [v6]`.
+pub(crate) fn connection(snapshot: &Snapshot, text: &str) -> Connection {
+    let words: Vec<_> = text.split_whitespace().collect();
+    let [from, "->", to, l4, rest @ ..] = words.as_slice() else { panic!("not a connection: {text}") };
+    let party = |text: &str| snapshot.party(text, "default").unwrap_or_else(|error| panic!("{error}"));
+    let family = match rest {
+        [] => None,
+        ["v6"] => Some(Family::V6),
+        _ => panic!("not a family: {rest:?}"),
+    };
+    Connection { from: party(from), to: party(to), l4: protocol(l4), family }
+}
+
+/// `80/TCP`, `icmp`, or a protocol number.
+pub(crate) fn protocol(text: &str) -> L4 {
+    match text.split_once('/') {
+        Some((port, protocol)) => L4::Port { port: port.parse().unwrap(), protocol: protocol.parse().unwrap() },
+        None if text == "icmp" => L4::Icmp,
+        None => L4::Other(text.parse().unwrap()),
+    }
+}
+
+/// The pod of this name.
+pub(crate) fn pod(text: &str) -> strait_model::PodKey {
+    let (namespace, name) = text.split_once('/').expect("namespace/name");
+    strait_model::PodKey::new(namespace, name)
+}
+
+/// The side of a question to the reference.
+pub(crate) fn party(end: &strait_testkit::End) -> Party {
+    match end {
+        strait_testkit::End::Pod(namespace, name) => Party::Pod(strait_model::PodKey::new(namespace, name)),
+        strait_testkit::End::Node(name) => Party::Node(Arc::clone(name)),
+        strait_testkit::End::Address(address) => Party::Address(*address),
+    }
+}
