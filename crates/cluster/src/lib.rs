@@ -21,8 +21,9 @@ use strait_api::{Object, Objects};
 
 pub use labels::{MANAGED_BY, SERVICE_NAME, SLICES_MANAGED_BY, WORKLOAD, workload};
 
-/// Most pods that workloads may make in all; what is asked for beyond it is left out with a note. Kubernetes supports 150,000.
-pub const MAX_PODS: u32 = 150_000;
+/// Most pods that workloads may make in all; what is asked for beyond it is left out with a note, so that a slip in `replicas` does not eat
+/// the memory.
+pub const MAX_PODS: u32 = 50_000;
 
 /// What manifests do not say.
 #[derive(Clone, PartialEq, Eq, Debug)]
