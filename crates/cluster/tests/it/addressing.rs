@@ -4,7 +4,7 @@ use expect_test::{Expect, expect};
 use strait_api::Objects;
 use strait_cluster::{Options, expand};
 
-use crate::{expanded, nodes, notes, objects, pod, pods, workload};
+use crate::{expanded, lines, nodes, notes, objects, pod, pods, workload};
 
 /// What nodes, pods and notes are.
 #[track_caller]
@@ -211,14 +211,14 @@ fn full() {
         pod CIDR 10.244.1.0/24 is full: 55 pods get no address of it; declare the Node with a larger podCIDR, or more nodes
         pod CIDR 10.244.2.0/24 is full: 55 pods get no address of it; declare the Node with a larger podCIDR, or more nodes
     "#]].assert_eq(&notes(&big));
-    let without_v4 = |objects: &Objects| objects.pods().filter(|pod| pod.pod_ips.iter().all(|ip| ip.is_ipv6())).count();
+    let without_v4 =
+        |objects: &Objects| objects.pods().filter(|pod| pod.pod_ips.iter().all(std::net::IpAddr::is_ipv6)).count();
     assert_eq!(without_v4(&big.objects), 600 - 2 * 245);
 }
 
 #[test]
 fn more_nodes_than_addresses() {
-    let text: String =
-        (0..250).map(|n| format!("---\n{{apiVersion: v1, kind: Node, metadata: {{name: n{n:03}}}}}\n")).collect();
+    let text = lines((0..250).map(|n| format!("---\n{{apiVersion: v1, kind: Node, metadata: {{name: n{n:03}}}}}")));
     let expansion = expanded(&(text + &pod("a", "nodeName: n249,", "")));
     assert_eq!(expansion.objects.nodes().filter(|node| node.addresses.is_empty()).count(), 6);
     assert!(expansion.notes.iter().any(|note| note.contains("Node/n249 gets no addresses")), "{:?}", expansion.notes);
@@ -233,16 +233,9 @@ fn namespaces_and_accounts() {
 {apiVersion: v1, kind: Pod, metadata: {name: a, namespace: used}, spec: {serviceAccountName: robot, containers: [{name: c, image: i}]}}
 ";
     let expansion = expanded(text);
-    let namespaces: String = expansion
-        .objects
-        .namespaces()
-        .map(|namespace| format!("{} {}\n", namespace.meta.name, namespace.meta.labels))
-        .collect();
-    let accounts: String = expansion
-        .objects
-        .service_accounts()
-        .map(|account| format!("{}/{}\n", account.meta.namespace, account.meta.name))
-        .collect();
+    let (namespaces, accounts) = (expansion.objects.namespaces(), expansion.objects.service_accounts());
+    let namespaces = lines(namespaces.map(|namespace| format!("{} {}", namespace.meta.name, namespace.meta.labels)));
+    let accounts = lines(accounts.map(|account| format!("{}/{}", account.meta.namespace, account.meta.name)));
     expect![[r#"
         declared kubernetes.io/metadata.name=declared,team=x
         used kubernetes.io/metadata.name=used

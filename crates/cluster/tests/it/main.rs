@@ -1,5 +1,6 @@
 //! What a cluster makes of manifests.
 
+#![expect(clippy::needless_raw_string_hashes, reason = "expect-test writes them")]
 #![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy.toml does not see as tests")]
 
 mod addressing;
@@ -35,6 +36,10 @@ fn expanded(text: &str) -> Expansion {
     once
 }
 
+fn lines(all: impl Iterator<Item = String>) -> String {
+    all.flat_map(|line| [line, "\n".to_owned()]).collect()
+}
+
 fn joined(addresses: &[IpAddr]) -> String {
     addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }
@@ -51,7 +56,7 @@ fn pods(objects: &Objects) -> String {
 
 /// A line for each pod: name, labels.
 fn labels(objects: &Objects) -> String {
-    objects.pods().map(|pod| format!("{} {}\n", pod.meta.name, pod.meta.labels)).collect()
+    lines(objects.pods().map(|pod| format!("{} {}", pod.meta.name, pod.meta.labels)))
 }
 
 /// A line for each node: name, addresses, pod CIDRs.
@@ -65,7 +70,7 @@ fn nodes(objects: &Objects) -> String {
 }
 
 fn notes(expansion: &Expansion) -> String {
-    expansion.notes.iter().map(|note| format!("{note}\n")).collect()
+    lines(expansion.notes.iter().cloned())
 }
 
 /// A workload that serves port 80 as `http`, and `fields` in its spec.
