@@ -5,7 +5,7 @@ mod cluster;
 mod policy;
 mod words;
 
-use std::{net::IpAddr, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc};
 
 use proptest::strategy::Strategy;
 use strait_api::{Object, Objects};
@@ -25,7 +25,7 @@ pub struct Universe {
 }
 
 /// A cluster with policies, expanded: pods have nodes and addresses.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq)]
 pub struct Case {
     /// What it was drawn from.
     pub seed: u64,
@@ -37,6 +37,13 @@ impl Case {
     /// The case as manifests. The seed also chooses among the ways to write the same thing.
     pub fn yaml(&self) -> String {
         render::manifests(&self.objects, &mut Draw::new(self.seed ^ 0x7961_6d6c))
+    }
+}
+
+/// Seed and manifests.
+impl fmt::Debug for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "case({}):\n{}", self.seed, self.yaml())
     }
 }
 

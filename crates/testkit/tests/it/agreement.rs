@@ -25,7 +25,8 @@ fn number(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name}={text}: a number is wanted")))
 }
 
-/// Cases from seed `STRAIT_SEED_BASE` (0), `STRAIT_CASES` (10,000) of them. `STRAIT_SEED=n` asks everything about one case.
+/// Cases from seed `STRAIT_SEED_BASE` (0), `STRAIT_CASES` (10,000) of them, `STRAIT_QUESTIONS` (150) about each. `STRAIT_SEED=n` asks everything
+/// about one case.
 #[test]
 fn random_clusters() {
     if let Some(seed) = number("STRAIT_SEED") {
@@ -37,6 +38,7 @@ fn random_clusters() {
     }
     let first = number("STRAIT_SEED_BASE").unwrap_or(0);
     let count = number("STRAIT_CASES").unwrap_or(CASES);
+    let questions = number("STRAIT_QUESTIONS").map_or(QUESTIONS, |count| usize::try_from(count).unwrap());
     let next = AtomicU64::new(0);
     let failures: Mutex<Vec<Box<Failure>>> = Mutex::default();
     let figures: Mutex<Figures> = Mutex::default();
@@ -49,7 +51,7 @@ fn random_clusters() {
                     if number >= count || failures.lock().unwrap().len() >= MOST_FAILURES {
                         break;
                     }
-                    match try_case(&case(first + number), Some(QUESTIONS)) {
+                    match try_case(&case(first + number), Some(questions)) {
                         Ok(of_case) => mine = mine.plus(of_case),
                         Err(failure) => failures.lock().unwrap().push(failure),
                     }

@@ -2,9 +2,10 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use proptest::{prop_assert_eq, proptest};
 use strait_api::{NetworkPolicyRule, Objects, PeerSelector, PodPhase, PortRef, parse};
 use strait_base::{LabelSelector, Operator, Protocol};
-use strait_testkit::{Case, case, draw::Draw, render};
+use strait_testkit::{Case, case, draw::Draw, generate::cases, minimize, render};
 
 fn reparsed(case: &Case) -> (String, Objects) {
     let text = case.yaml();
@@ -13,14 +14,13 @@ fn reparsed(case: &Case) -> (String, Objects) {
     (text, parsed.objects.into_iter().collect())
 }
 
-#[test]
-fn manifests_say_what_is_meant() {
-    for seed in 0..500 {
-        let case = case(seed);
+proptest! {
+    #[test]
+    fn manifests_say_what_is_meant(case in cases()) {
         let (text, objects) = reparsed(&case);
         // Written one way, equal objects are equal texts, wherever they were written before.
         let canonical = |objects: &Objects| render::manifests(objects, &mut Draw::new(0));
-        assert_eq!(canonical(&objects), canonical(&case.objects), "seed {seed}\n{text}");
+        prop_assert_eq!(canonical(&objects), canonical(&case.objects), "{}", text);
     }
 }
 
@@ -199,4 +199,22 @@ fn selector(selector: &LabelSelector, note: &mut impl FnMut(&'static str, bool))
             Operator::DoesNotExist => note("DoesNotExist", true),
         }
     }
+}
+
+#[test]
+fn minimized_cases_keep_what_matters() {
+    // A range to port 8080 out of any case that has one.
+    let has_range = |objects: &Objects| {
+        let rules = |policy: &Arc<strait_api::NetworkPolicy>| [policy.ingress.clone(), policy.egress.clone()].concat();
+        objects.network_policies().flat_map(rules).any(|rule| rule.ports.iter().any(|port| port.end_port == Some(8080)))
+    };
+    let large =
+        (0..1000).map(case).find(|case| has_range(&case.objects) && case.objects.network_policies().count() > 3);
+    let small = minimize(&large.unwrap().objects, has_range);
+    assert_eq!(small.pods().count(), 0);
+    let policies: Vec<_> = small.network_policies().collect();
+    let [policy] = &policies[..] else { panic!("{policies:?}") };
+    let rules = [&policy.ingress[..], &policy.egress[..]].concat();
+    let [rule] = &rules[..] else { panic!("{rules:?}") };
+    assert!(rule.peers.is_empty() && rule.ports.len() == 1 && policy.pod_selector.is_empty(), "{policy:?}");
 }
