@@ -270,7 +270,7 @@ impl fmt::Display for Failure {
         let Disagreement { judge, connection, expected, found } = &self.disagreement;
         writeln!(f, "seed {}: {judge} disagrees with the reference", self.small.seed)?;
         writeln!(f, "  connection: {connection}\n  reference:  {expected:?}\n  {judge}: {found}")?;
-        writeln!(f, "  replay: STRAIT_SEED={} cargo test -p strait-testkit", self.small.seed)?;
+        writeln!(f, "  replay: STRAIT_SEED={} cargo test -p strait-testkit random_clusters", self.small.seed)?;
         write!(f, "{}", self.small.yaml())
     }
 }
