@@ -34,8 +34,9 @@ use strait_base::Protocol;
 pub struct Config {
     /// The ports; port 0 takes a free one.
     pub ports: Vec<Port>,
-    /// The address to listen on; `None` is every address of both families.
-    pub listen: Option<IpAddr>,
+    /// The addresses to listen on; empty is every address of both families. Named ones answer a datagram from the address it came to,
+    /// which matters where a host has several.
+    pub listen: Vec<IpAddr>,
     /// Who answers.
     pub context: Context,
     /// Bounds.

@@ -64,8 +64,8 @@ impl Server {
         for port in config.ports {
             let error = |(address, source)| BindError { port, address, source };
             match port.protocol {
-                Protocol::Tcp => tcp.push(open(config.listen, port.number, tcp_listener).map_err(error)?),
-                Protocol::Udp => udp.push(open(config.listen, port.number, udp_socket).map_err(error)?),
+                Protocol::Tcp => tcp.extend(open(&config.listen, port.number, tcp_listener).map_err(error)?),
+                Protocol::Udp => udp.extend(open(&config.listen, port.number, udp_socket).map_err(error)?),
                 Protocol::Sctp => unserved.push(port),
             }
         }
@@ -105,16 +105,22 @@ impl Server {
     }
 }
 
-/// Opens one socket for both families, or for IPv4 where the host has no IPv6.
-fn open<S>(listen: Option<IpAddr>, port: u16, make: fn(SocketAddr) -> io::Result<S>) -> Result<S, (IpAddr, io::Error)> {
-    if let Some(address) = listen {
-        return make(SocketAddr::new(address, port)).map_err(|error| (address, error));
+/// Opens a socket for each address of `listen`; where it is empty one for both families, or for IPv4 where the host has no IPv6.
+fn open<S>(
+    listen: &[IpAddr],
+    port: u16,
+    make: fn(SocketAddr) -> io::Result<S>,
+) -> Result<Vec<S>, (IpAddr, io::Error)> {
+    if !listen.is_empty() {
+        let at = |address: &IpAddr| make(SocketAddr::new(*address, port)).map_err(|error| (*address, error));
+        return listen.iter().map(at).collect();
     }
     let (v6, v4) = (IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-    match make(SocketAddr::new(v6, port)) {
+    let opened = match make(SocketAddr::new(v6, port)) {
         Err(error) if no_ipv6(&error) => make(SocketAddr::new(v4, port)).map_err(|error| (v4, error)),
         opened => opened.map_err(|error| (v6, error)),
-    }
+    };
+    opened.map(|socket| vec![socket])
 }
 
 /// Without the IPv6 module the family is unknown; with `disable_ipv6` its addresses cannot be bound.

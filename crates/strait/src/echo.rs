@@ -19,9 +19,9 @@ pub(crate) struct EchoArgs {
     #[arg(long = "port", value_name = "PORT", required = true)]
     ports: Vec<Port>,
 
-    /// Address to listen on [default: every address, IPv4 and IPv6]
+    /// Address to listen on; may be repeated [default: every address, IPv4 and IPv6]
     #[arg(long, value_name = "ADDRESS")]
-    listen: Option<IpAddr>,
+    listen: Vec<IpAddr>,
 
     /// Namespace to answer with
     #[arg(long, env = "NAMESPACE", default_value = "", hide_default_value = true)]

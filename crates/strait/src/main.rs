@@ -8,7 +8,9 @@ mod agents;
 mod completions;
 mod echo;
 mod flows;
+mod lab;
 mod list;
+mod policy;
 mod status;
 mod ui;
 
@@ -34,6 +36,8 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    Lab(lab::LabArgs),
+    Policy(policy::PolicyArgs),
     Agent(agent::AgentArgs),
     Flows(flows::FlowsArgs),
     Status(status::StatusArgs),
@@ -48,6 +52,8 @@ fn main() -> ExitCode {
     let Cli { command, color } = Cli::parse();
     let ui = Ui::new(color);
     let result = match command {
+        Command::Lab(args) => lab::run(args, ui),
+        Command::Policy(args) => policy::run(&args, ui),
         Command::Agent(args) => agent::run(args),
         Command::Flows(args) => flows::run(args, ui),
         Command::Status(args) => status::run(&args, ui),

@@ -1,0 +1,100 @@
+//! What the lab adds to the user's manifests, for agents to read beside them.
+
+use std::{collections::BTreeMap, fs, io, path::Path, sync::Arc};
+
+use strait_api::{Container, Object, ObjectMeta, Objects, Pod, PodPhase};
+
+use crate::{
+    process::write_atomically,
+    topology::{DNS_LABEL, SYSTEM},
+};
+
+/// The one file that all generated objects are in, so that readers see one state of the cluster and never half of two.
+const FILE: &str = "cluster.yaml";
+
+/// Writes the objects of `expanded` that `written` (by the user) lacks or has otherwise, into `folder`. Says whether anything changed.
+pub fn write(folder: &Path, written: &Objects, expanded: &Objects) -> io::Result<bool> {
+    let text = render(written, expanded);
+    let path = folder.join(FILE);
+    if fs::read(&path).is_ok_and(|old| old == text.as_bytes()) {
+        return Ok(false);
+    }
+    fs::create_dir_all(folder)?;
+    write_atomically(&path, text.as_bytes())?;
+    Ok(true)
+}
+
+/// One document an object, JSON each, which YAML is a superset of.
+fn render(written: &Objects, expanded: &Objects) -> String {
+    let mut text =
+        String::from("# Made by the lab from the manifests it was given; it is overwritten when they change.\n");
+    for object in expanded.iter().filter(|object| is_generated(object) && written.get(&object.key()) != Some(object)) {
+        text.push_str("---\n");
+        text.push_str(&strait_api::write::to_json(object));
+        text.push('\n');
+    }
+    text
+}
+
+/// The objects the lab adds to the user's before it expands them: a name server, where they have none.
+pub fn with_name_server(written: &Objects) -> Objects {
+    let mut objects = written.clone();
+    if written.pods().any(|pod| pod.meta.labels.get(DNS_LABEL.0) == Some(DNS_LABEL.1))
+        || written.workloads().any(|work| work.template.labels.get(DNS_LABEL.0) == Some(DNS_LABEL.1))
+    {
+        return objects;
+    }
+    let location = strait_base::Location::new(&"strait-lab".into(), 1, 1);
+    let port = |name: &str, protocol| strait_api::ContainerPort {
+        name: Some(name.into()),
+        container_port: 53,
+        host_port: None,
+        protocol,
+    };
+    let pod = Pod {
+        meta: ObjectMeta {
+            name: "coredns-0".into(),
+            namespace: "kube-system".into(),
+            labels: [DNS_LABEL].into_iter().collect(),
+            annotations: BTreeMap::from([(SYSTEM.into(), "true".into())]),
+            location,
+        },
+        spec: strait_api::PodSpec {
+            node_name: None,
+            node_selector: strait_base::Labels::default(),
+            service_account_name: "coredns".into(),
+            host_network: false,
+            hostname: None,
+            subdomain: None,
+            containers: vec![Container {
+                name: "coredns".into(),
+                image: None,
+                command: Vec::new(),
+                args: Vec::new(),
+                env: BTreeMap::new(),
+                ports: vec![port("dns", strait_base::Protocol::Udp), port("dns-tcp", strait_base::Protocol::Tcp)],
+            }],
+        },
+        phase: PodPhase::Pending,
+        pod_ips: Vec::new(),
+    };
+    objects.replace(Object::Pod(Arc::new(pod)));
+    objects
+}
+
+/// Whether an object of that kind may differ from the user's. Expansion gives services addresses too, but nothing reads those yet that
+/// would not rather have the user's own object with the place it is written at.
+const fn is_generated(object: &Object) -> bool {
+    match object {
+        Object::Namespace(_)
+        | Object::Node(_)
+        | Object::Pod(_)
+        | Object::ServiceAccount(_)
+        | Object::EndpointSlice(_) => true,
+        Object::Service(_)
+        | Object::ConfigMap(_)
+        | Object::Secret(_)
+        | Object::Workload(_)
+        | Object::NetworkPolicy(_) => false,
+    }
+}

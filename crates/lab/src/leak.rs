@@ -1,0 +1,71 @@
+//! What labs have on the host, to compare before and after: nothing may stay.
+
+use std::{collections::BTreeSet, fmt, fs, path::Path};
+
+use crate::{cgroup, names::Paths, process::Process, teardown::PINS};
+
+/// What of labs is on the host.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Traces(BTreeSet<String>);
+
+impl Traces {
+    /// What is there now: mounts, files, pins, cgroups, processes, and the host's own links.
+    pub fn now() -> Self {
+        let mut found = BTreeSet::new();
+        let state = Paths::all_labs();
+        for line in fs::read_to_string("/proc/self/mounts").unwrap_or_default().lines() {
+            if let Some(at) = line.split(' ').nth(1).filter(|at| Path::new(at).starts_with(state)) {
+                found.insert(format!("mount {at}"));
+            }
+        }
+        walk(state, "file", &mut found);
+        walk(Path::new(PINS), "pin", &mut found);
+        if let Ok(cgroups) = cgroup::mount_point() {
+            walk(&cgroups.join("strait-lab"), "cgroup", &mut found);
+        }
+        for entry in fs::read_dir("/sys/class/net").into_iter().flatten().flatten() {
+            found.insert(format!("link {}", entry.file_name().to_string_lossy()));
+        }
+        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let Some(process) = entry.file_name().to_str().and_then(|id| id.parse().ok()).and_then(Process::with_id)
+            else {
+                continue;
+            };
+            let cgroup = fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
+            if cgroup.lines().any(|line| line.contains("/strait-lab/")) {
+                found.insert(format!("process {} started at tick {}", process.pid, process.start));
+            }
+        }
+        Self(found)
+    }
+
+    /// What is here and not in `before`.
+    pub fn since(&self, before: &Self) -> Self {
+        Self(self.0.difference(&before.0).cloned().collect())
+    }
+
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// A line each.
+impl fmt::Display for Traces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|trace| writeln!(f, "{trace}"))
+    }
+}
+
+/// Folders and what is in them, but not a cgroup's own files, which come and go with it.
+fn walk(folder: &Path, kind: &str, found: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if is_folder {
+            walk(&entry.path(), kind, found);
+        }
+        if is_folder || kind != "cgroup" {
+            found.insert(format!("{kind} {}", entry.path().display()));
+        }
+    }
+}

@@ -1,0 +1,363 @@
+//! What is to be on the host, worked out from expanded objects alone: nodes, pods, the outside, and every address and route.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+};
+
+use ipnet::IpNet;
+use strait_api::{Objects, Pod, PodPhase};
+use strait_base::{LabelSelector, Protocol};
+
+use crate::{
+    names::{Place, PodName, link_name, mac},
+    outside::Outside,
+};
+
+/// Annotation of a pod that the lab adds for its own sake; matrices leave such pods out.
+pub const SYSTEM: &str = "lab.strait.dev/system";
+/// Annotation of a pod: `host` runs its containers' commands from the host's file system in place of echo servers.
+pub const RUN: &str = "lab.strait.dev/run";
+/// Label and value of pods that answer DNS.
+pub const DNS_LABEL: (&str, &str) = ("k8s-app", "kube-dns");
+
+/// The name of every node's and pod's link to the rest.
+pub const UPLINK: &str = "eth0";
+/// What pods take for their router. No interface has it: a permanent neighbour entry names the node's end of the veth.
+pub const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
+/// As [`GATEWAY_V4`].
+pub const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+/// The outside's address on the fabric, which nodes send to what no other node has.
+pub const ROUTER_V4: Ipv4Addr = Ipv4Addr::new(172, 30, 0, 1);
+/// As [`ROUTER_V4`].
+pub const ROUTER_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x172, 0x30, 0, 0, 0, 0, 1);
+
+/// A cluster as the host is to hold it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Topology {
+    /// Its nodes.
+    pub nodes: BTreeMap<Arc<str>, Node>,
+    /// Its pods, those of the host network included. A pod without a node or an address is not among them.
+    pub pods: BTreeMap<PodName, PodPlace>,
+    /// The world outside.
+    pub outside: Outside,
+}
+
+/// A node.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Node {
+    /// Its addresses, at most one of each family.
+    pub addresses: Vec<IpAddr>,
+    /// The ranges its pods have their addresses from.
+    pub pod_cidrs: Vec<IpNet>,
+}
+
+/// A pod.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PodPlace {
+    /// Where it runs.
+    pub node: Arc<str>,
+    /// Its addresses, at most one of each family; the node's for a pod of the host network.
+    pub addresses: Vec<IpAddr>,
+    /// It has no network namespace of its own.
+    pub host_network: bool,
+    /// Name servers' addresses.
+    pub name_servers: Vec<IpAddr>,
+    /// What `hostname` says inside.
+    pub hostname: String,
+    /// What runs in it.
+    pub programs: Vec<Program>,
+}
+
+/// A process of a pod.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Program {
+    /// `strait echo` on all declared ports.
+    Echo {
+        /// Protocol and number.
+        ports: BTreeSet<(Protocol, u16)>,
+        /// The addresses to listen on; empty for all.
+        listen: BTreeSet<IpAddr>,
+        /// The first service that selects the pod.
+        service: String,
+    },
+    /// The lab's name server.
+    Dns,
+    /// A container's command, from the host's file system.
+    Host {
+        /// Its name.
+        container: Arc<str>,
+        /// `command` then `args`.
+        command: Vec<Arc<str>>,
+        /// `env`.
+        environment: BTreeMap<Arc<str>, Arc<str>>,
+        /// The ports it declares.
+        ports: BTreeSet<(Protocol, u16)>,
+    },
+}
+
+impl Program {
+    /// The ports that something listens on once the program is ready.
+    pub fn ports(&self) -> BTreeSet<(Protocol, u16)> {
+        match self {
+            Self::Echo { ports, .. } | Self::Host { ports, .. } => ports.clone(),
+            Self::Dns => BTreeSet::from([(Protocol::Udp, 53), (Protocol::Tcp, 53)]),
+        }
+    }
+}
+
+/// What one network namespace is to be configured with, besides its links.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Configuration {
+    /// Interface and address.
+    pub addresses: BTreeSet<(String, IpNet)>,
+    /// Routes.
+    pub routes: BTreeSet<Route>,
+    /// Interface and address to hardware address.
+    pub neighbours: BTreeMap<(String, IpAddr), [u8; 6]>,
+}
+
+/// A route.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Route {
+    /// Where to.
+    pub destination: IpNet,
+    /// The next hop; `None` where the destination is on the link.
+    pub via: Option<IpAddr>,
+    /// The interface.
+    pub device: String,
+    /// The preferred source address.
+    pub source: Option<IpAddr>,
+}
+
+impl PodPlace {
+    /// The node's end of the veth pair of `pod`.
+    pub fn link(pod: &PodName) -> String {
+        link_name("lxc", &pod.to_string())
+    }
+
+    /// The hardware address of the pod's end.
+    pub fn mac(pod: &PodName) -> [u8; 6] {
+        mac(&format!("pod {pod}"))
+    }
+
+    /// The hardware address of the node's end.
+    pub fn node_mac(pod: &PodName) -> [u8; 6] {
+        mac(&format!("lxc {pod}"))
+    }
+}
+
+/// The port of the switch that `place` (a node, or the outside) is plugged into.
+pub fn switch_port(place: &Place) -> String {
+    link_name("sw", &place.to_string())
+}
+
+/// The hardware address of the uplink of `place` (a node, or the outside).
+pub fn uplink_mac(place: &Place) -> [u8; 6] {
+    mac(&format!("uplink {place}"))
+}
+
+impl Topology {
+    /// What `objects` (expanded) ask for. Sentences for people about what cannot be are added to `notes`.
+    pub fn of(objects: &Objects, ipv6: bool, notes: &mut Vec<String>) -> Self {
+        let mut topology = Self { outside: Outside::of(objects, ipv6), ..Self::default() };
+        for node in objects.nodes() {
+            let family = |v4: bool| node.addresses.iter().copied().find(|address| address.is_ipv4() == v4);
+            topology.nodes.insert(
+                Arc::clone(&node.meta.name),
+                Node {
+                    addresses: [family(true), family(false)].into_iter().flatten().collect(),
+                    pod_cidrs: node.pod_cidrs.clone(),
+                },
+            );
+        }
+        let dns = LabelSelector { match_labels: [DNS_LABEL].into_iter().collect(), match_expressions: Vec::new() };
+        let mut name_servers: Vec<IpAddr> =
+            objects.pods().filter(|pod| dns.matches(&pod.meta.labels)).flat_map(|pod| pod.pod_ips.clone()).collect();
+        // resolv.conf has room for three; both families of one pod come first.
+        name_servers.truncate(3);
+        for pod in objects.pods() {
+            let Some(node) = pod.spec.node_name.as_ref().filter(|node| topology.nodes.contains_key(*node)) else {
+                continue;
+            };
+            if pod.pod_ips.is_empty() || matches!(pod.phase, PodPhase::Succeeded | PodPhase::Failed) {
+                continue;
+            }
+            let name = PodName { namespace: Arc::clone(&pod.meta.namespace), name: Arc::clone(&pod.meta.name) };
+            let place = PodPlace {
+                node: Arc::clone(node),
+                addresses: pod.pod_ips.clone(),
+                host_network: pod.spec.host_network,
+                name_servers: name_servers.clone(),
+                hostname: pod.spec.hostname.as_ref().unwrap_or(&pod.meta.name).to_string(),
+                programs: programs(pod, objects, notes),
+            };
+            topology.pods.insert(name, place);
+        }
+        topology
+    }
+
+    /// Pods that have a network namespace of their own.
+    pub fn own_network(&self) -> impl Iterator<Item = (&PodName, &PodPlace)> {
+        self.pods.iter().filter(|(_, pod)| !pod.host_network)
+    }
+
+    /// What the namespace of the node called `name` holds.
+    pub fn node_configuration(&self, name: &str) -> Configuration {
+        let mut out = Configuration::default();
+        let Some(node) = self.nodes.get(name) else { return out };
+        let source = |v4: bool| node.addresses.iter().copied().find(|address| address.is_ipv4() == v4);
+        out.addresses.extend(node.addresses.iter().map(|address| (UPLINK.to_owned(), IpNet::from(*address))));
+        for cidr in &node.pod_cidrs {
+            // Addresses of the range that no pod has end here; the default route would send them out and back.
+            out.routes.insert(Route { destination: *cidr, via: None, device: "lo".to_owned(), source: None });
+        }
+        for (pod, place) in self.own_network().filter(|(_, place)| &*place.node == name) {
+            let device = PodPlace::link(pod);
+            for address in &place.addresses {
+                out.neighbours.insert((device.clone(), *address), PodPlace::mac(pod));
+                out.routes.insert(Route {
+                    destination: IpNet::from(*address),
+                    via: None,
+                    device: device.clone(),
+                    source: source(address.is_ipv4()),
+                });
+            }
+        }
+        self.fabric_configuration(Some(name), source, &mut out);
+        let router = Place::Outside;
+        for (destination, address) in
+            [("0.0.0.0/0", IpAddr::from(ROUTER_V4)), ("::/0", IpAddr::from(ROUTER_V6))].map(|(d, a)| (d.parse(), a))
+        {
+            if let (Ok(destination), Some(source)) = (destination, source(address.is_ipv4())) {
+                let device = UPLINK.to_owned();
+                out.neighbours.insert((device.clone(), address), uplink_mac(&router));
+                out.routes.insert(Route { destination, via: Some(address), device, source: Some(source) });
+            }
+        }
+        out
+    }
+
+    /// What the outside's namespace holds.
+    pub fn outside_configuration(&self) -> Configuration {
+        let mut out = Configuration::default();
+        out.addresses.extend(self.outside.addresses.iter().map(|address| ("lo".to_owned(), IpNet::from(*address))));
+        for router in [IpAddr::from(ROUTER_V4), IpAddr::from(ROUTER_V6)] {
+            out.addresses.insert((UPLINK.to_owned(), IpNet::from(router)));
+        }
+        let client = |v4: bool| {
+            let clients = [IpAddr::from(crate::outside::CLIENT_V4), IpAddr::from(crate::outside::CLIENT_V6)];
+            clients.into_iter().find(|address| address.is_ipv4() == v4 && self.outside.addresses.contains(address))
+        };
+        self.fabric_configuration(None, client, &mut out);
+        out
+    }
+
+    /// Routes to all nodes but `but` and to their pods, from something on the fabric whose own addresses `source` gives by family
+    /// (`true` for IPv4).
+    fn fabric_configuration(
+        &self,
+        but: Option<&str>,
+        source: impl Fn(bool) -> Option<IpAddr>,
+        out: &mut Configuration,
+    ) {
+        for (name, node) in self.nodes.iter().filter(|(name, _)| but != Some(&***name)) {
+            let mac = uplink_mac(&Place::Node(Arc::clone(name)));
+            let hop = |v4: bool| node.addresses.iter().copied().find(|address| address.is_ipv4() == v4);
+            for address in &node.addresses {
+                let Some(source) = source(address.is_ipv4()) else { continue };
+                out.neighbours.insert((UPLINK.to_owned(), *address), mac);
+                out.routes.insert(Route {
+                    destination: IpNet::from(*address),
+                    via: None,
+                    device: UPLINK.to_owned(),
+                    source: Some(source),
+                });
+            }
+            let strays = self
+                .own_network()
+                .filter(|(_, pod)| pod.node == *name)
+                .flat_map(|(_, pod)| &pod.addresses)
+                .filter(|address| !node.pod_cidrs.iter().any(|cidr| cidr.contains(*address)))
+                .map(|address| IpNet::from(*address));
+            for destination in node.pod_cidrs.iter().copied().chain(strays) {
+                let v4 = destination.addr().is_ipv4();
+                if let (Some(via), Some(source)) = (hop(v4), source(v4)) {
+                    let device = UPLINK.to_owned();
+                    out.routes.insert(Route { destination, via: Some(via), device, source: Some(source) });
+                }
+            }
+        }
+    }
+}
+
+/// What the namespace of a pod holds.
+pub fn pod_configuration(name: &PodName, pod: &PodPlace) -> Configuration {
+    let mut out = Configuration::default();
+    for address in &pod.addresses {
+        let (gateway, everywhere) = match address {
+            IpAddr::V4(_) => (IpAddr::from(GATEWAY_V4), IpNet::from(IpAddr::from(Ipv4Addr::UNSPECIFIED))),
+            IpAddr::V6(_) => (IpAddr::from(GATEWAY_V6), IpNet::from(IpAddr::from(Ipv6Addr::UNSPECIFIED))),
+        };
+        let everywhere = IpNet::new_assert(everywhere.addr(), 0);
+        let device = UPLINK.to_owned();
+        out.addresses.insert((device.clone(), IpNet::from(*address)));
+        out.neighbours.insert((device.clone(), gateway), PodPlace::node_mac(name));
+        out.routes.insert(Route { destination: everywhere, via: Some(gateway), device, source: Some(*address) });
+    }
+    out
+}
+
+fn programs(pod: &Pod, objects: &Objects, notes: &mut Vec<String>) -> Vec<Program> {
+    let declared = |container: &strait_api::Container| -> BTreeSet<(Protocol, u16)> {
+        container.ports.iter().map(|port| (port.protocol, port.container_port)).collect()
+    };
+    let run = pod.meta.annotations.get(RUN).map(|value| &**value);
+    if run == Some("host") {
+        let mut programs = Vec::new();
+        for container in &pod.spec.containers {
+            let command: Vec<_> = container.command.iter().chain(&container.args).cloned().collect();
+            if command.is_empty() {
+                let mut note = String::new();
+                let _ = write!(
+                    note,
+                    "{}: container `{}` of pod {}/{} has neither command nor args, so there is nothing to run from the host",
+                    pod.meta.location, container.name, pod.meta.namespace, pod.meta.name
+                );
+                notes.push(note);
+                continue;
+            }
+            programs.push(Program::Host {
+                container: Arc::clone(&container.name),
+                command,
+                environment: container.env.clone(),
+                ports: declared(container),
+            });
+        }
+        return programs;
+    }
+    if let Some(other) = run {
+        notes.push(format!(
+            "{}: annotation {RUN} of pod {}/{} is `{other}`; only `host` is known, so the pod is served by echo",
+            pod.meta.location, pod.meta.namespace, pod.meta.name
+        ));
+    }
+    let mut ports: BTreeSet<_> = pod.spec.containers.iter().flat_map(declared).collect();
+    let mut programs = Vec::new();
+    if pod.meta.labels.get(DNS_LABEL.0) == Some(DNS_LABEL.1) {
+        programs.push(Program::Dns);
+        ports.retain(|(_, port)| *port != 53);
+    }
+    if !ports.is_empty() {
+        let service = objects.services().find(|service| {
+            service.meta.namespace == pod.meta.namespace
+                && !service.selector.0.is_empty()
+                && service.selector.iter().all(|(key, value)| pod.meta.labels.get(key) == Some(value))
+        });
+        let service = service.map(|service| service.meta.name.to_string()).unwrap_or_default();
+        programs.push(Program::Echo { ports, listen: BTreeSet::new(), service });
+    }
+    programs
+}
