@@ -75,9 +75,15 @@ impl<'f> Decoder<'f> {
     }
 
     pub(super) fn fault(&mut self, fault: Fault) {
-        if self.errors.len() < MAX_ERRORS {
+        if self.errors.len() == MAX_ERRORS {
+            let (location, path, kind) = (self.location(fault.at), self.path(), ErrorKind::Limit);
+            let (found, allowed) = ("more errors than are listed".into(), "none".into());
+            let remedy = Some("correct the ones before this first".into());
+            self.errors.push(ParseError { location, path, kind, found, allowed, remedy });
+        } else if self.errors.len() < MAX_ERRORS {
             let Fault { at, kind, found, allowed, remedy } = fault;
             let (location, path) = (self.location(at), self.path());
+            let (found, allowed, remedy) = (printable(found), printable(allowed), remedy.map(printable));
             self.errors.push(ParseError { location, path, kind, found, allowed, remedy });
         }
     }
@@ -99,7 +105,7 @@ impl<'f> Decoder<'f> {
 
     pub(super) fn note(&mut self, at: Mark, severity: Severity, message: impl Into<String>) {
         if self.notes.len() < MAX_ERRORS {
-            self.notes.push(Note { location: self.location(at), severity, message: message.into() });
+            self.notes.push(Note { location: self.location(at), severity, message: printable(message.into()) });
         }
     }
 
@@ -296,7 +302,7 @@ impl<'f> Decoder<'f> {
     pub(super) fn close(&mut self, fields: &Fields<'_>, ignored: &[&'static str]) {
         for entry in fields.entries {
             let key = &*entry.key;
-            if fields.asked.contains(&key) || ignored.contains(&key) {
+            if fields.asked.contains(&key) || ignored.contains(&key) || self.errors.len() > MAX_ERRORS {
                 continue;
             }
             let known = || fields.asked.iter().chain(ignored).copied();
@@ -318,6 +324,14 @@ impl<'f> Decoder<'f> {
             });
         }
     }
+}
+
+/// `text` with control characters escaped: what a manifest says is not to steer the terminal that an error is printed on.
+fn printable(text: String) -> String {
+    if !text.contains(char::is_control) {
+        return text;
+    }
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
 fn reads_as_octal(text: &str) -> bool {

@@ -235,8 +235,9 @@ impl Directory {
             self.generation += 1;
             self.objects = objects;
         }
-        let new_problems = problems.iter().filter(|problem| !self.problems.contains(problem)).cloned().collect();
-        let solved = self.problems.iter().filter(|problem| !problems.contains(problem)).count();
+        let (before, after) = (BTreeSet::from_iter(&self.problems), BTreeSet::from_iter(&problems));
+        let new_problems = after.difference(&before).copied().cloned().collect();
+        let solved = before.difference(&after).count();
         self.problems = problems;
         let (generation, pending) = (self.generation, self.is_pending());
         Change { changed, generation, files: files.into_iter().collect(), new_problems, solved, pending }

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Something wrong or worth knowing. It is there until what it is about has changed.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Problem {
     /// A file is wrong. Files take effect as a whole: one wrong document holds up the others of its file.
     Wrong {
@@ -66,7 +66,7 @@ pub enum Problem {
 }
 
 /// What is in force of a file that cannot be used.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum InForce {
     /// Its last good version.
     LastGood,

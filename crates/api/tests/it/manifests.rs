@@ -74,7 +74,7 @@ fn policy(spec: &str) -> String {
         [("in", policy.isolates_ingress, &policy.ingress), ("out", policy.isolates_egress, &policy.egress)];
     for (direction, isolates, rules) in directions {
         if isolates {
-            out += &format!("; {direction}");
+            out.extend(["; ", direction]);
         }
         for rule in rules {
             let peers = rule.peers.iter().map(|peer| peer_text(&peer.selects));
@@ -86,7 +86,7 @@ fn policy(spec: &str) -> String {
                 let end = port.end_port.map_or(String::new(), |end| format!("-{end}"));
                 format!("{number}{end}/{}", port.protocol)
             });
-            out += &format!(" [{}]", peers.chain(ports).collect::<Vec<_>>().join(" "));
+            out.extend([" [", &peers.chain(ports).collect::<Vec<_>>().join(" "), "]"]);
         }
     }
     out

@@ -12,10 +12,13 @@ pub(crate) const EVERY_KIND: &str = include_str!("../every-kind.yaml");
 fn read(bytes: &[u8]) {
     for name in ["input.yaml", "input.json"] {
         let parsed = parse(&Arc::from(name), bytes);
-        let lines = u32::try_from(bytes.iter().filter(|byte| **byte == b'\n').count()).unwrap() + 2;
+        let lines = u32::try_from(bytes.split(|byte| *byte == b'\n').count()).unwrap() + 1;
         for error in &parsed.errors {
             assert!((1..=lines).contains(&error.location.line) && error.location.column > 0, "{error}");
             assert!(!error.to_string().contains(|c: char| c.is_control()), "{error:?}");
+        }
+        for note in &parsed.notes {
+            assert!(!note.to_string().contains(|c: char| c.is_control()), "{note:?}");
         }
         for object in &parsed.objects {
             crate::manifests::reads_back(object);
@@ -137,6 +140,18 @@ proptest! {
     fn any_pieces(text in pieces()) {
         read(text.as_bytes());
     }
+
+}
+
+/// How many cases of the larger inputs; `PROPTEST_CASES` asks for more.
+fn fewer() -> ProptestConfig {
+    let default = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    let asked = std::env::var_os("PROPTEST_CASES").is_some();
+    if asked { default } else { ProptestConfig { cases: 64, ..default } }
+}
+
+proptest! {
+    #![proptest_config(fewer())]
 
     #[test]
     fn edited_manifests(edits in edits()) {

@@ -383,3 +383,83 @@ fn roots_must_be_there() {
     assert!(error.starts_with(missing.to_str().unwrap()), "{error}");
     assert!(Directory::open::<&Path>(&[]).is_err());
 }
+
+/// More events than the kernel keeps: everything is looked at again.
+#[test]
+fn lost_events() {
+    let folder = Folder::new();
+    let path = folder.write("a.yaml", &policy("a", 80));
+    let mut directory = folder.open();
+    let limit: usize = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap().trim().parse().unwrap();
+    let (one, other) = (folder.write("one.txt", ""), folder.path().join("other.txt"));
+    for _ in 0..=(limit / 4) {
+        fs::rename(&one, &other).unwrap();
+        fs::rename(&other, &one).unwrap();
+    }
+    fs::write(&path, policy("a", 81)).unwrap();
+    folder.write("b.yaml", &policy("b", 82));
+    until(&mut directory, |d| ports(d) == ["Number(81)", "Number(82)"]);
+    // And it goes on as before.
+    fs::write(&path, policy("a", 83)).unwrap();
+    until(&mut directory, |d| ports(d) == ["Number(83)", "Number(82)"]);
+}
+
+#[test]
+fn too_many_files() {
+    let folder = Folder::new();
+    folder.write("z.yaml", &policy("z", 80));
+    let mut directory = folder.open();
+    let empty = folder.write("0.yaml", "");
+    for number in 1..10_000 {
+        fs::hard_link(&empty, folder.path().join(format!("{number}.yaml"))).unwrap();
+    }
+    until(&mut directory, |d| !errors(d).is_empty());
+    assert_eq!(names(&directory), ["z"], "what was in force stays");
+    assert!(errors(&directory)[0].contains("more than 10000"), "{:?}", errors(&directory));
+}
+
+#[test]
+fn too_large_a_file() {
+    let folder = Folder::new();
+    folder.write("a.yaml", &policy("a", 80));
+    let mut directory = folder.open();
+    folder.write("a.yaml", &"#".repeat(9 << 20));
+    until(&mut directory, |d| !errors(d).is_empty());
+    assert_eq!(names(&directory), ["a"]);
+    assert!(errors(&directory)[0].contains("allowed at most 8388608 bytes"), "{:?}", errors(&directory));
+}
+
+/// The root is named through a link that is replaced.
+#[test]
+fn root_is_a_link() {
+    let folder = Folder::new();
+    folder.write("v1/sub/a.yaml", &policy("a", 80));
+    folder.write("v2/sub/a.yaml", &policy("a", 81));
+    symlink("v1", folder.path().join("current")).unwrap();
+    let mut directory = Directory::open(&[folder.path().join("current/sub")]).unwrap();
+    assert_eq!(ports(&directory), ["Number(80)"]);
+    symlink("v2", folder.path().join("next")).unwrap();
+    fs::rename(folder.path().join("next"), folder.path().join("current")).unwrap();
+    until(&mut directory, |d| ports(d) == ["Number(81)"]);
+    folder.write("v2/sub/a.yaml", &policy("a", 82));
+    until(&mut directory, |d| ports(d) == ["Number(82)"]);
+    assert_eq!(errors(&directory), [""; 0]);
+}
+
+/// Nothing to do costs nothing and changes nothing; what is not a manifest does not count.
+#[test]
+fn noise() {
+    let folder = Folder::new();
+    folder.write("a.yaml", &policy("a", 80));
+    let mut directory = folder.open();
+    for _ in 0..3 {
+        folder.write("notes.txt", "x");
+        folder.write(".a.yaml.swp", "x");
+        let change = directory.refresh();
+        assert_eq!((change.changed, change.generation, change.files.len(), change.pending), (false, 1, 0, false));
+    }
+    assert!(!directory.wait(Duration::ZERO).unwrap());
+    // The same text again is no change.
+    folder.write("a.yaml", &policy("a", 80));
+    assert!(!directory.refresh().changed);
+}
