@@ -1,9 +1,15 @@
 //! Bytes of a packet.
 
+use core::hint::black_box;
+
 use aya_ebpf::programs::TcContext;
 use strait_packet::Frame;
 
-/// An `sk_buff`. Bytes are copied by helper, so it does not matter where a segmented or non-linear packet keeps them.
+/// Headers end before this; the verifier wants a bound on what is added to a packet pointer.
+const REACH: u32 = 1 << 11;
+
+/// An `sk_buff`. Headers are read where they lie if they are in its linear part, as they are but for odd packets; else they are
+/// pulled into it first.
 pub struct Skb<'a> {
     ctx: &'a TcContext,
 }
@@ -13,6 +19,24 @@ impl<'a> Skb<'a> {
     #[inline(always)]
     pub fn new(ctx: &'a TcContext) -> Self {
         Self { ctx }
+    }
+
+    /// Where `len` bytes at `at` lie, inside the packet; `None` past its end or further in than headers reach.
+    #[inline(always)]
+    fn at(&self, at: u32, len: usize) -> Option<usize> {
+        if at >= REACH {
+            return None;
+        }
+        // Opaque, so that the pointer that is compared and the pointer that is read stay one, as the verifier needs it.
+        let mut start = black_box(self.ctx.data() + at as usize);
+        if start + len > self.ctx.data_end() {
+            self.ctx.pull_data(at + len as u32).ok()?;
+            start = black_box(self.ctx.data() + at as usize);
+            if start + len > self.ctx.data_end() {
+                return None;
+            }
+        }
+        Some(start)
     }
 }
 
@@ -36,11 +60,14 @@ impl Frame for Skb<'_> {
 
     #[inline(always)]
     fn words<const N: usize>(&self, at: u32) -> Option<[u32; N]> {
-        self.ctx.load(at as usize).ok()
+        let start = self.at(at, 4 * N)? as *const [u32; N];
+        // SAFETY: `at` has compared the bytes to the packet's end; every bit pattern is a word.
+        Some(unsafe { start.read_unaligned() })
     }
 
     #[inline(always)]
     fn byte(&self, at: u32) -> Option<u8> {
+        // By helper: the walks that go byte by byte would make the verifier follow the offset of each.
         self.ctx.load(at as usize).ok()
     }
 }

@@ -11,8 +11,10 @@ use anyhow::{Context as _, Result, bail};
 use crate::run;
 
 const TARGET: &str = "bpfel-unknown-none";
-/// The CPU whose instructions every supported kernel (5.15) has: 32-bit registers, atomics.
-const CPU: &str = "v3";
+/// CPU v3 is what every supported kernel (5.15) has: 32-bit registers. Unless told not to, the linker turns every clearing of
+/// memory into a call of a bytewise loop: 211 ns a packet, 169 without.
+const RUSTFLAGS: &str = "-C debuginfo=2 -C target-cpu=v3 -C linker=bpf-linker -C link-arg=--btf \
+                         -C link-arg=--disable-expand-memcpy-in-order";
 const LLVM: &str = "/usr/lib/llvm-22/bin";
 /// Debian's second Rust, installed beside rustup's.
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
@@ -49,7 +51,7 @@ pub(crate) fn build() -> Result<PathBuf> {
     command.args(["build", "--quiet", "--locked", "--release", "--target", TARGET]);
     command.current_dir(run::root().join("bpf"));
     command.env("CARGO_TARGET_DIR", &folder);
-    command.env("RUSTFLAGS", format!("-C debuginfo=2 -C link-arg=--btf -C linker=bpf-linker -C target-cpu={CPU}"));
+    command.env("RUSTFLAGS", RUSTFLAGS);
     command.env("PATH", search_path()?);
     run::shown(&mut command).context("building bpf/")?;
     let built = folder.join(TARGET).join("release/strait");

@@ -43,7 +43,6 @@ fn truncated(v6: bool, family: &str) -> Vector {
     let l4 = if v6 { 54 } else { 34 };
     let padded = |payload: &[u8], protocol| [tx(v6).ip(protocol, payload), vec![0; 40]].concat();
     Vector::new(format!("{family}: cut short"), Content::open(1))
-        .out_dropped(cut(tx(v6).tcp(4000, 80, SYN), l4 - 1), DropReason::InvalidPacket)
         .out_dropped(cut(tx(v6).tcp(4000, 80, SYN), l4 + 19), DropReason::InvalidPacket)
         .out_dropped(tx(v6).ip(protocol::TCP, &tcp(4000, 80, SYN)[..19]), header)
         .out_dropped(tx(v6).ip(protocol::TCP, &tcp(4000, 80, SYN)[..4]), header)

@@ -56,8 +56,7 @@ pub(super) fn vectors() -> Vec<Vector> {
     all.push(
         Vector::new("VLAN tags and foreign protocols", Content::open(1))
             .out_dropped(tx(false).ethernet(0x8100, &[0; 46]), DropReason::UnsupportedL3)
-            .out_dropped(tx(false).ethernet(0x8847, &[0; 46]), DropReason::UnsupportedL3)
-            .out_dropped(tx(false).ethernet(0x0800, &[]), DropReason::UnsupportedL2),
+            .out_dropped(tx(false).ethernet(0x8847, &[0; 46]), DropReason::UnsupportedL3),
     );
     all
 }
