@@ -2,12 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use strait_packet::abi::{Config, EventKind, Hook, Metric, MetricKey};
+use strait_packet::{
+    abi::{Config, EventKind, Hook, Metric, MetricKey},
+    host::MemoryMaps,
+};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::{
     kernel::{AttachError, Interface, Kernel, MapError},
-    table::Table,
+    table::{Conntrack, Endpoints, Ipcache, Policy, PortSets, Table},
 };
 
 /// A kernel in memory.
@@ -49,6 +52,24 @@ impl Fake {
         self.capacities.insert(T::NAME, entries);
     }
 
+    /// The tables as they are, to run packets through ([`MemoryMaps::run`]).
+    pub fn maps(&self) -> MemoryMaps {
+        MemoryMaps {
+            config: self.config,
+            endpoints: self.table::<Endpoints>(),
+            ipcache: self.table::<Ipcache>(),
+            policy: self.table::<Policy>(),
+            port_sets: self.table::<PortSets>(),
+            conntrack: self.table::<Conntrack>(),
+            ..MemoryMaps::default()
+        }
+    }
+
+    fn table<T: Table>(&self) -> BTreeMap<T::Key, T::Value> {
+        let entries = self.tables.get(T::NAME).into_iter().flatten();
+        entries.filter_map(|(key, value)| Some((read(key)?, read(value)?))).collect()
+    }
+
     /// What was written since the last call.
     pub fn take_writes(&mut self) -> Vec<Write> {
         std::mem::take(&mut self.writes)
@@ -57,8 +78,7 @@ impl Fake {
 
 impl Kernel for Fake {
     fn entries<T: Table>(&self) -> Result<BTreeMap<T::Key, T::Value>, MapError> {
-        let entries = self.tables.get(T::NAME).into_iter().flatten();
-        Ok(entries.filter_map(|(key, value)| Some((read(key)?, read(value)?))).collect())
+        Ok(self.table::<T>())
     }
 
     fn get<T: Table>(&self, key: &T::Key) -> Result<Option<T::Value>, MapError> {

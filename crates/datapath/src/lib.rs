@@ -24,6 +24,7 @@ pub mod probe;
 mod reconcile;
 pub mod sysctl;
 pub mod table;
+pub mod testbed;
 
 pub use bpf::{
     Bpf, Error, EventReader, OBJECT_VARIABLE, ObjectError, Options, PIN_ROOT, PinError, available, instances,

@@ -3,9 +3,29 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod bed;
 mod links;
+mod packets;
 mod plan;
 mod reconcile;
+mod restart;
+mod vectors;
+
+/// True as root and with a BPF object. Elsewhere says so, as [`root`] does.
+fn kernel(test: &str) -> bool {
+    if !root(test) {
+        return false;
+    }
+    let object = strait_datapath::available();
+    if !object {
+        assert!(
+            std::env::var_os("STRAIT_REQUIRE_BPF").is_none(),
+            "{test} needs the BPF object (cargo xtask bpf) and STRAIT_REQUIRE_BPF is set"
+        );
+        eprintln!("SKIPPED {test}: it needs the BPF object; build it with `cargo xtask bpf`");
+    }
+    object
+}
 
 /// True as root. Elsewhere says loudly that `test` did not run, unless `STRAIT_REQUIRE_ROOT` is set, as it is in CI.
 fn root(test: &str) -> bool {
