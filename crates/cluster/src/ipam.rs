@@ -61,8 +61,8 @@ pub(crate) fn assign(
     let mut free = Free { cursors: BTreeMap::new(), used };
     let mut full: BTreeMap<IpNet, usize> = BTreeMap::new();
     for pod in pods.iter_mut() {
-        let Some(node) = node_of(pod) else { continue };
-        if !pod.spec.host_network {
+        let node = node_of(pod).filter(|_| !pod.spec.host_network);
+        if let Some(node) = node {
             let has: Vec<IpAddr> = pod.pod_ips.clone();
             for cidr in &node.pod_cidrs {
                 if has.iter().any(|own| addresses::same_family(*own, cidr.addr())) {

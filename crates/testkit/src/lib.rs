@@ -5,7 +5,7 @@
 //!                                       └─ whoever is on trial: model, NodePlan, packets     ─┴→ Disagreement → minimized, with its seed
 //! ```
 //!
-//! For tests only. [`reference`] shares no code with `model`: it does not even match labels the same way. Slow is fine here, subtle is not.
+//! For tests only. [`mod@reference`] shares no code with `model`: it does not even match labels the same way. Slow is fine here, subtle is not.
 
 pub mod draw;
 pub mod generate;

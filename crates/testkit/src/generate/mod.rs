@@ -64,7 +64,7 @@ pub fn case(seed: u64) -> Case {
     Case { seed, objects }
 }
 
-/// Cases for `proptest!`. They shrink through [`crate::minimize`], not through proptest, as a smaller seed is no smaller case.
+/// Cases for `proptest!`. They shrink through [`crate::minimize()`], not through proptest, as a smaller seed is no smaller case.
 pub fn cases() -> impl Strategy<Value = Case> {
     proptest::num::u64::ANY.prop_map(case).no_shrink()
 }
