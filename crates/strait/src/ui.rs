@@ -90,6 +90,13 @@ impl Table {
         self.rows.push(cells.to_vec());
     }
 
+    /// Adds columns whose number is not known beforehand.
+    pub(crate) fn widen_header(&mut self, cells: impl IntoIterator<Item = String>) {
+        if let Some(header) = self.rows.first_mut() {
+            header.extend(cells);
+        }
+    }
+
     pub(crate) fn row_of(&mut self, cells: Vec<String>) {
         self.rows.push(cells);
     }

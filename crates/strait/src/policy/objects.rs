@@ -1,0 +1,57 @@
+//! Where the objects come from that a question is about.
+
+use std::path::PathBuf;
+
+use anyhow::bail;
+use clap::Args;
+use strait_api::{Objects, source::Directory};
+use strait_lab::{Lab, LabName};
+
+/// Manifests, or a running lab.
+#[derive(Args, Debug)]
+pub(crate) struct ObjectsArgs {
+    /// Manifests: a file or a folder (*.yaml, *.yml, *.json, recursive); may be repeated. Without it: those of the lab
+    #[arg(short = 'f', long = "filename", value_name = "DIR")]
+    pub(crate) roots: Vec<PathBuf>,
+
+    /// The lab to ask about where no manifests are named
+    #[arg(long, value_name = "NAME", default_value_t, env = "STRAIT_LAB", hide_env = true)]
+    pub(crate) lab: LabName,
+}
+
+impl ObjectsArgs {
+    /// The objects with everything that controllers would add: pods of workloads, addresses, nodes.
+    pub(crate) fn load(&self) -> anyhow::Result<Objects> {
+        if self.roots.is_empty() {
+            return Ok(Lab::attach(&self.lab)?.objects()?);
+        }
+        read(&self.roots)
+    }
+}
+
+/// Reads and expands manifests. An answer from manifests that are partly wrong would be wrong: every error is shown, and that is
+/// the end of it.
+fn read(roots: &[PathBuf]) -> anyhow::Result<Objects> {
+    let directory = Directory::open(roots)?;
+    let mut errors = 0;
+    for problem in directory.problems().filter(|problem| problem.is_worth_showing()) {
+        if problem.is_error() {
+            errors += 1;
+        }
+        eprintln!("{}: {problem}", if problem.is_error() { "error" } else { "note" });
+    }
+    match errors {
+        0 => {}
+        1 => bail!("the manifests have an error; correct it and ask again"),
+        _ => bail!("the manifests have {errors} errors; correct them and ask again"),
+    }
+    if directory.objects().is_empty() {
+        let roots: Vec<String> = roots.iter().map(|root| root.display().to_string()).collect();
+        bail!("no objects in {} (manifests are *.yaml, *.yml and *.json)", roots.join(", "));
+    }
+    let expansion = strait_cluster::expand(directory.objects(), &strait_cluster::Options::default(), None);
+    for note in &expansion.notes {
+        eprintln!("note: {note}");
+    }
+    Ok(expansion.objects)
+}
