@@ -265,11 +265,19 @@ mod tests {
         let mut pool = pool(100_000, Numbering::Sequence);
         for generation in 0..5_000 {
             pool.number(format!("{generation}"), generation);
-            pool.retire(generation);
         }
+        pool.retire(4_999);
         assert_eq!(pool.state.slots.len(), REMEMBERED + 1);
         assert_eq!(pool.taken.len(), REMEMBERED + 1);
         assert!(!pool.state.slots.contains_key("0"));
+
+        let long = |number: u64| format!("{number}{}", "x".repeat(REMEMBERED_BYTES / 4));
+        for generation in 5_000..5_010 {
+            pool.number(long(generation), generation);
+        }
+        pool.retire(5_009);
+        assert!(pool.state.slots.contains_key(&long(5_006)));
+        assert!(!pool.state.slots.contains_key(&long(5_004)), "older ones are beyond the bytes");
     }
 
     #[test]

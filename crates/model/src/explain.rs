@@ -113,14 +113,15 @@ impl Snapshot {
         });
         Step {
             direction: view.direction,
-            subject: self.who(view.subject),
+            subject: self.who(view.subject, view.peer),
             policies: policies.collect(),
-            peer: Who { cidrs: self.blocks_around(view), ..self.who(view.peer) },
+            peer: Who { cidrs: self.blocks_around(view), ..self.who(view.peer, view.subject) },
             decision,
         }
     }
 
-    fn who(&self, side: Side<'_>) -> Who {
+    /// `side` as `other` sees it.
+    fn who(&self, side: Side<'_>, other: Side<'_>) -> Who {
         let lines = |labels: &Labels| labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
         let address = side.address();
         let reserved = |identity: IdentityId, name: String| Who {
@@ -140,7 +141,11 @@ impl Snapshot {
                 namespace_labels: self.namespace(&pod.key.namespace).map(lines).unwrap_or_default(),
                 cidrs: Vec::new(),
             },
-            Side::Node(node, _) => reserved(IdentityId::REMOTE_NODE, format!("node/{}", node.name)),
+            Side::Node(node, _) => {
+                let own = other.pod().is_some_and(|pod| pod.node() == Some(&node.name));
+                let identity = if own { IdentityId::HOST } else { IdentityId::REMOTE_NODE };
+                reserved(identity, format!("node/{}", node.name))
+            }
             Side::Address(_) if self.pod_cidr_over(address.into()).is_some() => {
                 reserved(IdentityId::UNMANAGED, address.to_string())
             }

@@ -2,7 +2,7 @@
 
 use strait_model::{AllocatorState, Compiler, Decision, Reason, Snapshot};
 
-use crate::support::{connection, with_policies};
+use crate::support::{connection, plans_agree, with_policies};
 
 /// `yes from -> to 80/TCP` or `no …`, a line each.
 fn check(policies: &[(&str, &str)], expected: &str) {
@@ -13,7 +13,7 @@ fn check(policies: &[(&str, &str)], expected: &str) {
         let asked = connection(&snapshot, question);
         let verdict = snapshot.verdict(&asked);
         assert_eq!(verdict.allowed, answer == "yes", "{line}\n{}", snapshot.explain(&asked).render(false));
-        crate::agree::plans_agree(&snapshot, &plans, &asked, &verdict);
+        plans_agree(&snapshot, &plans, &asked, &verdict);
     }
 }
 
@@ -319,7 +319,7 @@ spec:
         let asked = connection(&snapshot, question);
         let verdict = snapshot.verdict(&asked);
         assert_eq!(verdict.allowed, expected, "{question}");
-        crate::agree::plans_agree(&snapshot, std::slice::from_ref(&plan), &asked, &verdict);
+        plans_agree(&snapshot, std::slice::from_ref(&plan), &asked, &verdict);
     }
     let identities: std::collections::BTreeSet<_> = plan.endpoints.values().map(|endpoint| endpoint.identity).collect();
     assert_eq!(identities.len(), 2, "db-2 and db-3 are selected alike");

@@ -3,7 +3,6 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 #![expect(clippy::needless_raw_string_hashes, reason = "expect-test writes them")]
 
-mod agree;
 mod compiled;
 mod explained;
 mod judged;

@@ -1,7 +1,7 @@
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use strait_api::{Objects, parse::parse};
-use strait_model::{Connection, Family, L4, Party, Snapshot};
+use strait_model::{Connection, Direction, Family, L4, NodePlan, Party, Snapshot, Verdict};
 
 /// The objects of manifests, which must be without fault.
 pub(crate) fn objects(file: &str, yaml: &str) -> Objects {
@@ -117,11 +117,32 @@ pub(crate) fn pod(text: &str) -> strait_model::PodKey {
     strait_model::PodKey::new(namespace, name)
 }
 
-/// The side of a question to the reference.
-pub(crate) fn party(end: &strait_testkit::End) -> Party {
-    match end {
-        strait_testkit::End::Pod(namespace, name) => Party::Pod(strait_model::PodKey::new(namespace, name)),
-        strait_testkit::End::Node(name) => Party::Node(Arc::clone(name)),
-        strait_testkit::End::Address(address) => Party::Address(*address),
+/// Asserts that the plans of both ends' nodes judge as `verdict` says.
+pub(crate) fn plans_agree(snapshot: &Snapshot, plans: &[NodePlan], asked: &Connection, verdict: &Verdict) {
+    let Some(family) = verdict.family else { return };
+    let address = |party: &Party| -> Option<IpAddr> {
+        match party {
+            Party::Pod(key) => {
+                let pod = snapshot.pod(key)?;
+                let node = pod.node().and_then(|node| snapshot.node(node));
+                pod.address(family).or_else(|| node?.address(family))
+            }
+            Party::Node(name) => snapshot.node(name)?.address(family),
+            Party::Address(address) => (Family::of(*address) == family).then_some(*address),
+        }
+    };
+    let (Some(from), Some(to)) = (address(&asked.from), address(&asked.to)) else { panic!("no address: {asked:?}") };
+    for (direction, own, peer, decision) in
+        [(Direction::Egress, from, to, &verdict.egress), (Direction::Ingress, to, from, &verdict.ingress)]
+    {
+        let Some(pod) = snapshot.pods().find(|pod| pod.addresses.contains(&own)) else { continue };
+        for plan in plans {
+            let Some(judged) = plan.judge_address(&pod.key, direction, peer, asked.l4) else { continue };
+            assert_eq!(judged.allowed, decision.allowed, "{direction} of {asked:?}\n{decision:#?}");
+            let mut origins = decision.origins.clone();
+            origins.sort_unstable();
+            let compiled = plan.origins.get(&judged.origin).cloned().unwrap_or_default();
+            assert_eq!(compiled, origins, "{direction} of {asked:?}: the plan blames others");
+        }
     }
 }
