@@ -420,3 +420,6 @@ fn check_name(name: &PodName) -> Result<(), String> {
         Err(format!("`{name}` is not the name of a pod (expected lower-case letters, digits, dashes and dots)"))
     }
 }
+
+#[cfg(test)]
+mod tests;

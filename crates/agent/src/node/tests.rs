@@ -1,0 +1,368 @@
+//! The agent over a kernel in memory.
+
+use std::{
+    fs,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+};
+
+use expect_test::{Expect, expect};
+use strait_base::IdentityId;
+use strait_datapath::{Count, Event, Fake, Happening};
+use strait_flow::{Output, Printer, Record};
+use strait_model::{Direction, OriginId};
+use strait_packet::abi::{DropReason, Hook, PolicyValue};
+use tempfile::TempDir;
+
+use super::*;
+use crate::api::Mac;
+
+const CLUSTER: &str = "
+apiVersion: v1
+kind: Node
+metadata: {name: node-1}
+spec: {podCIDRs: [10.244.1.0/24]}
+status: {addresses: [{type: InternalIP, address: 172.30.0.11}]}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: web-0, namespace: shop, labels: {app: web}, annotations: {strait.dev/workload: Deployment/web}}
+spec: {nodeName: node-1, containers: [{name: web, image: web}]}
+status: {phase: Running, podIPs: [{ip: 10.244.1.10}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: db-0, namespace: shop, labels: {app: db}}
+spec: {nodeName: node-1, containers: [{name: db, image: db}]}
+status: {phase: Running, podIPs: [{ip: 10.244.1.11}]}
+";
+
+const POLICY: &str = "apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: db, namespace: shop}
+spec:
+  podSelector: {matchLabels: {app: db}}
+  ingress:
+    - from: [{podSelector: {matchLabels: {app: web}}}]
+      ports: [{port: 5432}]
+";
+
+/// `lxc7` has index 7; everything else is not there.
+fn index_of(name: &str) -> io::Result<u32> {
+    name.strip_prefix("lxc").and_then(|number| number.parse().ok()).ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+struct Setup {
+    folder: TempDir,
+}
+
+impl Setup {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("manifests")).unwrap();
+        let setup = Self { folder };
+        setup.write("cluster.yaml", CLUSTER);
+        setup.write("policy.yaml", POLICY);
+        setup
+    }
+
+    fn path(&self, file: &str) -> std::path::PathBuf {
+        self.folder.path().join("manifests").join(file)
+    }
+
+    fn write(&self, file: &str, text: &str) {
+        fs::write(self.path(file), text).unwrap();
+    }
+
+    fn start(&self, kernel: Fake) -> Node<Fake> {
+        let options = Options {
+            node: "node-1".into(),
+            roots: vec![self.folder.path().join("manifests")],
+            run_dir: self.folder.path().join("run"),
+            uplinks: vec!["lxc99".to_owned()],
+            host: Host::default(),
+        };
+        Node::start(options, Datapath::over(kernel).unwrap(), index_of).unwrap()
+    }
+
+    /// Paths as users see them, without where this test happens to run.
+    fn relative(&self, text: &str) -> String {
+        text.replace(&format!("{}/", self.folder.path().display()), "")
+    }
+}
+
+fn spec(pod: &str, ifname: &str, address: &str) -> EndpointSpec {
+    EndpointSpec {
+        name: PodName { namespace: "shop".into(), pod: pod.into() },
+        ifname: ifname.to_owned(),
+        mac: Mac([2, 0, 0, 0, 0, 1]),
+        addresses: vec![address.parse().unwrap()],
+    }
+}
+
+fn web() -> EndpointSpec {
+    spec("web-0", "lxc7", "10.244.1.10")
+}
+
+fn db() -> EndpointSpec {
+    spec("db-0", "lxc8", "10.244.1.11")
+}
+
+fn identity(node: &Node<Fake>, pod: &str) -> IdentityId {
+    node.view.plan.endpoints[&PodKey::new("shop", pod)].identity
+}
+
+/// What the kernel does with a connection from web to db.
+fn web_reaches_db(node: &Node<Fake>, port: u16) -> bool {
+    let plan = &node.view.plan;
+    plan.judge(identity(node, "db-0"), Direction::Ingress, identity(node, "web-0"), 6, port).allowed
+}
+
+fn kernel_policy(node: &Node<Fake>) -> Vec<PolicyValue> {
+    node.datapath.policy().values().copied().collect()
+}
+
+#[test]
+fn a_change_of_manifests_is_enforced_and_a_broken_one_is_not() {
+    let setup = Setup::new();
+    let mut node = setup.start(Fake::new());
+    node.endpoint_add(web()).unwrap();
+    node.endpoint_add(db()).unwrap();
+    assert!(web_reaches_db(&node, 5432) && !web_reaches_db(&node, 80));
+    let revision = node.revision;
+
+    setup.write("policy.yaml", &POLICY.replace("5432", "80"));
+    node.refresh();
+    assert!(!web_reaches_db(&node, 5432) && web_reaches_db(&node, 80));
+    assert!(node.revision > revision);
+    assert!(node.status().ok, "{:?}", node.status());
+
+    let before = kernel_policy(&node);
+    setup.write("policy.yaml", &POLICY.replace("podSelector:", "podSelectro:"));
+    node.refresh();
+    assert_eq!(kernel_policy(&node), before);
+    let status = node.status();
+    assert!(!status.ok);
+    assert!(
+        setup.relative(&status.problems[0]).starts_with("manifests/policy.yaml:5:3: spec.podSelectro"),
+        "{:?}",
+        status.problems
+    );
+
+    setup.write("policy.yaml", POLICY);
+    node.refresh();
+    assert!(web_reaches_db(&node, 5432) && node.status().ok);
+}
+
+#[test]
+fn a_file_that_broke_while_no_agent_ran_stays_in_force() {
+    let setup = Setup::new();
+    let mut node = setup.start(Fake::new());
+    node.endpoint_add(db()).unwrap();
+    let before = kernel_policy(&node);
+    let kernel = node.datapath.kernel().clone();
+    drop(node);
+
+    setup.write("policy.yaml", "{{ .Values.policy }}");
+    let mut node = setup.start(kernel);
+    assert_eq!(kernel_policy(&node), before);
+    assert!(!web_reaches_db(&node, 80), "{:?}", node.status());
+    let problems = node.status().problems.join("\n");
+    assert!(problems.contains("policy.yaml: broken since before this agent started"), "{problems}");
+
+    // Set right, with another rule: the copy has had its time.
+    setup.write("policy.yaml", &POLICY.replace("5432", "80"));
+    node.refresh();
+    assert!(web_reaches_db(&node, 80) && !web_reaches_db(&node, 5432));
+    assert!(node.status().ok, "{:?}", node.status().problems);
+}
+
+#[test]
+fn a_new_agent_takes_over_without_a_write() {
+    let setup = Setup::new();
+    let mut node = setup.start(Fake::new());
+    node.endpoint_add(web()).unwrap();
+    node.endpoint_add(db()).unwrap();
+    let mut kernel = node.datapath.kernel().clone();
+    kernel.take_writes();
+    drop(node);
+
+    let node = setup.start(kernel);
+    let mut kernel = node.datapath.kernel().clone();
+    assert_eq!(kernel.take_writes(), []);
+    assert_eq!(node.status().endpoints.ready, 2);
+}
+
+#[test]
+fn endpoints_come_and_go() {
+    let setup = Setup::new();
+    let mut node = setup.start(Fake::new());
+    let attached = |node: &Node<Fake>| node.datapath.attached().unwrap();
+    assert_eq!(attached(&node), [(99, Hook::FromUplink)]);
+
+    let first = node.endpoint_add(web()).unwrap();
+    assert_eq!(node.endpoint_add(web()).unwrap(), first, "adding again changes nothing");
+    assert_eq!(node.datapath.endpoints()[&7].identity, identity(&node, "web-0").0);
+    assert_eq!(attached(&node), [(7, Hook::FromPod), (7, Hook::ToPod), (99, Hook::FromUplink)]);
+
+    // The pod came back behind another link.
+    node.endpoint_add(spec("web-0", "lxc9", "10.244.1.10")).unwrap();
+    assert_eq!(node.datapath.endpoints().keys().copied().collect::<Vec<_>>(), [9]);
+    assert_eq!(attached(&node), [(9, Hook::FromPod), (9, Hook::ToPod), (99, Hook::FromUplink)]);
+
+    node.endpoint_delete(&web().name).unwrap();
+    node.endpoint_delete(&web().name).unwrap();
+    assert!(node.datapath.endpoints().is_empty() && node.endpoint_list().is_empty());
+    assert_eq!(attached(&node), [(99, Hook::FromUplink)]);
+}
+
+#[test]
+fn what_cannot_be_enforced_is_closed_and_says_why() {
+    let setup = Setup::new();
+    let mut node = setup.start(Fake::new());
+    node.endpoint_add(web()).unwrap();
+    node.endpoint_add(spec("ghost", "lxc5", "10.244.1.66")).unwrap();
+    node.endpoint_add(spec("db-0", "lxc8", "10.244.1.99")).unwrap();
+    let gone = node.endpoint_add(spec("gone", "veth-gone", "10.244.1.67")).unwrap_err();
+    assert_eq!(gone, "shop/gone: its link veth-gone is gone: entity not found");
+    for (namespace, pod, ifname) in
+        [("../etc", "x", "lxc1"), ("shop", "a_b", "lxc1"), ("shop", "web-0", "a/b"), ("shop", "web-0", "")]
+    {
+        let name = PodName { namespace: namespace.into(), pod: pod.into() };
+        assert!(
+            node.endpoint_add(EndpointSpec { name, ..spec("x", ifname, "10.0.0.1") }).is_err(),
+            "{namespace} {pod} {ifname}"
+        );
+    }
+    let closed: Vec<String> = node
+        .endpoint_list()
+        .iter()
+        .map(|endpoint| format!("{}: {}", endpoint.spec.name, endpoint.closed.as_deref().unwrap_or("ready")))
+        .collect();
+    expect![[r#"
+        shop/db-0: its link has 10.244.1.99 but its manifest gives it 10.244.1.11
+        shop/ghost: no manifest places this pod on this node
+        shop/gone: its link veth-gone is gone: entity not found
+        shop/web-0: ready"#]]
+    .assert_eq(&closed.join("\n"));
+    assert!(!node.status().ok);
+    assert_eq!(node.datapath.endpoints().keys().copied().collect::<Vec<_>>(), [7, 8]);
+
+    // The manifest arrives.
+    setup.write("ghost.yaml", &CLUSTER.rsplit("---").next().unwrap().replace("db-0", "ghost").replace(".11", ".66"));
+    node.refresh();
+    assert!(node.datapath.endpoints().contains_key(&5));
+}
+
+fn event(node: &Node<Fake>, happening: Happening, direction: Direction, port: u16) -> Event {
+    let end = |address: &str, port| SocketAddr::new(address.parse::<IpAddr>().unwrap(), port);
+    let (endpoint, subject, peer, local, remote) = match direction {
+        Direction::Egress => (7, "web-0", "db-0", end("10.244.1.10", 43210), end("10.244.1.11", port)),
+        Direction::Ingress => (8, "db-0", "web-0", end("10.244.1.11", port), end("10.244.1.10", 43210)),
+    };
+    let plan = &node.view.plan;
+    let origin = plan.judge(identity(node, subject), direction, identity(node, peer), 6, port).origin;
+    Event {
+        time_ns: monotonic_ns(),
+        created_ns: 0,
+        happening,
+        hook: if direction == Direction::Egress { Hook::FromPod } else { Hook::ToPod },
+        ifindex: endpoint,
+        endpoint,
+        subject: identity(node, subject),
+        peer: identity(node, peer),
+        origin,
+        revision: 1,
+        direction,
+        local,
+        remote,
+        protocol: 6,
+        tcp_flags: 2,
+        icmp: None,
+        tx: Count::default(),
+        rx: Count { packets: 3, bytes: 222 },
+        flags: 0,
+    }
+}
+
+fn printed(node: &Node<Fake>, folder: &Path) -> String {
+    let mut printer = Printer::new(Output::Dict, false, true);
+    let mut out = Vec::new();
+    for flow in node.ring.iter() {
+        printer.write(&Record::flow(Arc::clone(flow)), &mut out).unwrap();
+    }
+    let text = String::from_utf8(out).unwrap();
+    let lines = text.lines().filter(|line| !line.contains("TIMESTAMP"));
+    lines.map(|line| line.replace(&format!("{}/", folder.display()), "")).collect::<Vec<_>>().join("\n")
+}
+
+fn check(actual: &str, expected: &Expect) {
+    expected.assert_eq(actual);
+}
+
+#[test]
+fn events_become_flows_with_names_and_rules() {
+    let setup = Setup::new();
+    let mut node = setup.start(Fake::new());
+    node.endpoint_add(web()).unwrap();
+    node.endpoint_add(db()).unwrap();
+    let events = [
+        event(&node, Happening::Opened, Direction::Egress, 5432),
+        event(&node, Happening::Opened, Direction::Ingress, 5432),
+        event(&node, Happening::Dropped(DropReason::PolicyDenied), Direction::Ingress, 80),
+    ];
+    node.take_events(&events);
+    check(
+        &printed(&node, setup.folder.path()),
+        &expect![[r#"
+               NODE: node-1
+             SOURCE: shop/web-0:43210
+        DESTINATION: shop/db-0:5432
+               TYPE: policy-verdict:none EGRESS
+            VERDICT: ALLOWED
+            SUMMARY: TCP Flags: SYN
+        ------------
+               NODE: node-1
+             SOURCE: shop/web-0:43210
+        DESTINATION: shop/db-0:5432
+               TYPE: policy-verdict:L3-L4 INGRESS
+            VERDICT: ALLOWED
+            SUMMARY: TCP Flags: SYN
+            DECIDED: NetworkPolicy shop/db manifests/policy.yaml:7
+        ------------
+               NODE: node-1
+             SOURCE: shop/web-0:43210
+        DESTINATION: shop/db-0:80
+               TYPE: Policy denied
+            VERDICT: DROPPED
+            SUMMARY: TCP Flags: SYN; 3 packets
+            DECIDED: isolated by NetworkPolicy shop/db manifests/policy.yaml:1; would be allowed by manifests/policy.yaml:8 but for port 80/TCP (rule allows 5432/TCP)"#]],
+    );
+    let dropped = serde_json::to_value(&**node.ring.iter().last().unwrap()).unwrap();
+    check(
+        &setup.relative(&serde_json::to_string_pretty(&dropped["ingress_denied_by"]).unwrap()),
+        &expect![[r#"
+            [
+              {
+                "kind": "NetworkPolicy",
+                "name": "db",
+                "namespace": "shop",
+                "revision": 1
+              }
+            ]"#]],
+    );
+    assert_eq!(dropped["source"]["workloads"][0]["kind"], "Deployment");
+
+    // The policy went meanwhile: what it decided before can still be named.
+    let late = event(&node, Happening::Opened, Direction::Ingress, 5432);
+    setup.write("policy.yaml", &POLICY.replace("name: db", "name: other"));
+    node.refresh();
+    node.take_events(&[late]);
+    assert_eq!(&*node.ring.iter().last().unwrap().strait.origins[0].name, "db");
+    assert_ne!(node.ring.iter().last().unwrap().strait.origins, []);
+    assert!(node.view.origins(OriginId::NONE).is_empty());
+}
