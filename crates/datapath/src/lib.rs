@@ -14,6 +14,7 @@
 mod attach;
 mod bpf;
 mod collect;
+pub mod cost;
 mod desired;
 mod event;
 mod fake;

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod bed;
+mod cost;
 mod links;
 mod packets;
 mod plan;

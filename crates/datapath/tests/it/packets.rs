@@ -133,7 +133,10 @@ fn a_policy_change_judges_established_connections_again() {
     (&mut &streams[0].1).read_exact(&mut [0]).unwrap();
     let closed = bed::wait_for(&mut events, |event| matches!(event.happening, Happening::Closed(_)));
     assert_eq!((closed.happening, closed.local), (Happening::Closed(CloseReason::Denied), cut));
-    assert_eq!(closed.origin, OriginId(ISOLATED_BY));
+    assert_eq!(closed.origin, OriginId(100 + plan::ALLOW_ALL), "the rule that had let it through");
+    let dropped = bed::wait_for(&mut events, |event| event.local == cut);
+    assert_eq!(dropped.happening, Happening::Dropped(DropReason::PolicyDenied));
+    assert_eq!(dropped.origin, OriginId(ISOLATED_BY), "the policy that stopped it");
 }
 
 #[test]
