@@ -74,8 +74,12 @@ impl Maps for KernelMaps {
     }
 
     #[inline(always)]
-    fn config(&self) -> Option<Config> {
-        CONFIG.get(0).copied()
+    fn config(&self, into: &mut Config) -> bool {
+        let Some(config) = CONFIG.get(0) else {
+            return false;
+        };
+        *into = *config;
+        true
     }
 
     #[inline(always)]

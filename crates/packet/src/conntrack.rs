@@ -50,7 +50,9 @@ pub fn observe(entry: &mut CtEntry, flow: &Flow, now_ns: u64, config: &Config) -
         return Outcome::Fresh(if untold { Some(CloseReason::Timeout) } else { None });
     }
     let state = CtState::from_number(entry.state);
-    if flow.signal == Signal::Open && reopens(entry, state, flow) {
+    // A pod that got the address of one that is gone has nothing to do with its connections.
+    let other_pod = entry.endpoint != flow.endpoint;
+    if other_pod || (flow.signal == Signal::Open && reopens(entry, state, flow)) {
         return Outcome::Fresh(if untold { Some(CloseReason::Replaced) } else { None });
     }
     if entry.revision != config.revision || state == CtState::Denied {

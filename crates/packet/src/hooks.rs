@@ -61,10 +61,9 @@ pub struct Scratch {
 /// A packet that a pod sends, at its host-side veth.
 #[inline(always)]
 pub fn from_pod<F: Frame, M: Maps>(frame: &F, maps: &mut M, scratch: &mut Scratch) -> Verdict {
-    let Some(config) = config(maps) else {
+    if !configured(maps, scratch) {
         return unconfigured(frame, maps, Hook::FromPod);
-    };
-    scratch.config = config;
+    }
     scratch.flow = Flow::new(Hook::FromPod, frame.ifindex(), frame.len());
     let Scratch { flow, ip, .. } = scratch;
     let admission = maps.endpoint(flow.ifindex, |endpoint| {
@@ -79,10 +78,9 @@ pub fn from_pod<F: Frame, M: Maps>(frame: &F, maps: &mut M, scratch: &mut Scratc
 /// A packet that a pod is about to receive, at its host-side veth.
 #[inline(always)]
 pub fn to_pod<F: Frame, M: Maps>(frame: &F, maps: &mut M, scratch: &mut Scratch) -> Verdict {
-    let Some(config) = config(maps) else {
+    if !configured(maps, scratch) {
         return unconfigured(frame, maps, Hook::ToPod);
-    };
-    scratch.config = config;
+    }
     scratch.flow = Flow::new(Hook::ToPod, frame.ifindex(), frame.len());
     let Scratch { flow, ip, .. } = scratch;
     let admission = maps.endpoint(flow.ifindex, |endpoint| {
@@ -98,11 +96,10 @@ pub fn to_pod<F: Frame, M: Maps>(frame: &F, maps: &mut M, scratch: &mut Scratch)
 /// are closed by the other hooks then, and the node must stay within reach.
 #[inline(always)]
 pub fn from_uplink<F: Frame, M: Maps>(frame: &F, maps: &mut M, scratch: &mut Scratch) -> Verdict {
-    let Some(config) = config(maps) else {
+    if !configured(maps, scratch) {
         maps.count(Hook::FromUplink, None, frame.len());
         return Verdict::Pass;
-    };
-    scratch.config = config;
+    }
     scratch.flow = Flow::new(Hook::FromUplink, frame.ifindex(), frame.len());
     let result = uplink_source(frame, maps, scratch);
     settle(maps, scratch, result)
@@ -110,8 +107,8 @@ pub fn from_uplink<F: Frame, M: Maps>(frame: &F, maps: &mut M, scratch: &mut Scr
 
 /// Read before every lookup: a verdict is stamped with a revision that is no newer than the maps it came from.
 #[inline(always)]
-fn config<M: Maps>(maps: &M) -> Option<Config> {
-    maps.config().filter(|config| config.abi_version == ABI_VERSION)
+fn configured<M: Maps>(maps: &M, scratch: &mut Scratch) -> bool {
+    maps.config(&mut scratch.config) && scratch.config.abi_version == ABI_VERSION
 }
 
 #[inline(always)]

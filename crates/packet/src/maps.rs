@@ -13,8 +13,8 @@ pub trait Maps {
     /// The monotonic clock, exact.
     fn clock_ns(&self) -> u64;
 
-    /// `CONFIG`.
-    fn config(&self) -> Option<Config>;
+    /// `CONFIG`, copied into `into`. False if there is none.
+    fn config(&self, into: &mut Config) -> bool;
 
     /// `ENDPOINTS`.
     fn endpoint<R>(&self, ifindex: u32, read: impl FnOnce(&Endpoint) -> R) -> Option<R>;

@@ -53,9 +53,14 @@ pub(crate) fn error<M: Maps, F: Frame>(
     }
     let now = maps.tick_ns();
     let towards_endpoint = !flow.is_tx();
+    let endpoint = flow.endpoint;
     let found = maps.connection(&about.key, |entry| {
         let went = if towards_endpoint { entry.tx_packets } else { entry.rx_packets };
-        if went == 0 || entry.expired(now) || CtState::from_number(entry.state) == CtState::Denied {
+        if went == 0
+            || entry.endpoint != endpoint
+            || entry.expired(now)
+            || CtState::from_number(entry.state) == CtState::Denied
+        {
             return None;
         }
         let stale = entry.revision != config.revision;

@@ -94,8 +94,8 @@ impl Maps for MemoryMaps {
         self.now_ns
     }
 
-    fn config(&self) -> Option<Config> {
-        self.config
+    fn config(&self, into: &mut Config) -> bool {
+        self.config.inspect(|config| *into = *config).is_some()
     }
 
     fn endpoint<R>(&self, ifindex: u32, read: impl FnOnce(&Endpoint) -> R) -> Option<R> {

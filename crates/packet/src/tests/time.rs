@@ -72,3 +72,11 @@ fn later_fragments_follow_within_reassembly_time() {
         assert_eq!(run(&mut maps, OUT, &later), expected, "after {silence} s");
     }
 }
+
+#[test]
+fn an_address_that_changes_hands_brings_no_connections_along() {
+    let mut maps = only_udp_out();
+    assert_eq!(run(&mut maps, OUT, &tx().udp(4000, 53)), Verdict::Pass);
+    maps.endpoints.get_mut(&IFINDEX).expect("the endpoint").id += 1;
+    assert_eq!(run(&mut maps, IN, &rx().udp(53, 4000)), Verdict::Drop(DropReason::PolicyDenied));
+}
