@@ -86,7 +86,7 @@ fn show(lab: &Lab) -> Result<()> {
     let rows: Vec<_> = ROWS.iter().zip(&answers).map(|(row, answer)| answer.cells(row, &paint)).collect();
     println!("{}", table::render(&["who", "to whom", "port", "expected", "seen", "deciding rule"], &rows));
     step("the last flows, as the kernel reported them", || {
-        shown(strait().args(["flows", "--lab", lab.name(), "--last", "20", "--protocol", "tcp"]))
+        shown(strait().args(["flows", "--lab", lab.name(), "--last", "12", "--protocol", "tcp"]))
     })?;
     step(&format!("why {} may not reach {}", EXPLAINED.from, EXPLAINED.to), || {
         // Its exit code is the verdict: 1, denied.
@@ -135,7 +135,7 @@ impl Row {
         let explanation: Value = serde_json::from_str(&text).context("`strait policy explain` printed no JSON")?;
         let expected = explanation["allowed"].as_bool().context("the explanation says not whether it is allowed")?;
         ensure!(code == Some(i32::from(!expected)), "allowed is {expected}, and the exit code {code:?}");
-        Ok(Answer { expected, rule: deciding_rule(&explanation), seen: self.knock(lab)? })
+        Ok(Answer { expected, rule: deciding_rule(&explanation)?, seen: self.knock(lab)? })
     }
 
     /// Asks over HTTP, from inside the pod or from a host outside: every port of the lab's pods answers with who it is.
@@ -191,25 +191,25 @@ impl Answer {
     }
 }
 
-/// Of the side that denied, or else of the last side that a rule allowed.
-fn deciding_rule(explanation: &Value) -> String {
-    let steps = explanation["steps"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let denied = steps.iter().find(|step| step["decision"]["allowed"] == false);
-    let by_rule = || steps.iter().rev().find(|step| step["decision"]["reason"] == "rule");
-    let Some(step) = denied.or_else(by_rule) else { return "no policy selects either".to_owned() };
+/// Of the side that denied, the policy nobody's rules of which allow it; or else the last rule that allowed.
+fn deciding_rule(explanation: &Value) -> Result<String> {
+    let steps = explanation["connections"][0]["steps"].as_array().context("the explanation has no steps")?;
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let Some(origin) = step["decision"]["origins"].get(0) else { return text(&step["decision"]["reason"]) };
-    let place = &origin["location"];
-    let file = text(&place["file"]);
-    let file = file.strip_prefix(MANIFESTS).map_or(file.as_str(), |inside| inside.trim_start_matches('/'));
-    let what = if denied.is_some() { "no rule of" } else { "rule of" };
-    format!(
-        "{}: {what} {}/{} ({file}:{})",
-        text(&step["direction"]),
-        text(&origin["namespace"]),
-        text(&origin["name"]),
-        place["line"]
-    )
+    let shown = |step: &Value, what: &str, origin: &Value| {
+        let file = text(&origin["location"]["file"]);
+        let file = file.strip_prefix(MANIFESTS).map_or(file.as_str(), |inside| inside.trim_start_matches('/'));
+        let (namespace, name) = (text(&origin["namespace"]), text(&origin["name"]));
+        format!("{}: {what}{namespace}/{name} {file}:{}", text(&step["direction"]), origin["location"]["line"])
+    };
+    let decided_by = |step: &Value, what: &str| {
+        let origin = step["decision"]["origins"].get(0);
+        origin.map_or_else(|| text(&step["decision"]["reason"]), |origin| shown(step, what, origin))
+    };
+    if let Some(step) = steps.iter().find(|step| step["decision"]["allowed"] == false) {
+        return Ok(decided_by(step, "no rule, isolated by "));
+    }
+    let rule = steps.iter().rev().find(|step| step["decision"]["reason"] == "rule");
+    Ok(rule.map_or_else(|| "no policy selects either side".to_owned(), |step| decided_by(step, "")))
 }
 
 /// Colours, where a terminal shows them.
