@@ -106,11 +106,7 @@ impl Server {
 }
 
 /// Opens a socket for each address of `listen`; where it is empty one for both families, or for IPv4 where the host has no IPv6.
-fn open<S>(
-    listen: &[IpAddr],
-    port: u16,
-    make: fn(SocketAddr) -> io::Result<S>,
-) -> Result<Vec<S>, (IpAddr, io::Error)> {
+fn open<S>(listen: &[IpAddr], port: u16, make: fn(SocketAddr) -> io::Result<S>) -> Result<Vec<S>, (IpAddr, io::Error)> {
     if !listen.is_empty() {
         let at = |address: &IpAddr| make(SocketAddr::new(*address, port)).map_err(|error| (*address, error));
         return listen.iter().map(at).collect();
