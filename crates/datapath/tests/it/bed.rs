@@ -38,9 +38,12 @@ impl Bed {
 
     /// Opens the datapath on the router and attaches it to every pod.
     pub(crate) fn open(&self) -> Datapath<Bpf> {
-        let options = Options::new(&self.instance);
+        self.open_with(&Options::new(&self.instance))
+    }
+
+    pub(crate) fn open_with(&self, options: &Options) -> Datapath<Bpf> {
         self.at_router(|| {
-            let mut datapath = Datapath::open(&options).unwrap();
+            let mut datapath = Datapath::open(options).unwrap();
             for pod in &self.bed.pods {
                 datapath.attach_pod(&pod.interface).unwrap();
             }

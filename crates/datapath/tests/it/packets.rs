@@ -6,7 +6,10 @@ use std::{
 };
 
 use strait_base::IdentityId;
-use strait_datapath::{Happening, Kernel, monotonic_ns, table::Conntrack};
+use strait_datapath::{
+    Happening, Kernel, Options, monotonic_ns,
+    table::{Conntrack, Ipcache, Policy, PortSets, Table},
+};
 use strait_model::{Direction, NodePlan, OriginId};
 use strait_packet::abi::{CloseReason, DropReason, Hook, MetricKey};
 
@@ -169,6 +172,32 @@ fn silent_connections_are_collected_and_reported_once() {
         assert_eq!(event.ends().1, to);
     }
     assert!(datapath.conntrack_gc(later).unwrap().is_empty());
+}
+
+#[test]
+fn a_full_map_closes_who_needs_it_and_says_how_much_is_missing() {
+    if !kernel("a_full_map_closes_who_needs_it_and_says_how_much_is_missing") {
+        return;
+    }
+    for (map, room, closed) in [
+        (Policy::NAME, 2, "default/client, default/server"),
+        (PortSets::NAME, 1, "default/server"),
+        (Ipcache::NAME, 4, "default/server"),
+    ] {
+        let bed = Bed::new("full");
+        let mut options = Options::new(&bed.instance);
+        options.capacities.insert(map, room);
+        let mut datapath = bed.open_with(&options);
+        let error = datapath.apply(&isolated_server(), &bed.attachments()).unwrap_err().to_string();
+        assert!(error.contains(&format!("map {map}: ")) && error.contains(&format!("{room} are allowed")), "{error}");
+        assert!(error.ends_with(&format!("closed until it is: {closed}")), "{error}");
+        assert_eq!(datapath.endpoints()[&bed.bed.pods[1].interface.index].identity, 0, "{map}");
+
+        let mut events = datapath.events().unwrap();
+        let web = SocketAddr::new(bed.addresses()[0], 80);
+        bed::connect(bed.client(), web, SILENCE).unwrap_err();
+        bed::wait_for(&mut events, |event| event.happening == Happening::Dropped(DropReason::NoPolicy));
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::{
     net::{SocketAddr, TcpStream},
 };
 
-use strait_datapath::{Datapath, Kernel, netlink::Netlink, table::Conntrack};
+use strait_datapath::{Datapath, Happening, Kernel, netlink::Netlink, table::Conntrack};
 use strait_packet::abi::Hook;
 
 use crate::{
@@ -42,6 +42,9 @@ fn traffic_and_policy_survive_and_a_successor_takes_over() {
     bed::connect(bed.client(), other, SILENCE).unwrap_err();
 
     let mut successor = bed.open();
+    let mut events = successor.events().unwrap();
+    let missed = bed::wait_for(&mut events, |event| matches!(event.happening, Happening::Dropped(_)));
+    assert_eq!(missed.local, other);
     exchange(&mut server, &mut client);
     let after = successor.kernel().entries::<Conntrack>().unwrap();
     for (key, entry) in before {
@@ -96,6 +99,22 @@ fn attaching_again_replaces_and_detaching_opens() {
     }
     bed::connect(bed.client(), other, DEADLINE).unwrap();
     bed::accept(&listener);
+}
+
+#[test]
+fn an_index_that_belongs_to_another_interface_now_is_not_mistaken() {
+    if !kernel("an_index_that_belongs_to_another_interface_now_is_not_mistaken") {
+        return;
+    }
+    let old = Bed::new("index");
+    let new = Bed { bed: strait_datapath::testbed::Testbed::new(2).unwrap(), instance: old.instance.clone() };
+    assert_eq!(old.bed.pods[1].interface, new.bed.pods[1].interface);
+    drop(old.open());
+    let mut datapath = new.open();
+    datapath.apply(&isolated_server(), &new.attachments()).unwrap();
+    let other = SocketAddr::new(new.addresses()[0], 81);
+    let _listener = bed::listen(new.server(), other);
+    bed::connect(new.client(), other, SILENCE).unwrap_err();
 }
 
 #[test]
