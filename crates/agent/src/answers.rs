@@ -168,7 +168,7 @@ impl<K: Kernel> Node<K> {
     fn ports(&self, set: &PortSet) -> Vec<PolicyPort> {
         let port = |(key, entry): (&PortKey, &strait_model::PortEntry)| PolicyPort {
             protocol: protocol_text(key.protocol).into(),
-            ports: port_text(key).into(),
+            ports: port_text(*key).into(),
             verdict: entry.verdict,
             origins: self.flow_origins(entry.origin),
         };
@@ -187,7 +187,7 @@ fn protocol_text(number: Option<u8>) -> String {
     }
 }
 
-fn port_text(key: &PortKey) -> String {
+fn port_text(key: PortKey) -> String {
     let wildcard_bits = 16 - u32::from(key.prefix_len.min(16));
     let last = key.port | u16::try_from((1_u32 << wildcard_bits) - 1).unwrap_or(u16::MAX);
     match (key.prefix_len, key.port == last) {

@@ -200,6 +200,7 @@ const fn verdict(event: &Event) -> Verdict {
 
 fn side(id: u32, identity: IdentityId, address: IpAddr, pod: Option<&PodKey>, view: &View) -> Endpoint {
     let pod = pod.or_else(|| view.pod_at(address));
+    let identity = view.cluster_wide(identity);
     let mut endpoint = Endpoint { id, identity: identity.0, labels: view.labels(identity), ..Endpoint::default() };
     if let Some(pod) = pod {
         endpoint.namespace = Arc::clone(&pod.namespace);
@@ -250,6 +251,7 @@ fn counters(event: &Event, outgoing: bool) -> Counters {
 /// As Hubble's `Summary`.
 fn summary(event: &Event) -> String {
     match event.protocol {
+        6 if event.tcp_flags == 0 => "TCP".to_owned(),
         6 => {
             let set = TcpFlags::from_bits(event.tcp_flags).named().into_iter().filter(|(_, set)| *set);
             format!("TCP Flags: {}", set.map(|(name, _)| name).collect::<Vec<_>>().join(", "))

@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
     fs,
     io::{self, Write},
     path::{Path, PathBuf},
@@ -73,7 +74,14 @@ impl LastGood {
             .filter_map(|problem| match problem {
                 Problem::Wrong { error, in_force: InForce::Nothing } => Some(&error.location.file),
                 Problem::Unreadable { file, in_force: InForce::Nothing, .. } => Some(file),
-                _ => None,
+                Problem::Wrong { in_force: InForce::LastGood, .. }
+                | Problem::Unreadable { in_force: InForce::LastGood, .. }
+                | Problem::Emptied { .. }
+                | Problem::Conflict { .. }
+                | Problem::RootMissing { .. }
+                | Problem::TooMany { .. }
+                | Problem::NotWatched { .. }
+                | Problem::Note(_) => None,
             })
             .collect();
         let before: Vec<Arc<str>> = self.standing_in.keys().cloned().collect();
@@ -116,7 +124,8 @@ impl LastGood {
             if byte.is_ascii_alphanumeric() || byte == b'-' {
                 name.push(char::from(byte));
             } else {
-                name.push_str(&format!("%{byte:02x}"));
+                // Writing to a string cannot fail.
+                let _ = write!(name, "%{byte:02x}");
             }
         }
         // File systems allow 255 bytes; the copy itself says which file it is of.

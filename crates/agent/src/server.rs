@@ -164,7 +164,10 @@ async fn flows<K: Kernel>(stream: &mut UnixStream, request: &FlowsRequest, share
     for chunk in buffer.chunks(1 << 16) {
         write(stream, chunk).await?;
     }
-    while request.follow {
+    if !request.follow {
+        return Ok(());
+    }
+    loop {
         let mut hangup = [0];
         tokio::select! {
             changed = seen.changed() => if changed.is_err() { return Ok(()) },
@@ -181,7 +184,6 @@ async fn flows<K: Kernel>(stream: &mut UnixStream, request: &FlowsRequest, share
             }
         }
     }
-    Ok(())
 }
 
 /// What the ring holds of what is asked for, oldest first.

@@ -62,9 +62,20 @@ impl View {
         Some(Workload { name: name.into(), kind: kind.into() })
     }
 
+    /// The number that people know a workload or node by, in place of one of this node's refinements of it.
+    pub(crate) fn cluster_wide(&self, identity: IdentityId) -> IdentityId {
+        let refined = (identity.0 >= IdentityId::LOCAL_NODE).then(|| self.plan.identities.get(&identity)).flatten();
+        refined.and_then(|info| info.refined_from).unwrap_or(identity)
+    }
+
     /// The labels of an identity.
     pub(crate) fn labels(&self, identity: IdentityId) -> Vec<Arc<str>> {
         if let Some(info) = self.plan.identities.get(&identity) {
+            return info.labels.iter().map(|label| label.as_str().into()).collect();
+        }
+        // A remote workload may be known by its refinements alone.
+        let refined = self.plan.identities.values().find(|info| info.refined_from == Some(identity));
+        if let Some(info) = refined.filter(|_| identity.reserved_name().is_none()) {
             return info.labels.iter().map(|label| label.as_str().into()).collect();
         }
         identity.reserved_name().map(|name| format!("reserved:{name}").into()).into_iter().collect()

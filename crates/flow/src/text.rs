@@ -222,13 +222,14 @@ fn host(side: &Endpoint, address: Option<IpAddr>, port: Option<u16>) -> String {
     let named = !side.pod_name.is_empty();
     let host = match address {
         _ if named => format!("{}/{}", side.namespace, side.pod_name),
-        Some(IpAddr::V6(v6)) if port.is_some() => format!("[{v6}]"),
+        Some(IpAddr::V6(v6)) if port.is_some_and(|port| port != 0) => format!("[{v6}]"),
         Some(address) => address.to_string(),
         None => "?".to_owned(),
     };
+    // Drops that are told as one may have come from many ports.
     match port {
-        Some(port) => format!("{host}:{port}"),
-        None => host,
+        Some(port) if port != 0 => format!("{host}:{port}"),
+        _ => host,
     }
 }
 
@@ -298,10 +299,16 @@ fn bytes(count: u64) -> String {
 
 /// What decided: `NetworkPolicy shop/db rules.yaml:14`, and how near a drop was to being allowed.
 fn decided(flow: &Flow) -> String {
-    let mut text = String::new();
-    for (index, Origin { kind, namespace, name, rule, file, line, .. }) in flow.strait.origins.iter().enumerate() {
-        let isolated = if rule.is_none() && flow.verdict == Verdict::Dropped { "isolated by " } else { "" };
-        let _ = write!(text, "{}{isolated}{kind} ", if index == 0 { "" } else { ", " });
+    let origins = &flow.strait.origins;
+    let isolated = flow.verdict == Verdict::Dropped && origins.iter().any(|origin| origin.rule.is_none());
+    let mut text = if isolated { "isolated by ".to_owned() } else { String::new() };
+    let mut last_kind = "";
+    for (index, Origin { kind, namespace, name, file, line, .. }) in origins.iter().enumerate() {
+        let _ = write!(text, "{}", if index == 0 { "" } else { ", " });
+        if **kind != *last_kind {
+            let _ = write!(text, "{kind} ");
+        }
+        last_kind = kind;
         if !namespace.is_empty() {
             let _ = write!(text, "{namespace}/");
         }

@@ -9,18 +9,16 @@ use strait_datapath::{Datapath, netlink::Netlink, probe};
 
 /// Serve a node: read manifests, keep the kernel's policy equal to them, tell what happens
 ///
-/// Works in the network namespace it is started in, and needs CAP_BPF, CAP_NET_ADMIN and a kernel with TCX (6.6 or
+/// Works in the network namespace it is started in, and needs `CAP_BPF`, `CAP_NET_ADMIN` and a kernel with TCX (6.6 or
 /// newer). Programs and maps are pinned: what is enforced stays enforced when the agent stops, however it stops, and
 /// the next one takes over without a gap.
 ///
 /// A manifest that breaks keeps its last good version in force and is reported by `strait status`. An endpoint whose
 /// pod no manifest places on this node is closed.
-///
-/// Examples:
-///   strait agent --node node-1 -f /etc/strait/manifests --uplink eth0
-///   strait status --socket /run/strait/agent.sock
 #[derive(Args, Debug)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = "Examples:\n  \
+    strait agent --node node-1 -f /etc/strait/manifests --uplink eth0\n  \
+    strait status --socket /run/strait/agent.sock")]
 pub(crate) struct AgentArgs {
     /// The node it serves, as manifests name it
     #[arg(long, value_name = "NAME")]

@@ -6,13 +6,11 @@ use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
 /// Print the completion script of a shell
-///
-/// Examples:
-///   strait completions bash > /etc/bash_completion.d/strait
-///   strait completions zsh > ~/.zfunc/_strait
-///   strait completions fish > ~/.config/fish/completions/strait.fish
 #[derive(Args, Debug)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = "Examples:\n  \
+    strait completions bash > /etc/bash_completion.d/strait\n  \
+    strait completions zsh > ~/.zfunc/_strait\n  \
+    strait completions fish > ~/.config/fish/completions/strait.fish")]
 pub(crate) struct CompletionsArgs {
     /// Which shell
     shell: Shell,

@@ -23,15 +23,13 @@ use crate::{
 ///
 /// Shows the last 20 flows of all agents, merged by time. Values of one filter flag are alternatives, different flags
 /// must all match; a flag without from-/to- asks for either side; `--not` takes away what the next flag matches.
-///
-/// Examples:
-///   strait flows --follow                                    as it happens
-///   strait flows --verdict DROPPED --follow                  what is dropped, and why
-///   strait flows --from-pod shop/web --to-port 5432          from pods whose names start with web
-///   strait flows --namespace shop --not --protocol udp       everything of shop but UDP
-///   strait flows --to-label app=db --since 5m -o json        for programs: the JSON of `hubble observe -o json`
 #[derive(Args, Debug)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = "Examples:\n  \
+    strait flows --follow                                    as it happens\n  \
+    strait flows --verdict DROPPED --follow                  what is dropped, and why\n  \
+    strait flows --from-pod shop/web --to-port 5432          from pods whose names start with web\n  \
+    strait flows --namespace shop --not --protocol udp       everything of shop but UDP\n  \
+    strait flows --to-label app=db --since 5m -o json        for programs: the JSON of `hubble observe -o json`")]
 pub(crate) struct FlowsArgs {
     #[command(flatten)]
     agents: AgentsArgs,

@@ -15,24 +15,20 @@ use crate::{
 ///
 /// Numbers below 256 are reserved (host, world, …), up to 65535 they stand for workloads, from 16777216 on they are
 /// known to one node only.
-///
-/// Examples:
-///   strait identity list
-///   strait identity list -o json | jq '.[] | select(.id == 1234)'
 #[derive(Args, Debug)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = "Examples:\n  \
+    strait identity list\n  \
+    strait identity list -o json | jq '.[] | select(.id == 1234)'")]
 pub(crate) struct IdentityArgs {
     #[command(subcommand)]
     action: ListAction,
 }
 
 /// The ipcache: who is behind an address; the longest prefix decides
-///
-/// Examples:
-///   strait ipcache list
-///   strait ipcache list --lab shop -o json
 #[derive(Args, Debug)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = "Examples:\n  \
+    strait ipcache list\n  \
+    strait ipcache list --lab shop -o json")]
 pub(crate) struct IpcacheArgs {
     #[command(subcommand)]
     action: ListAction,
@@ -41,12 +37,10 @@ pub(crate) struct IpcacheArgs {
 /// Endpoints: the pods of each node, their identities, and whether policy is enforced on them
 ///
 /// An endpoint is `ready` when its programs are attached and its policy is loaded, else `closed`: nothing passes.
-///
-/// Examples:
-///   strait endpoint list
-///   strait endpoint list -o json
 #[derive(Args, Debug)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = "Examples:\n  \
+    strait endpoint list\n  \
+    strait endpoint list -o json")]
 pub(crate) struct EndpointArgs {
     #[command(subcommand)]
     action: ListAction,
@@ -96,19 +90,17 @@ fn finish<T: Serialize>(args: &ListArgs, items: &[OnNode<T>], table: &Table) -> 
     Ok(ExitCode::SUCCESS)
 }
 
-fn joined(list: &[impl AsRef<str>]) -> String {
-    list.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(",")
-}
-
 pub(crate) fn identities(args: &IdentityArgs) -> anyhow::Result<ExitCode> {
     let ListAction::List(args) = &args.action;
     let items = collect(args, strait_agent::Client::identities)?;
-    let mut table = Table::new(["NODE", "ID", "LABELS", "SET APART BY"]);
+    let mut table = Table::new(["NODE", "ID", "LABELS"]);
     for OnNode { node, item } in &items {
-        let mut apart = item.cidrs.clone();
-        apart.extend(item.refines.map(|id| format!("part of {id}")));
-        apart.extend(item.refined_by.iter().cloned());
-        table.row([node.clone(), item.id.0.to_string(), joined(&item.labels), apart.join("; ")]);
+        let part = item.refines.map(|id| format!("(part of {id}: {})", item.refined_by.join(", ")));
+        let mut lines = item.labels.iter().map(ToString::to_string).chain(part);
+        table.row([node.clone(), item.id.0.to_string(), lines.next().unwrap_or_default()]);
+        for line in lines {
+            table.row([String::new(), String::new(), line]);
+        }
     }
     finish(args, &items, &table)
 }

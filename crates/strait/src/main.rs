@@ -29,7 +29,7 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
 
-    /// Colour in text for people; NO_COLOR in the environment means never
+    /// Colour in text for people; `NO_COLOR` in the environment means never
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN", hide_possible_values = false)]
     color: ColorChoice,
 }

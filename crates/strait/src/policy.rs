@@ -18,7 +18,6 @@ use crate::ui::Ui;
 /// `verdict` answers one question, `explain` shows each step with the deciding rule's file and line, `matrix` asks for
 /// every pair of pods.
 #[derive(Args, Debug)]
-#[command(verbatim_doc_comment)]
 pub(crate) struct PolicyArgs {
     #[command(subcommand)]
     command: PolicyCommand,

@@ -16,13 +16,11 @@ use crate::{
 /// How the agents are: objects, problems in manifests, endpoints, maps, losses, missing kernel features
 ///
 /// Exit code 0 when every agent answers and enforces everything it knows, 1 when one does not.
-///
-/// Examples:
-///   strait status
-///   strait status --lab shop -o json
-///   strait status --socket /run/strait/agent.sock
 #[derive(Args, Debug)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = "Examples:\n  \
+    strait status\n  \
+    strait status --lab shop -o json\n  \
+    strait status --socket /run/strait/agent.sock")]
 pub(crate) struct StatusArgs {
     #[command(flatten)]
     agents: AgentsArgs,

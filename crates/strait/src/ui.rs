@@ -87,7 +87,7 @@ impl Table {
     }
 
     pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.to_vec());
+        self.row_of(cells.into());
     }
 
     /// Adds columns whose number is not known beforehand.

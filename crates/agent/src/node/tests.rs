@@ -243,11 +243,11 @@ fn what_cannot_be_enforced_is_closed_and_says_why() {
         .iter()
         .map(|endpoint| format!("{}: {}", endpoint.spec.name, endpoint.closed.as_deref().unwrap_or("ready")))
         .collect();
-    expect![[r#"
+    expect![[r"
         shop/db-0: its link has 10.244.1.99 but its manifest gives it 10.244.1.11
         shop/ghost: no manifest places this pod on this node
         shop/gone: its link veth-gone is gone: entity not found
-        shop/web-0: ready"#]]
+        shop/web-0: ready"]]
     .assert_eq(&closed.join("\n"));
     assert!(!node.status().ok);
     assert_eq!(node.datapath.endpoints().keys().copied().collect::<Vec<_>>(), [7, 8]);
@@ -318,7 +318,7 @@ fn events_become_flows_with_names_and_rules() {
     node.take_events(&events);
     check(
         &printed(&node, setup.folder.path()),
-        &expect![[r#"
+        &expect![[r"
                NODE: node-1
              SOURCE: shop/web-0:43210
         DESTINATION: shop/db-0:5432
@@ -340,7 +340,7 @@ fn events_become_flows_with_names_and_rules() {
                TYPE: Policy denied
             VERDICT: DROPPED
             SUMMARY: TCP Flags: SYN; 3 packets
-            DECIDED: isolated by NetworkPolicy shop/db manifests/policy.yaml:1; would be allowed by manifests/policy.yaml:8 but for port 80/TCP (rule allows 5432/TCP)"#]],
+            DECIDED: isolated by NetworkPolicy shop/db manifests/policy.yaml:1; would be allowed by manifests/policy.yaml:8 but for port 80/TCP (rule allows 5432/TCP)"]],
     );
     let dropped = serde_json::to_value(&**node.ring.iter().last().unwrap()).unwrap();
     check(

@@ -64,17 +64,17 @@ pub(crate) fn run(
             Err(RecvTimeoutError::Disconnected) => true,
         };
         let due = Timestamp::now().checked_sub(hold).unwrap_or(Timestamp::MAX);
-        let mut printed = false;
+        let mut fresh = false;
         while let Some(entry) = waiting.first_entry() {
             if !over && (entry.key().0 > due && waiting.len() < QUEUE) {
                 break;
             }
             if let Some((_, record)) = waiting.pop_first() {
                 printer.write(&record, out)?;
-                printed = true;
+                fresh = true;
             }
         }
-        if printed {
+        if fresh {
             printer.flush(out)?;
             out.flush()?;
         }

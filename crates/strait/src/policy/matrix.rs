@@ -20,13 +20,11 @@ use crate::ui::{Output, Paint, Table, Ui, print_json};
 ///
 /// With --live the question is put with packets in a running lab: allowed means that the destination itself answered
 /// or refused. Pods that the lab adds for its own sake are left out.
-///
-/// Examples:
-///   strait policy matrix -f shop/ --probe 80/TCP
-///   strait policy matrix -f shop/ --probe 80/TCP --probe 53/UDP -o json
-///   strait policy matrix --live --lab lab --probe 80/TCP
 #[derive(Args, Debug)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = "Examples:\n  \
+    strait policy matrix -f shop/ --probe 80/TCP\n  \
+    strait policy matrix -f shop/ --probe 80/TCP --probe 53/UDP -o json\n  \
+    strait policy matrix --live --lab lab --probe 80/TCP")]
 pub(crate) struct MatrixArgs {
     #[command(flatten)]
     objects: ObjectsArgs,

@@ -20,14 +20,12 @@ use crate::ui::{Output, Paint, Ui, print_json};
 ///
 /// A name of several pods (a service or a workload) asks for all of them: yes means that every one may. The port of a
 /// service is translated to that of its pods, as the cluster would.
-///
-/// Examples:
-///   strait policy verdict -f shop/ --from shop/web-0 --to shop/db-0 --port 5432/TCP
-///   strait policy verdict -f shop/ --from shop/web --to shop/db --port 5432        (service or workload names)
-///   strait policy verdict -f shop/ --from 203.0.113.7 --to shop/web-0 --port 80 && echo open
-///   strait policy verdict --lab lab --from node/node-1 --to shop/db-0 --port ICMP  (objects of a running lab)
 #[derive(Args, Debug)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = "Examples:\n  \
+    strait policy verdict -f shop/ --from shop/web-0 --to shop/db-0 --port 5432/TCP\n  \
+    strait policy verdict -f shop/ --from shop/web --to shop/db --port 5432        (service or workload names)\n  \
+    strait policy verdict -f shop/ --from 203.0.113.7 --to shop/web-0 --port 80 && echo open\n  \
+    strait policy verdict --lab lab --from node/node-1 --to shop/db-0 --port ICMP  (objects of a running lab)")]
 pub(crate) struct VerdictArgs {
     #[command(flatten)]
     question: QuestionArgs,
@@ -37,12 +35,10 @@ pub(crate) struct VerdictArgs {
 ///
 /// Shows whose policies apply, who the other side is to them, whether it is isolated, and the rule that decided with
 /// file and line; for a deny, the rule that came nearest to allowing it. Exit code 0 allowed, 1 denied.
-///
-/// Examples:
-///   strait policy explain -f shop/ --from shop/web-0 --to shop/db-0 --port 8080/TCP
-///   strait policy explain -f shop/ --from shop/web-0 --to 203.0.113.7 --port 443 -o json
 #[derive(Args, Debug)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = "Examples:\n  \
+    strait policy explain -f shop/ --from shop/web-0 --to shop/db-0 --port 8080/TCP\n  \
+    strait policy explain -f shop/ --from shop/web-0 --to 203.0.113.7 --port 443 -o json")]
 pub(crate) struct ExplainArgs {
     #[command(flatten)]
     question: QuestionArgs,
