@@ -95,7 +95,7 @@ impl Event {
             revision: record.revision,
             direction: direction(abi::Direction::from_number(record.direction)),
             local: SocketAddr::new(record.local.into(), record.local_port.get()),
-            remote: SocketAddr::new(record.remote.into(), record.remote_port.get()),
+            remote: SocketAddr::new(record.remote.into(), remote_port(record.protocol, record.remote_port)),
             protocol: record.protocol,
             tcp_flags: record.tcp_flags,
             icmp: is_icmp(record.protocol).then_some((record.icmp_type, record.icmp_code)),
@@ -120,7 +120,7 @@ impl Event {
             revision: entry.revision,
             direction: direction(abi::Direction::from_number(entry.direction)),
             local: SocketAddr::new(key.local.into(), key.local_port.get()),
-            remote: SocketAddr::new(key.remote.into(), key.remote_port.get()),
+            remote: SocketAddr::new(key.remote.into(), remote_port(key.protocol, key.remote_port)),
             protocol: key.protocol,
             tcp_flags: entry.tx_tcp_flags | entry.rx_tcp_flags,
             icmp: is_icmp(key.protocol).then_some((entry.policy_port.get().to_be_bytes()[1], 0)),
@@ -187,6 +187,11 @@ fn judged_port(key: &DropKey) -> u16 {
     if is_icmp(key.protocol) { 0 } else { key.policy_port.get() }
 }
 
+/// ICMP has no second port; conntrack keeps who asked, or the type, in its place.
+const fn remote_port(protocol: u8, port: abi::Port) -> u16 {
+    if is_icmp(protocol) { 0 } else { port.get() }
+}
+
 const fn is_icmp(protocol: u8) -> bool {
     protocol == 1 || protocol == 58
 }
@@ -206,5 +211,50 @@ pub(crate) const fn direction(direction: abi::Direction) -> Direction {
     match direction {
         abi::Direction::Ingress => Direction::Ingress,
         abi::Direction::Egress => Direction::Egress,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(kind: u8, reason: u8, protocol: u8) -> abi::Event {
+        abi::Event {
+            kind,
+            reason,
+            protocol,
+            local: IpAddr::from([10, 0, 0, 3]).into(),
+            remote: IpAddr::from([10, 0, 0, 2]).into(),
+            local_port: abi::Port::new(80),
+            remote_port: abi::Port::new(4000),
+            icmp_type: 8,
+            ..abi::Event::default()
+        }
+    }
+
+    #[test]
+    fn records_become_events_or_are_refused() {
+        for (kind, reason, expected) in [
+            (1, 0, Some(Happening::Opened)),
+            (4, 0, Some(Happening::Active)),
+            (3, CloseReason::Reset as u8, Some(Happening::Closed(CloseReason::Reset))),
+            (2, DropReason::PolicyDenied as u8, Some(Happening::Dropped(DropReason::PolicyDenied))),
+            (2, 0, None),
+            (3, 99, None),
+            (9, 0, None),
+        ] {
+            let event = Event::from_record(&record(kind, reason, 6));
+            assert_eq!(event.map(|event| event.happening), expected, "{kind} {reason}");
+        }
+    }
+
+    #[test]
+    fn ends_are_those_of_who_opened_it() {
+        let tcp = Event::from_record(&record(1, 0, 6)).unwrap();
+        assert_eq!(tcp.ends(), ("10.0.0.2:4000".parse().unwrap(), "10.0.0.3:80".parse().unwrap()));
+        assert_eq!(tcp.icmp, None);
+        let ping = Event::from_record(&record(1, 0, 1)).unwrap();
+        assert_eq!(ping.ends(), ("10.0.0.2:0".parse().unwrap(), "10.0.0.3:80".parse().unwrap()));
+        assert_eq!(ping.icmp, Some((8, 0)));
     }
 }

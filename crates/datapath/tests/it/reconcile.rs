@@ -5,6 +5,11 @@ use strait_datapath::{
     table::{Endpoints, Ipcache, Policy, PortSets, Table},
 };
 use strait_model::{Direction, NodePlan, PodKey};
+use strait_packet::{
+    abi::{DropReason, Hook},
+    hooks::Verdict,
+    host::{Wire, tcp_flags},
+};
 
 use crate::plan;
 
@@ -168,4 +173,23 @@ fn foreign_writes_are_found_and_put_right() {
     assert!(datapath.kernel_mut().delete::<Policy>(&key).unwrap());
     assert_eq!(datapath.reread().unwrap(), 1);
     assert_eq!(datapath.apply(&shop(), &attachments()).unwrap().policy.written, 1);
+}
+
+#[test]
+fn the_tables_judge_packets_on_the_host() {
+    let mut datapath = datapath(Fake::new());
+    datapath.apply(&shop(), &attachments()).unwrap();
+    for (from, to) in [("10.0.0.2", "10.0.0.3"), ("fd00::2", "fd00::3")] {
+        let wire = Wire::new(MAC, MAC, from.parse().unwrap(), to.parse().unwrap());
+        for (hook, ifindex, port, expected) in [
+            (Hook::FromPod, 12, 80, Verdict::Pass),
+            (Hook::ToPod, 13, 80, Verdict::Pass),
+            (Hook::FromPod, 12, 81, Verdict::Pass),
+            (Hook::ToPod, 13, 81, Verdict::Drop(DropReason::PolicyDenied)),
+            (Hook::ToPod, 14, 80, Verdict::Drop(DropReason::UnknownEndpoint)),
+        ] {
+            let verdict = datapath.kernel().maps().run(hook, ifindex, &wire.tcp(40_000, port, tcp_flags::SYN));
+            assert_eq!(verdict, expected, "{from} {hook:?} {port}");
+        }
+    }
 }
