@@ -6,13 +6,12 @@ fn main() -> io::Result<()> {
     println!("cargo::rerun-if-env-changed=STRAIT_BPF_OBJECT");
     println!("cargo::rerun-if-env-changed=CARGO_TARGET_DIR");
     let object = object();
-    if object.exists() {
+    if object.exists() || env::var_os("STRAIT_BPF_OBJECT").is_some() {
         println!("cargo::rerun-if-changed={}", object.display());
     } else if let Some(folder) = object.parent() {
         // Watching a file that does not exist would build the crate anew every time; its folder tells when it appears.
-        if fs::create_dir_all(folder).is_ok() {
-            println!("cargo::rerun-if-changed={}", folder.display());
-        }
+        fs::create_dir_all(folder)?;
+        println!("cargo::rerun-if-changed={}", folder.display());
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
     let code = match fs::copy(&object, out.join("strait.o")) {
