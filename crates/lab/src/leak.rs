@@ -2,7 +2,12 @@
 
 use std::{collections::BTreeSet, fmt, fs, path::Path};
 
-use crate::{cgroup, names::Paths, process::Process, teardown::PINS};
+use crate::{
+    cgroup,
+    names::{LabName, Paths},
+    process::Process,
+    teardown::PINS,
+};
 
 /// What of labs is on the host.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -32,8 +37,8 @@ impl Traces {
                 continue;
             };
             let cgroup = fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
-            if cgroup.lines().any(|line| line.contains("/strait-lab/")) {
-                found.insert(format!("process {} started at tick {}", process.pid, process.start));
+            if let Some(line) = cgroup.lines().find(|line| line.contains("/strait-lab/")) {
+                found.insert(format!("process {} started at tick {} in {line}", process.pid, process.start));
             }
         }
         Self(found)
@@ -42,6 +47,17 @@ impl Traces {
     /// What is here and not in `before`.
     pub fn since(&self, before: &Self) -> Self {
         Self(self.0.difference(&before.0).cloned().collect())
+    }
+
+    /// Those that name the lab `name`, and those that name none: labs of others come and go meanwhile.
+    #[must_use]
+    pub fn of(&self, name: &LabName) -> Self {
+        let own = [format!("/strait-lab/{name}"), format!("/strait/lab/{name}"), format!("/strait/lab-{name}-")];
+        let any = ["/strait-lab/", "/strait/lab"];
+        let is_own = |trace: &&String| {
+            own.iter().any(|part| trace.contains(&**part)) || !any.iter().any(|part| trace.contains(part))
+        };
+        Self(self.0.iter().filter(is_own).cloned().collect())
     }
 
     /// Whether there is nothing.

@@ -123,9 +123,7 @@ pub(crate) fn run(args: LabArgs, ui: Ui) -> anyhow::Result<ExitCode> {
             strait_lab::supervise(&which.lab)?;
             Ok(ExitCode::SUCCESS)
         }
-        LabCommand::Enter(EnterArgs { which, place, agent, command }) => {
-            become_(&which.lab, &place, agent, &command)
-        }
+        LabCommand::Enter(EnterArgs { which, place, agent, command }) => become_(&which.lab, &place, agent, &command),
         LabCommand::Probe => {
             strait_lab::probe::run(io::stdin().lock(), io::stdout().lock())?;
             Ok(ExitCode::SUCCESS)

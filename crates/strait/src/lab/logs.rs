@@ -10,7 +10,9 @@ use super::WhichLab;
 
 /// Print what agents, servers or the supervisor wrote
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  strait lab logs node-1\n  strait lab logs shop/web-0\n  strait lab logs supervisor")]
+#[command(
+    after_help = "Examples:\n  strait lab logs node-1\n  strait lab logs shop/web-0\n  strait lab logs supervisor"
+)]
 pub(crate) struct LogsArgs {
     #[command(flatten)]
     which: WhichLab,

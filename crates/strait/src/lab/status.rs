@@ -57,8 +57,7 @@ fn print(status: &Status, ui: Ui) -> io::Result<()> {
                 None => format!("{} {}", program.name, ui.paint(Paint::Red, "not running")),
             })
             .collect();
-        let state =
-            if pod.open { ui.paint(Paint::Green, "enforced") } else { ui.paint(Paint::Red, "closed") };
+        let state = if pod.open { ui.paint(Paint::Green, "enforced") } else { ui.paint(Paint::Red, "closed") };
         pods.row([pod.name.to_string(), pod.node.clone(), addresses(&pod.addresses), state, serves.join("; ")]);
     }
     pods.print(&mut out)?;

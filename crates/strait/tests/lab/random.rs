@@ -1,0 +1,86 @@
+//! Random clusters, judged by the reference evaluator and by packets. `STRAIT_SEED=N` replays one.
+
+use std::{fmt::Write as _, net::IpAddr, time::Duration};
+
+use strait_lab::{
+    Place, PodName,
+    probe::{Knock, Probe},
+};
+use strait_testkit::{End, LiveCase, LiveProbe, Traffic, live_case};
+
+use crate::bed::Bed;
+
+/// Clusters that are drawn.
+const CASES: u64 = 100;
+/// Connections tried in each, a fair draw of all there are.
+const PROBES: usize = 400;
+/// How long a silence is listened to that should not be one, or an answer that should be none is asked for again.
+const SECOND_THOUGHTS: Duration = Duration::from_secs(5);
+
+fn packet(probe: &LiveProbe) -> Probe {
+    let (from, source) = match &probe.from {
+        End::Pod(namespace, name) => (Place::Pod(PodName { namespace: namespace.clone(), name: name.clone() }), None),
+        End::Node(name) => (Place::Node(name.clone()), None),
+        End::Address(address) => (Place::Outside, Some(*address)),
+    };
+    let knock = match probe.traffic {
+        Traffic::Port(protocol, port) => Knock::Port(protocol, port),
+        Traffic::Icmp => Knock::Ping,
+    };
+    Probe { from, source, to: probe.to, knock }
+}
+
+/// Puts `case` into the lab and asks. What does not agree, as text.
+fn disagreements(bed: &Bed, case: &LiveCase, outside: &[IpAddr]) -> String {
+    for (name, text) in case.files() {
+        bed.save(name, &text);
+    }
+    bed.lab.sync().unwrap_or_else(|error| panic!("seed {}: {error}", case.seed));
+    let live: Vec<LiveProbe> = case.probes(outside, PROBES).into_values().flatten().collect();
+    let packets: Vec<Probe> = live.iter().map(packet).collect();
+    let suspects: Vec<usize> = bed
+        .ask(&packets)
+        .iter()
+        .enumerate()
+        .filter(|(index, seen)| **seen != live[*index].expected)
+        .map(|(i, _)| i)
+        .collect();
+    if suspects.is_empty() {
+        return String::new();
+    }
+    // A busy machine is slow, but it is not wrong twice.
+    let again: Vec<Probe> = suspects.iter().map(|index| packets[*index].clone()).collect();
+    let outcomes = bed.lab.probe(&again, SECOND_THOUGHTS).unwrap();
+    let mut text = String::new();
+    for ((index, probe), outcome) in suspects.iter().zip(&again).zip(outcomes) {
+        if outcome.allowed() != live[*index].expected {
+            writeln!(text, "{probe}: expected allowed={}, seen {outcome:?}", live[*index].expected).unwrap();
+        }
+    }
+    text
+}
+
+#[test]
+fn random_clusters_agree_with_packets() {
+    let seeds: Vec<u64> = match std::env::var("STRAIT_SEED") {
+        Ok(seed) => vec![seed.parse().unwrap()],
+        Err(_) => (1..=CASES).collect(),
+    };
+    let first = live_case(seeds[0]);
+    let files = first.files();
+    let files: Vec<_> = files.iter().map(|(name, text)| (*name, &**text)).collect();
+    let Some(bed) = Bed::up("random", &files) else { return };
+    for seed in seeds {
+        let case = live_case(seed);
+        let outside: Vec<IpAddr> = vec!["203.0.113.10".parse().unwrap(), "2001:db8:113::10".parse().unwrap()];
+        let text = disagreements(&bed, &case, &outside);
+        if !text.is_empty() {
+            let mut manifests = String::new();
+            for (name, content) in case.files() {
+                write!(manifests, "# {name}\n{content}\n").unwrap();
+            }
+            panic!("seed {seed} (STRAIT_SEED={seed} replays it):\n{text}\n{manifests}");
+        }
+    }
+    bed.down();
+}
