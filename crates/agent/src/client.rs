@@ -25,20 +25,20 @@ const ANSWER_LIMIT: u64 = 256 << 20;
 #[derive(Debug, Error)]
 pub enum ClientError {
     /// There is no agent at the socket.
-    #[error("no agent answers at {}: {source} (is it running? `strait status` shows the lab's agents)", path.display())]
+    #[error("no agent answers at {}: {cause} (is it running? `strait status` shows the lab's agents)", path.display())]
     Connect {
         /// The socket.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The connection broke, or the answer took too long.
-    #[error("the agent at {} went away before it answered: {source}", path.display())]
+    #[error("the agent at {} went away before it answered: {cause}", path.display())]
     Broken {
         /// The socket.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The agent speaks of something else: another version.
     #[error("the agent at {} answered what this version does not understand: {detail}", path.display())]
@@ -121,7 +121,7 @@ impl Client {
     pub fn flows(&self, request: FlowsRequest) -> Result<Flows, ClientError> {
         let mut reader = self.connect(&Request::Flows(request))?;
         let Answer::Flows = self.answer(&mut reader)? else { return Err(self.unexpected()) };
-        reader.get_ref().set_read_timeout(None).map_err(|source| self.broken(source))?;
+        reader.get_ref().set_read_timeout(None).map_err(|cause| self.broken(cause))?;
         Ok(Flows { client: self.clone(), reader })
     }
 
@@ -136,8 +136,8 @@ impl Client {
     }
 
     fn connect(&self, request: &Request) -> Result<BufReader<UnixStream>, ClientError> {
-        let mut stream = UnixStream::connect(&self.path)
-            .map_err(|source| ClientError::Connect { path: self.path.clone(), source })?;
+        let mut stream =
+            UnixStream::connect(&self.path).map_err(|cause| ClientError::Connect { path: self.path.clone(), cause })?;
         let mut line = serde_json::to_vec(request)
             .map_err(|error| ClientError::Answer { path: self.path.clone(), detail: error.to_string() })?;
         line.push(b'\n');
@@ -145,7 +145,7 @@ impl Client {
             .set_read_timeout(Some(ANSWER_TIMEOUT))
             .and_then(|()| stream.set_write_timeout(Some(ANSWER_TIMEOUT)))
             .and_then(|()| stream.write_all(&line))
-            .map_err(|source| self.broken(source))?;
+            .map_err(|cause| self.broken(cause))?;
         Ok(BufReader::new(stream))
     }
 
@@ -163,7 +163,7 @@ impl Client {
         reader: &mut BufReader<UnixStream>,
     ) -> Result<Option<T>, ClientError> {
         let mut line = Vec::new();
-        reader.by_ref().take(ANSWER_LIMIT).read_until(b'\n', &mut line).map_err(|source| self.broken(source))?;
+        reader.by_ref().take(ANSWER_LIMIT).read_until(b'\n', &mut line).map_err(|cause| self.broken(cause))?;
         if line.last() != Some(&b'\n') {
             return if line.is_empty() { Ok(None) } else { Err(self.broken(io::ErrorKind::UnexpectedEof.into())) };
         }
@@ -172,8 +172,8 @@ impl Client {
             .map_err(|error| ClientError::Answer { path: self.path.clone(), detail: error.to_string() })
     }
 
-    fn broken(&self, source: io::Error) -> ClientError {
-        ClientError::Broken { path: self.path.clone(), source }
+    fn broken(&self, cause: io::Error) -> ClientError {
+        ClientError::Broken { path: self.path.clone(), cause }
     }
 
     fn unexpected(&self) -> ClientError {

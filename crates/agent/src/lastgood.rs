@@ -36,7 +36,7 @@ struct Copy {
 impl LastGood {
     pub(crate) fn open(run_dir: &Path) -> Result<Self, crate::state::StateError> {
         let folder = run_dir.join("last-good");
-        fs::create_dir_all(&folder).map_err(|source| crate::state::StateError::new("make", &folder, source))?;
+        fs::create_dir_all(&folder).map_err(|cause| crate::state::StateError::new("make", &folder, cause))?;
         Ok(Self { folder, standing_in: BTreeMap::new() })
     }
 
@@ -63,7 +63,7 @@ impl LastGood {
                 out.write_all(&serde_json::to_vec(&Copy { file: Arc::clone(file), text })?)?;
                 fs::rename(&fresh, &copy)
             };
-            write().map_err(|source| crate::state::StateError::new("write", &copy, source))?;
+            write().map_err(|cause| crate::state::StateError::new("write", &copy, cause))?;
         }
         Ok(())
     }

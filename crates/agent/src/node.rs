@@ -66,12 +66,12 @@ pub enum StartError {
     #[error(transparent)]
     Source(#[from] SourceError),
     /// An uplink that is not there.
-    #[error("no interface {name}: {source}")]
+    #[error("no interface {name}: {cause}")]
     Uplink {
         /// Its name.
         name: String,
         /// What the system said.
-        source: io::Error,
+        cause: io::Error,
     },
     /// Programs could not be attached.
     #[error(transparent)]
@@ -163,7 +163,7 @@ impl<K: Kernel> Node<K> {
         node.enforce();
         // Last: what arrives from outside meets the policy that is in force by now.
         for name in &node.options.uplinks {
-            let index = index_of(name).map_err(|source| StartError::Uplink { name: name.clone(), source })?;
+            let index = index_of(name).map_err(|cause| StartError::Uplink { name: name.clone(), cause })?;
             node.datapath.attach_uplink(&Interface { index, name: name.clone() })?;
         }
         Ok(node)

@@ -46,18 +46,18 @@ pub enum RunError {
     #[error("another agent uses {}: stop it first", .0.display())]
     Busy(PathBuf),
     /// A file, socket or signal of its own.
-    #[error("cannot {doing}: {source}")]
+    #[error("cannot {doing}: {cause}")]
     Io {
         /// What was being done.
         doing: &'static str,
         /// What the system said.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 
 impl RunError {
     fn io(doing: &'static str) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io { doing, source }
+        move |cause| Self::Io { doing, cause }
     }
 }
 
@@ -79,7 +79,7 @@ pub fn lock(options: &Options) -> Result<Lock, RunError> {
     match file.try_lock() {
         Ok(()) => Ok(Lock { _file: file }),
         Err(fs::TryLockError::WouldBlock) => Err(RunError::Busy(options.run_dir.clone())),
-        Err(fs::TryLockError::Error(source)) => Err(RunError::Io { doing: "lock the run directory", source }),
+        Err(fs::TryLockError::Error(cause)) => Err(RunError::Io { doing: "lock the run directory", cause }),
     }
 }
 

@@ -22,16 +22,16 @@ pub(crate) struct RunDir {
 
 /// A file of the run directory could not be read or written.
 #[derive(Debug, Error)]
-#[error("cannot {operation} {}: {source}", path.display())]
+#[error("cannot {operation} {}: {cause}", path.display())]
 pub struct StateError {
     operation: &'static str,
     path: PathBuf,
-    source: io::Error,
+    cause: io::Error,
 }
 
 impl StateError {
-    pub(crate) fn new(operation: &'static str, path: &Path, source: io::Error) -> Self {
-        Self { operation, path: path.to_owned(), source }
+    pub(crate) fn new(operation: &'static str, path: &Path, cause: io::Error) -> Self {
+        Self { operation, path: path.to_owned(), cause }
     }
 }
 
@@ -43,10 +43,10 @@ impl RunDir {
     pub(crate) fn open(root: &Path) -> Result<Self, StateError> {
         use std::os::unix::fs::DirBuilderExt;
         let endpoints = root.join("endpoints");
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&endpoints).map_err(|source| StateError {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&endpoints).map_err(|cause| StateError {
             operation: "make",
             path: endpoints,
-            source,
+            cause,
         })?;
         Ok(Self { root: root.to_owned() })
     }
@@ -55,7 +55,7 @@ impl RunDir {
     /// until it is added again.
     pub(crate) fn endpoints(&self) -> Result<(BTreeMap<PodName, EndpointSpec>, Vec<StateError>), StateError> {
         let folder = self.root.join("endpoints");
-        let failed = |source| StateError { operation: "list", path: folder.clone(), source };
+        let failed = |cause| StateError { operation: "list", path: folder.clone(), cause };
         let (mut endpoints, mut errors) = (BTreeMap::new(), Vec::new());
         for entry in fs::read_dir(&folder).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
@@ -80,8 +80,8 @@ impl RunDir {
     pub(crate) fn remove_endpoint(&self, name: &PodName) -> Result<(), StateError> {
         let path = self.endpoint_file(name);
         match fs::remove_file(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(StateError { operation: "remove", path, source })
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+                Err(StateError { operation: "remove", path, cause })
             }
             _ => Ok(()),
         }
@@ -102,7 +102,7 @@ impl RunDir {
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StateError> {
-    let failed = |source| StateError { operation: "read", path: path.to_owned(), source };
+    let failed = |cause| StateError { operation: "read", path: path.to_owned(), cause };
     let file = match fs::File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file.map_err(failed)?,
@@ -121,7 +121,7 @@ fn replace(path: &Path, value: &impl Serialize) -> Result<(), StateError> {
         file.write_all(&serde_json::to_vec(value)?)?;
         fs::rename(&fresh, path)
     };
-    write().map_err(|source| StateError { operation: "write", path: path.to_owned(), source })
+    write().map_err(|cause| StateError { operation: "write", path: path.to_owned(), cause })
 }
 
 #[cfg(test)]

@@ -81,7 +81,6 @@ fn moment(text: &str) -> Result<Timestamp, String> {
 const DEFAULT_LAST: u64 = 20;
 
 pub(crate) fn run(args: FlowsArgs, ui: Ui) -> anyhow::Result<ExitCode> {
-    let agents = args.agents.resolve()?;
     let bounded = args.all || args.first.is_some() || args.since.is_some() || args.until.is_some();
     let last = match args.last {
         None if bounded => None,
@@ -90,13 +89,14 @@ pub(crate) fn run(args: FlowsArgs, ui: Ui) -> anyhow::Result<ExitCode> {
         last => last,
     };
     let request = FlowsRequest {
-        filter: args.filter.filter,
+        filter: args.filter.filter.map_err(anyhow::Error::msg)?,
         follow: args.follow,
         first: args.first,
         last,
         since: args.since,
         until: args.until,
     };
+    let agents = args.agents.resolve()?;
     let mut printer = Printer::new(args.output, ui.color, args.print_node_name);
     let mut out = io::stdout().lock();
     if request.follow {

@@ -1,12 +1,12 @@
 //! The filter flags of `hubble observe`, in the order they are given: `--not` belongs to the flag behind it.
 
-use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, error::ErrorKind};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use strait_flow::{Filter, FilterBuilder};
 
-/// What the filter flags ask for.
-#[derive(Debug, Default)]
+/// What the filter flags ask for, or what is wrong with them.
+#[derive(Debug)]
 pub(crate) struct FilterArgs {
-    pub(crate) filter: Filter,
+    pub(crate) filter: Result<Filter, String>,
 }
 
 const NOT: &str = "not";
@@ -82,28 +82,29 @@ impl FromArgMatches for FilterArgs {
         given.extend(matches.indices_of(NOT).into_iter().flatten().map(|index| (index, None)));
         given.sort_by_key(|(index, _)| *index);
 
-        let refuse = |kind, message: String| clap::Error::raw(kind, format!("{message}\n"));
-        let mut builder = FilterBuilder::default();
-        let mut not = false;
-        for (_, entry) in given {
-            match entry {
-                None if not => return Err(refuse(ErrorKind::ArgumentConflict, "--not twice in a row".to_owned())),
-                None => not = true,
-                Some((flag, value)) => builder
-                    .add(flag, value, std::mem::take(&mut not))
-                    .map_err(|error| refuse(ErrorKind::ValueValidation, error.to_string()))?,
-            }
-        }
-        if not {
-            return Err(refuse(ErrorKind::MissingRequiredArgument, "--not needs a filter behind it".to_owned()));
-        }
-        Ok(Self { filter: builder.build() })
+        Ok(Self { filter: build(&given) })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
         *self = Self::from_arg_matches(matches)?;
         Ok(())
     }
+}
+
+/// `None` is `--not`.
+fn build(given: &[(usize, Option<(&str, &String)>)]) -> Result<Filter, String> {
+    let mut builder = FilterBuilder::default();
+    let mut not = false;
+    for (_, entry) in given {
+        match entry {
+            None if not => return Err("--not twice in a row".to_owned()),
+            None => not = true,
+            Some((flag, value)) => {
+                builder.add(flag, value, std::mem::take(&mut not)).map_err(|error| error.to_string())?;
+            }
+        }
+    }
+    if not { Err("--not needs a filter behind it".to_owned()) } else { Ok(builder.build()) }
 }
 
 #[cfg(test)]
@@ -115,8 +116,8 @@ mod tests {
         command
             .try_get_matches_from(line.split_whitespace())
             .and_then(|matches| FilterArgs::from_arg_matches(&matches))
-            .map(|args| args.filter)
-            .map_err(|error| error.to_string())
+            .map_err(|error| error.to_string())?
+            .filter
     }
 
     #[test]

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::Args;
-use strait_api::{Objects, source::Directory};
+use strait_api::{
+    Objects,
+    source::{Directory, Problem},
+};
 use strait_lab::{Lab, LabName};
 
 /// Manifests, or a running lab.
@@ -38,7 +41,12 @@ fn read(roots: &[PathBuf]) -> anyhow::Result<Objects> {
         if problem.is_error() {
             errors += 1;
         }
-        eprintln!("{}: {problem}", if problem.is_error() { "error" } else { "note" });
+        match problem {
+            // That nothing of the file is in force is for agents to say.
+            Problem::Wrong { error, .. } => eprintln!("error: {error}"),
+            _ if problem.is_error() => eprintln!("error: {problem}"),
+            _ => eprintln!("note: {problem}"),
+        }
     }
     match errors {
         0 => {}

@@ -199,17 +199,18 @@ fn judge(connection: &Connection, snapshot: &Snapshot) -> Judged {
 fn line(judged: &Judged, ui: Ui) -> String {
     let word = if judged.allowed { ui.paint(Paint::Green, "allowed") } else { ui.paint(Paint::Red, "denied ") };
     let port = if judged.port == 0 { judged.protocol.clone() } else { format!("{}/{}", judged.port, judged.protocol) };
-    let because: Vec<String> = [("egress", &judged.egress), ("ingress", &judged.ingress)]
+    let mut because: Vec<String> = [("egress", &judged.egress), ("ingress", &judged.ingress)]
         .into_iter()
         .filter(|(_, decision)| decision.allowed == judged.allowed)
-        .filter_map(|(side, decision)| because(side, decision))
+        .filter_map(|(side, decision)| reason(side, decision))
         .collect();
+    because.dedup();
     let because =
         if because.is_empty() { String::new() } else { format!("  {}", ui.paint(Paint::Dim, &because.join("; "))) };
     format!("{word}  {} → {} {port}{because}", judged.from, judged.to)
 }
 
-fn because(side: &str, decision: &Decision) -> Option<String> {
+fn reason(side: &str, decision: &Decision) -> Option<String> {
     let origins = || decision.origins.iter().map(Origin::to_string).collect::<Vec<_>>().join(", ");
     match decision.reason {
         Reason::NotPolicySubject | Reason::NotIsolated => None,
