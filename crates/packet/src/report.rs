@@ -22,17 +22,43 @@ pub(crate) fn connection<M: Maps>(maps: &mut M, flow: &Flow, kind: EventKind, re
     });
 }
 
+/// Tells of a connection that `flow` opened just now. What the entry holds is what the packet says, so it is not looked up.
+#[inline(always)]
+pub(crate) fn opened<M: Maps>(maps: &mut M, flow: &Flow, now_ns: u64, config: &Config, flags: u8) {
+    maps.emit(EventKind::Opened, |event| {
+        describe(event, flow, now_ns);
+        event.kind = EventKind::Opened as u8;
+        event.created_ns = now_ns;
+        event.revision = config.revision;
+        event.flags |= entry_flags(flags);
+        count(event, flow, 1, u64::from(flow.len));
+    });
+}
+
+#[inline(always)]
+fn count(event: &mut Event, flow: &Flow, packets: u64, bytes: u64) {
+    if flow.is_tx() {
+        event.tx_packets = packets;
+        event.tx_bytes = bytes;
+    } else {
+        event.rx_packets = packets;
+        event.rx_bytes = bytes;
+    }
+}
+
+#[inline(always)]
+fn entry_flags(flags: u8) -> u8 {
+    let audit = if flags & ct_flags::AUDITED != 0 { event_flags::AUDIT } else { 0 };
+    let picked_up = if flags & ct_flags::PICKED_UP != 0 { event_flags::PICKED_UP } else { 0 };
+    audit | picked_up
+}
+
 #[inline(always)]
 fn from_entry(event: &mut Event, entry: &CtEntry, kind: EventKind) {
     if entry.direction != event.direction {
         event.flags |= event_flags::REPLY;
     }
-    if entry.flags & ct_flags::AUDITED != 0 {
-        event.flags |= event_flags::AUDIT;
-    }
-    if entry.flags & ct_flags::PICKED_UP != 0 {
-        event.flags |= event_flags::PICKED_UP;
-    }
+    event.flags |= entry_flags(entry.flags);
     event.direction = entry.direction;
     event.created_ns = entry.created_ns;
     event.tx_packets = entry.tx_packets;
@@ -115,13 +141,7 @@ pub(crate) fn dropped<M: Maps>(maps: &mut M, flow: &Flow, reason: DropReason, co
         event.kind = EventKind::Dropped as u8;
         event.reason = reason as u8;
         event.revision = config.revision;
-        if flow.is_tx() {
-            event.tx_packets = packets;
-            event.tx_bytes = bytes;
-        } else {
-            event.rx_packets = packets;
-            event.rx_bytes = bytes;
-        }
+        count(event, flow, packets, bytes);
     });
 }
 

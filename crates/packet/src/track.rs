@@ -1,6 +1,6 @@
 //! Conntrack and policy together: the established path, a new connection, an old verdict.
 
-use crate::abi::{CloseReason, Config, Direction, DropReason, EventKind, Port, ct_flags, event_flags};
+use crate::abi::{CloseReason, Config, Direction, DropReason, EventKind, Port, ct_flags};
 use crate::conntrack::{self, Opener, Outcome};
 use crate::flow::{Flow, Signal};
 use crate::maps::Maps;
@@ -71,10 +71,7 @@ fn fresh<M: Maps>(
     if !maps.insert_connection(&flow.key, |entry| conntrack::open(entry, flow, now, config, flags)) {
         return Err(DropReason::CtInsertFailed);
     }
-    if flags & ct_flags::AUDITED != 0 {
-        flow.event_flags |= event_flags::AUDIT;
-    }
-    report::connection(maps, flow, EventKind::Opened, None);
+    report::opened(maps, flow, now, config, flags);
     Ok(())
 }
 

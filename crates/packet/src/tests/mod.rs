@@ -2,6 +2,7 @@
 
 mod events;
 mod layout;
+mod mutation;
 mod time;
 
 use crate::abi::{DropReason, Hook};
