@@ -14,8 +14,10 @@ use strait_packet::abi::{CloseReason, DropReason, Hook, event_flags};
 
 use crate::view::{View, flow_origin, policies};
 
-/// Answers about the nearest miss that are kept for one generation: a port scan asks for many, once each.
+/// Answers about the nearest miss that are kept.
 const MISSES: usize = 1024;
+/// Nearest misses that are looked for in one second: a port scan asks for many, each once.
+const MISSES_PER_SECOND: u32 = 500;
 
 /// Makes records of one node's events.
 pub(crate) struct Decorator {
@@ -23,6 +25,8 @@ pub(crate) struct Decorator {
     /// What to add to the monotonic clock to get the time of day.
     clock: SignedDuration,
     misses: BTreeMap<(IpAddr, IpAddr, L4, bool), Option<Arc<str>>>,
+    /// A second of the monotonic clock, and how many misses were looked for in it.
+    searches: (u64, u32),
 }
 
 /// The two sides of a packet.
@@ -40,7 +44,7 @@ impl<T> Sides<T> {
 
 impl Decorator {
     pub(crate) fn new(node: Arc<str>) -> Self {
-        Self { node, clock: SignedDuration::ZERO, misses: BTreeMap::new() }
+        Self { node, clock: SignedDuration::ZERO, misses: BTreeMap::new(), searches: (0, 0) }
     }
 
     /// Sets the clocks: `monotonic_ns` was read at `now`.
@@ -143,6 +147,14 @@ impl Decorator {
         if let Some(known) = self.misses.get(&key) {
             return known.clone();
         }
+        let second = event.time_ns / 1_000_000_000;
+        if self.searches.0 != second {
+            self.searches = (second, 0);
+        }
+        if self.searches.1 >= MISSES_PER_SECOND {
+            return None;
+        }
+        self.searches.1 += 1;
         let explanation = view.snapshot.explain(&Connection {
             from: Party::Address(from.ip()),
             to: Party::Address(to.ip()),
@@ -152,9 +164,10 @@ impl Decorator {
         // The snapshot may be newer than the packet: what is allowed by now has no nearest miss.
         let step = explanation.steps.into_iter().find(|step| step.direction == event.direction);
         let miss = step.and_then(|step| step.decision.nearest_miss).map(|miss| Arc::from(miss.to_string()));
-        if self.misses.len() < MISSES {
-            self.misses.insert(key, miss.clone());
+        if self.misses.len() >= MISSES {
+            self.misses.clear();
         }
+        self.misses.insert(key, miss.clone());
         miss
     }
 }

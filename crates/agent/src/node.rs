@@ -422,4 +422,4 @@ fn check_name(name: &PodName) -> Result<(), String> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

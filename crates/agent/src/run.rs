@@ -1,7 +1,6 @@
 //! The event loop: one thread, a task for each source of events.
 
 use std::{
-    cell::RefCell,
     fs, io,
     os::fd::{AsFd, OwnedFd},
     path::PathBuf,
@@ -14,7 +13,6 @@ use thiserror::Error;
 use tokio::{
     io::{Interest, unix::AsyncFd},
     signal::unix::{SignalKind, signal},
-    sync::watch,
     task::LocalSet,
     time::{Instant, MissedTickBehavior, interval_at, sleep},
 };
@@ -114,7 +112,7 @@ async fn until_signal<K: Kernel + 'static>(
     let name = options.node.clone();
     let node = Node::start(options, datapath, index_of)?;
     let manifests = node.directory.watcher().map_err(RunError::io("watch the manifests"))?;
-    let shared = Rc::new(Shared { node: RefCell::new(node), flows: watch::Sender::new(0) });
+    let shared = Rc::new(Shared::new(node));
 
     let manifests = readiness(manifests).map_err(RunError::io("watch the manifests"))?;
     tokio::task::spawn_local(watch_manifests(manifests, Rc::clone(&shared)));

@@ -22,6 +22,8 @@ use crate::{
 
 /// Connections at once; more have to wait for a free place.
 const CONNECTIONS: usize = 64;
+/// Followers of flows among them: they stay, and leave room for others.
+const FOLLOWERS: usize = 32;
 /// A request has to be here by then.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// What is written has to be taken by then.
@@ -37,9 +39,14 @@ pub(crate) struct Shared<K> {
     pub(crate) node: RefCell<Node<K>>,
     /// Counts flow records: followers wake when it changes.
     pub(crate) flows: watch::Sender<u64>,
+    followers: Semaphore,
 }
 
 impl<K: Kernel> Shared<K> {
+    pub(crate) fn new(node: Node<K>) -> Self {
+        Self { node: RefCell::new(node), flows: watch::Sender::new(0), followers: Semaphore::new(FOLLOWERS) }
+    }
+
     /// Wakes followers.
     pub(crate) fn announce(&self) {
         let seen = self.node.borrow().ring.seen();
@@ -151,6 +158,11 @@ struct Follower {
 }
 
 async fn flows<K: Kernel>(stream: &mut UnixStream, request: &FlowsRequest, shared: &Shared<K>) -> io::Result<()> {
+    let place = shared.followers.try_acquire();
+    if request.follow && place.is_err() {
+        let message = format!("{FOLLOWERS} clients follow the flows already");
+        return write(stream, &line(&Answer::Error(message))?).await;
+    }
     let mut seen = shared.flows.subscribe();
     seen.mark_unchanged();
     let mut buffer = line(&Answer::Flows)?;
@@ -249,3 +261,6 @@ async fn write(stream: &mut UnixStream, bytes: &[u8]) -> io::Result<()> {
         Err(_) => Err(io::ErrorKind::TimedOut.into()),
     }
 }
+
+#[cfg(test)]
+mod tests;

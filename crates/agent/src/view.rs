@@ -20,6 +20,8 @@ pub(crate) struct View {
     pub(crate) snapshot: Snapshot,
     pub(crate) plan: NodePlan,
     pods: BTreeMap<IpAddr, PodKey>,
+    /// Shared by all flow records that carry them.
+    labels: BTreeMap<IdentityId, Vec<Arc<str>>>,
     past_origins: VecDeque<BTreeMap<OriginId, Vec<Origin>>>,
 }
 
@@ -32,6 +34,7 @@ impl View {
             objects,
             plan: NodePlan::default(),
             pods: BTreeMap::new(),
+            labels: BTreeMap::new(),
             past_origins: VecDeque::new(),
         }
     }
@@ -47,6 +50,7 @@ impl View {
         for pod in snapshot.pods().filter(|pod| pod.is_endpoint()) {
             self.pods.extend(pod.addresses.iter().map(|address| (*address, pod.key.clone())));
         }
+        self.labels = labels(&self.plan);
         self.objects = objects;
         self.snapshot = snapshot;
     }
@@ -70,15 +74,11 @@ impl View {
 
     /// The labels of an identity.
     pub(crate) fn labels(&self, identity: IdentityId) -> Vec<Arc<str>> {
-        if let Some(info) = self.plan.identities.get(&identity) {
-            return info.labels.iter().map(|label| label.as_str().into()).collect();
+        match (self.labels.get(&identity), identity.reserved_name()) {
+            (Some(labels), _) => labels.clone(),
+            (None, Some(name)) => vec![format!("reserved:{name}").into()],
+            (None, None) => Vec::new(),
         }
-        // A remote workload may be known by its refinements alone.
-        let refined = self.plan.identities.values().find(|info| info.refined_from == Some(identity));
-        if let Some(info) = refined.filter(|_| identity.reserved_name().is_none()) {
-            return info.labels.iter().map(|label| label.as_str().into()).collect();
-        }
-        identity.reserved_name().map(|name| format!("reserved:{name}").into()).into_iter().collect()
     }
 
     /// What an origin id of a plan stands for.
@@ -112,6 +112,19 @@ impl View {
             Some((false, false)) => PolicyMatch::L3L4,
         }
     }
+}
+
+/// The labels of every identity of a plan. A remote workload may be known by this node's refinements of it alone.
+fn labels(plan: &NodePlan) -> BTreeMap<IdentityId, Vec<Arc<str>>> {
+    let mut all = BTreeMap::new();
+    for (id, info) in &plan.identities {
+        let labels: Vec<Arc<str>> = info.labels.iter().map(|label| label.as_str().into()).collect();
+        if let Some(whole) = info.refined_from.filter(|_| id.0 >= IdentityId::LOCAL_WORKLOAD) {
+            all.entry(whole).or_insert_with(|| labels.clone());
+        }
+        all.insert(*id, labels);
+    }
+    all
 }
 
 /// An origin as flow records carry it.

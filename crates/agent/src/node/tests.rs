@@ -41,7 +41,7 @@ spec: {nodeName: node-1, containers: [{name: db, image: db}]}
 status: {phase: Running, podIPs: [{ip: 10.244.1.11}]}
 ";
 
-const POLICY: &str = "apiVersion: networking.k8s.io/v1
+pub(crate) const POLICY: &str = "apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {name: db, namespace: shop}
 spec:
@@ -56,12 +56,12 @@ fn index_of(name: &str) -> io::Result<u32> {
     name.strip_prefix("lxc").and_then(|number| number.parse().ok()).ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
-struct Setup {
+pub(crate) struct Setup {
     folder: TempDir,
 }
 
 impl Setup {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("manifests")).unwrap();
         let setup = Self { folder };
@@ -70,15 +70,15 @@ impl Setup {
         setup
     }
 
-    fn path(&self, file: &str) -> std::path::PathBuf {
+    pub(crate) fn path(&self, file: &str) -> std::path::PathBuf {
         self.folder.path().join("manifests").join(file)
     }
 
-    fn write(&self, file: &str, text: &str) {
+    pub(crate) fn write(&self, file: &str, text: &str) {
         fs::write(self.path(file), text).unwrap();
     }
 
-    fn start(&self, kernel: Fake) -> Node<Fake> {
+    pub(crate) fn start(&self, kernel: Fake) -> Node<Fake> {
         let options = Options {
             node: "node-1".into(),
             roots: vec![self.folder.path().join("manifests")],
@@ -104,11 +104,11 @@ fn spec(pod: &str, ifname: &str, address: &str) -> EndpointSpec {
     }
 }
 
-fn web() -> EndpointSpec {
+pub(crate) fn web() -> EndpointSpec {
     spec("web-0", "lxc7", "10.244.1.10")
 }
 
-fn db() -> EndpointSpec {
+pub(crate) fn db() -> EndpointSpec {
     spec("db-0", "lxc8", "10.244.1.11")
 }
 
@@ -258,7 +258,7 @@ fn what_cannot_be_enforced_is_closed_and_says_why() {
     assert!(node.datapath.endpoints().contains_key(&5));
 }
 
-fn event(node: &Node<Fake>, happening: Happening, direction: Direction, port: u16) -> Event {
+pub(crate) fn event(node: &Node<Fake>, happening: Happening, direction: Direction, port: u16) -> Event {
     let end = |address: &str, port| SocketAddr::new(address.parse::<IpAddr>().unwrap(), port);
     let (endpoint, subject, peer, local, remote) = match direction {
         Direction::Egress => (7, "web-0", "db-0", end("10.244.1.10", 43210), end("10.244.1.11", port)),
