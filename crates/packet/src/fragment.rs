@@ -50,12 +50,11 @@ pub(crate) fn remember<M: Maps>(maps: &mut M, flow: &mut Flow, ip: &Ip, t: &Tran
 
 #[inline(always)]
 fn key(flow: &Flow, ip: &Ip) -> FragmentKey {
-    const TO_POD: u32 = 1 << 31;
     FragmentKey {
         src: ip.src,
         dst: ip.dst,
         id: ip.id,
-        seen_at: flow.ifindex | if flow.is_tx() { 0 } else { TO_POD },
+        ifindex: flow.ifindex,
         protocol: if ip.v6 { 0 } else { ip.protocol },
         pad: [0; 3],
     }

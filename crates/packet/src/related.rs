@@ -47,8 +47,7 @@ pub(crate) fn error<M: Maps, F: Frame>(
     let about = &mut quoted.flow;
     // The error goes to who sent the quoted packet: the addresses at that end are the same.
     let sender = if flow.is_tx() { about.key.remote == flow.key.remote } else { about.key.local == flow.key.local };
-    let ours = !flow.is_tx() || about.key.local == flow.key.local;
-    if !sender || !ours {
+    if !sender {
         return Err(DropReason::UnrelatedIcmpError);
     }
     let now = maps.tick_ns();

@@ -169,8 +169,8 @@ pub struct FragmentKey {
     pub dst: Addr,
     /// Identification, 16 bits in IPv4, 32 in IPv6.
     pub id: u32,
-    /// Interface and direction it was seen at: the host-side veth's index, top bit set for `to_pod`.
-    pub seen_at: u32,
+    /// Interface it was seen at.
+    pub ifindex: u32,
     /// IP protocol number. Zero in IPv6, where only the first fragment's counts (RFC 8200 §4.5).
     pub protocol: u8,
     /// Zero.

@@ -84,6 +84,11 @@ fn strangers(v6: bool, family: &str) -> Vec<Vector> {
         Vector::new(format!("{family}: TCP that was never seen to open, both readings allowed"), Content::open(1))
             .out(tx(v6).tcp(4000, 80, ACK))
             .into(rx(v6).tcp(80, 4000, PSH | ACK)),
+        Vector::new(format!("{family}: TCP that was never seen to open, one reading denied later"), Content::open(1))
+            .out(tx(v6).tcp(4000, 80, ACK))
+            .load(Content::closed(2).all(Egress))
+            .out_dropped(tx(v6).tcp(4000, 80, ACK), DENIED)
+            .into_dropped(rx(v6).tcp(80, 4000, ACK), DENIED),
         Vector::new(
             format!("{family}: TCP that was never seen to open, one reading denied"),
             Content::closed(1).all(Egress).allow(Ingress, PEER, TCP, 80),

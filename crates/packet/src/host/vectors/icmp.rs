@@ -115,8 +115,9 @@ fn forged(v6: bool, family: &str) -> Vec<Vector> {
             .out(syn())
             .into_dropped(rx(v6).unreachable(&syn()[..header]), UNRELATED)
             .into_dropped(rx(v6).unreachable(&syn()[..header + 7]), UNRELATED)
+            .into_dropped([rx(v6).unreachable(&syn()[..header]), syn()[header..].to_vec()].concat(), UNRELATED)
             .into_dropped(rx(v6).unreachable(&[]), UNRELATED)
-            .into_dropped(rx(v6).unreachable(&tx(v6).fragment(1, 8, false).ip(TCP, &[0; 20])), UNRELATED)
+            .into_dropped(rx(v6).unreachable(&tx(v6).fragment(1, 8, false).tcp(4000, 80, SYN)), UNRELATED)
             .into_dropped(rx(v6).src(pod(v6)).dst(pod(v6)).unreachable(&rx(v6).tcp(80, 4000, SYN)), UNRELATED),
         Vector::new(
             format!("{family}: errors are judged as such, whatever policy allows"),
