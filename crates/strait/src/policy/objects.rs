@@ -41,11 +41,12 @@ fn read(roots: &[PathBuf]) -> anyhow::Result<Objects> {
         if problem.is_error() {
             errors += 1;
         }
-        match problem {
-            // That nothing of the file is in force is for agents to say.
-            Problem::Wrong { error, .. } => eprintln!("error: {error}"),
-            _ if problem.is_error() => eprintln!("error: {problem}"),
-            _ => eprintln!("note: {problem}"),
+        let word = if problem.is_error() { "error" } else { "note" };
+        // That nothing of a wrong file is in force is for agents to say.
+        if let Problem::Wrong { error, .. } = problem {
+            eprintln!("{word}: {error}");
+        } else {
+            eprintln!("{word}: {problem}");
         }
     }
     match errors {
