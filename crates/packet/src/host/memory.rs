@@ -15,6 +15,8 @@ pub struct Bytes<'a> {
     pub ifindex: u32,
     /// From the Ethernet header on.
     pub bytes: &'a [u8],
+    /// Whether a VLAN tag was taken off.
+    pub vlan_tag: bool,
 }
 
 impl Frame for Bytes<'_> {
@@ -27,7 +29,7 @@ impl Frame for Bytes<'_> {
     }
 
     fn has_vlan_tag(&self) -> bool {
-        false
+        self.vlan_tag
     }
 
     fn words<const N: usize>(&self, at: u32) -> Option<[u32; N]> {
@@ -73,14 +75,18 @@ pub struct MemoryMaps {
 }
 
 impl MemoryMaps {
-    /// Runs one frame through a hook.
+    /// Runs the bytes of an untagged frame through a hook.
     pub fn run(&mut self, hook: Hook, ifindex: u32, bytes: &[u8]) -> Verdict {
-        let frame = Bytes { ifindex, bytes };
+        self.run_frame(hook, &Bytes { ifindex, bytes, vlan_tag: false })
+    }
+
+    /// Runs one frame through a hook.
+    pub fn run_frame(&mut self, hook: Hook, frame: &Bytes<'_>) -> Verdict {
         let mut scratch = Scratch::default();
         match hook {
-            Hook::FromPod => hooks::from_pod(&frame, self, &mut scratch),
-            Hook::ToPod => hooks::to_pod(&frame, self, &mut scratch),
-            Hook::FromUplink => hooks::from_uplink(&frame, self, &mut scratch),
+            Hook::FromPod => hooks::from_pod(frame, self, &mut scratch),
+            Hook::ToPod => hooks::to_pod(frame, self, &mut scratch),
+            Hook::FromUplink => hooks::from_uplink(frame, self, &mut scratch),
         }
     }
 }

@@ -8,7 +8,7 @@ mod time;
 use crate::abi::{DropReason, Hook};
 use crate::hooks::Verdict;
 use crate::host::vectors::{self, Content, Step};
-use crate::host::{MemoryMaps, Wire, tcp_flags};
+use crate::host::{Bytes, MemoryMaps, Wire, tcp_flags};
 
 const IFINDEX: u32 = 3;
 const SECOND: u64 = 1_000_000_000;
@@ -79,6 +79,15 @@ fn frames_cut_anywhere() {
         }
     }
     assert_eq!(maps(&open()).run(Hook::FromPod, IFINDEX, &[0; 14]), Verdict::Drop(DropReason::UnsupportedL2));
+}
+
+#[test]
+fn a_tagged_frame_does_not_pass() {
+    let bytes = tx().udp(4000, 53);
+    let frame = Bytes { ifindex: IFINDEX, bytes: &bytes, vlan_tag: true };
+    for hook in [Hook::FromPod, Hook::ToPod] {
+        assert_eq!(maps(&open()).run_frame(hook, &frame), Verdict::Drop(DropReason::UnsupportedL2));
+    }
 }
 
 #[test]

@@ -8,9 +8,9 @@ use crate::abi::{
 
 /// Identity of the endpoint.
 pub const SUBJECT: u32 = 1000;
-/// Identity of the peer at [`peer`].
+/// Identity of the peer, a pod elsewhere.
 pub const PEER: u32 = 2000;
-/// Identity of another pod, at [`other`].
+/// Identity of another pod elsewhere.
 pub const OTHER: u32 = 3000;
 /// Identity of the node itself.
 pub const HOST: u32 = 1;
