@@ -74,6 +74,7 @@ impl Cgroup {
     }
 
     /// The one called `name` in it.
+    #[must_use]
     pub fn child(&self, name: &str) -> Self {
         Self(self.0.join(name))
     }

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Longest wait for the supervisor to do what it was asked: a change of a large cluster on a busy machine.
-const ANSWER: Duration = Duration::from_secs(120);
+const ANSWER: Duration = Duration::from_mins(2);
 /// How many lines of a log say what went wrong.
 const LAST_LINES: usize = 12;
 
@@ -339,7 +339,11 @@ fn start(paths: &Paths, options: Options, progress: &mut impl FnMut(&str)) -> Re
     for line in words.map_while(Result::ok) {
         match serde_json::from_str(&line) {
             Ok(Word::Progress(text)) => progress(&text),
-            Ok(Word::Up) => return Ok(Lab { paths: paths.clone(), settings }),
+            Ok(Word::Up) => {
+                // So that it does not stay a zombie while this process lives.
+                std::thread::spawn(move || child.wait());
+                return Ok(Lab { paths: paths.clone(), settings });
+            }
             Ok(Word::Failed(text)) => {
                 // Its last word comes before it ends; what it left is taken away once it has.
                 let _ = child.wait();

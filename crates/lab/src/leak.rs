@@ -45,6 +45,7 @@ impl Traces {
     }
 
     /// What is here and not in `before`.
+    #[must_use]
     pub fn since(&self, before: &Self) -> Self {
         Self(self.0.difference(&before.0).cloned().collect())
     }

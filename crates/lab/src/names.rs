@@ -101,7 +101,7 @@ impl FromStr for Place {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let label = |part: &str| {
-            !part.is_empty()
+            part.starts_with(|c: char| c.is_ascii_alphanumeric())
                 && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.')
         };
         match text.split_once('/') {
@@ -172,8 +172,10 @@ pub(crate) fn link_name(prefix: &str, of: &str) -> String {
 /// A locally administered unicast hardware address made of `of`.
 pub(crate) fn mac(of: &str) -> [u8; 6] {
     let hash = stable_hash(of.as_bytes());
-    let [a, b, c, d, e, f, ..] = (hash ^ (hash >> 24)).to_be_bytes();
-    [(a & 0xfc) | 0x02, b, c, d, e, f]
+    let [first, rest @ .., _, _] = (hash ^ (hash >> 24)).to_be_bytes();
+    let mut mac = [(first & 0xfc) | 0x02, 0, 0, 0, 0, 0];
+    mac[1..].copy_from_slice(&rest);
+    mac
 }
 
 /// The files of one lab.

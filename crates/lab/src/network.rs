@@ -21,7 +21,10 @@ const SWITCH: &str = "fabric";
 pub(crate) struct Network {
     paths: Paths,
     fabric: Namespace,
-    places: BTreeMap<Place, Namespace>,
+    /// Nodes and the outside, which change as long as they live.
+    routers: BTreeMap<Place, Namespace>,
+    /// Pods, which are made once. One descriptor each: labs may have hundreds.
+    pods: BTreeMap<PodName, Netns>,
 }
 
 struct Namespace {
@@ -106,7 +109,7 @@ impl Network {
         let mut fabric = Namespace::create(paths, "_fabric", sysctl::host)?;
         fabric.netlink.create_bridge(SWITCH)?;
         fabric.netlink.set_up(SWITCH)?;
-        let mut network = Self { paths: paths.clone(), fabric, places: BTreeMap::new() };
+        let mut network = Self { paths: paths.clone(), fabric, routers: BTreeMap::new(), pods: BTreeMap::new() };
         network.plug_in(Place::Outside)?;
         Ok(network)
     }
@@ -129,7 +132,7 @@ impl Network {
         self.fabric.netlink.set_master(&port, SWITCH)?;
         self.fabric.netlink.set_up(&port)?;
         namespace.netlink.set_up(UPLINK)?;
-        self.places.insert(place, namespace);
+        self.routers.insert(place, namespace);
         Ok(())
     }
 
@@ -162,7 +165,7 @@ impl Network {
         })?;
         namespace.netlink.set_up(UPLINK)?;
         namespace.configure(configuration)?;
-        self.places.insert(place, namespace);
+        self.pods.insert(name.clone(), namespace.netns);
         Ok(())
     }
 
@@ -178,41 +181,41 @@ impl Network {
             node.netlink.delete_link(&link)?;
             node.forget(&link);
         }
-        self.remove(&Place::Pod(name.clone()))
+        self.pods.remove(name);
+        Ok(netns::delete(&self.paths.namespaces(), &Place::Pod(name.clone()).file_name())?)
     }
 
     /// Takes a node's namespace away, and its uplink with it. Its pods must be gone.
     pub(crate) fn remove_node(&mut self, name: &Arc<str>) -> Result<(), Error> {
         let place = Place::Node(Arc::clone(name));
         self.fabric.netlink.delete_link(&switch_port(&place))?;
-        self.remove(&place)
-    }
-
-    fn remove(&mut self, place: &Place) -> Result<(), Error> {
-        self.places.remove(place);
+        self.routers.remove(&place);
         Ok(netns::delete(&self.paths.namespaces(), &place.file_name())?)
     }
 
-    /// Makes the configuration of `place` equal to `wanted`.
+    /// Makes the configuration of `place`, a node or the outside, equal to `wanted`.
     pub(crate) fn configure(&mut self, place: &Place, wanted: &Configuration) -> Result<(), Error> {
-        match self.places.get_mut(place) {
+        match self.routers.get_mut(place) {
             Some(namespace) => namespace.configure(wanted),
             None => Ok(()),
         }
     }
 
-    /// Whether `place` has a namespace of its own.
-    pub(crate) fn has(&self, place: &Place) -> bool {
-        self.places.contains_key(place)
+    /// Whether the pod has its namespace and link.
+    pub(crate) fn has_pod(&self, name: &PodName) -> bool {
+        self.pods.contains_key(name)
     }
 
     /// The namespace of `place`.
     pub(crate) fn netns(&self, place: &Place) -> Option<&Netns> {
-        self.places.get(place).map(|namespace| &namespace.netns)
+        match place {
+            Place::Pod(name) => self.pods.get(name),
+            Place::Node(_) | Place::Outside => self.routers.get(place).map(|namespace| &namespace.netns),
+        }
     }
 
     fn node(&mut self, name: &Arc<str>) -> Result<&mut Namespace, Error> {
         let place = Place::Node(Arc::clone(name));
-        self.places.get_mut(&place).ok_or_else(|| Error::Supervisor(format!("there is no node {name}")))
+        self.routers.get_mut(&place).ok_or_else(|| Error::Supervisor(format!("there is no node {name}")))
     }
 }

@@ -25,6 +25,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use strait_api::source::Directory;
 
@@ -134,6 +135,13 @@ fn abandon(paths: &Paths, cgroup: &Cgroup) -> Result<(), Error> {
     teardown::take_away(paths)
 }
 
+/// A descriptor a pod soon exceeds the usual soft limit of 1024; the hard one is there to be used.
+fn more_descriptors() {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}
+
 struct Supervisor {
     cluster: Cluster,
     directory: Directory,
@@ -148,6 +156,7 @@ fn bring_up(settings: Settings, paths: &Paths, cgroup: Cgroup) -> Result<Supervi
     let progress = |text: String| -> Result<(), Error> {
         say(&Word::Progress(text)).map_err(Error::io("telling whoever waits", "standard output"))
     };
+    more_descriptors();
     let directory = Directory::open(&settings.manifests)?;
     let (sender, events) = mpsc::channel();
     for folder in [paths.generated(), paths.agents()] {
@@ -176,7 +185,7 @@ impl Supervisor {
             };
             match event {
                 Some(Event::Changed(seen)) => {
-                    self.take_in();
+                    self.take_in(false);
                     let _ = seen.send(());
                 }
                 Some(Event::Exited(child)) => {
@@ -188,7 +197,7 @@ impl Supervisor {
                     let _ = reply.send(Reply::Status(Box::new(self.cluster.status(&self.directory))));
                 }
                 Some(Event::Asked(Request::Sync, reply)) => {
-                    self.take_in();
+                    self.take_in(true);
                     let problems = self.cluster.problems();
                     let answer = if problems.is_empty() { Reply::Synced } else { Reply::Refused(problems.join("\n")) };
                     let _ = reply.send(answer);
@@ -197,19 +206,23 @@ impl Supervisor {
             }
             self.start_what_is_due();
             if self.retry.is_some_and(|when| when <= now()) {
-                self.take_in();
+                self.take_in(true);
             }
         }
     }
 
-    /// Reads the manifests and makes the lab so.
-    fn take_in(&mut self) {
+    /// Reads the manifests and makes the lab so; with `anyway` even if they are as they were.
+    fn take_in(&mut self, anyway: bool) {
+        let before = self.directory.generation();
         // A file that went away may be on its way back; the descriptor says when that is settled.
         while self.directory.refresh().pending {
             if let Err(error) = self.directory.wait(strait_api::source::GRACE * 4) {
                 eprintln!("waiting for manifests: {error}");
                 break;
             }
+        }
+        if self.directory.generation() == before && !anyway {
+            return;
         }
         if let Err(error) = self.cluster.reconcile(&self.directory, |_| Ok(())) {
             self.cluster.fail(error.to_string());

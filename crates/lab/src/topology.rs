@@ -13,7 +13,7 @@ use strait_base::{LabelSelector, Protocol};
 
 use crate::{
     names::{Place, PodName, link_name, mac},
-    outside::Outside,
+    outside::{CLIENT_V4, CLIENT_V6, Outside},
 };
 
 /// Annotation of a pod that the lab adds for its own sake; matrices leave such pods out.
@@ -244,13 +244,15 @@ impl Topology {
     pub fn outside_configuration(&self) -> Configuration {
         let mut out = Configuration::default();
         out.addresses.extend(self.outside.addresses.iter().map(|address| ("lo".to_owned(), IpNet::from(*address))));
-        for router in [IpAddr::from(ROUTER_V4), IpAddr::from(ROUTER_V6)] {
-            out.addresses.insert((UPLINK.to_owned(), IpNet::from(router)));
-        }
         let client = |v4: bool| {
-            let clients = [IpAddr::from(crate::outside::CLIENT_V4), IpAddr::from(crate::outside::CLIENT_V6)];
+            let clients = [IpAddr::from(CLIENT_V4), IpAddr::from(CLIENT_V6)];
             clients.into_iter().find(|address| address.is_ipv4() == v4 && self.outside.addresses.contains(address))
         };
+        for router in [IpAddr::from(ROUTER_V4), IpAddr::from(ROUTER_V6)] {
+            if client(router.is_ipv4()).is_some() {
+                out.addresses.insert((UPLINK.to_owned(), IpNet::from(router)));
+            }
+        }
         self.fabric_configuration(None, client, &mut out);
         out
     }

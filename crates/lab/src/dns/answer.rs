@@ -89,7 +89,10 @@ fn resolve(name: &Name, kind: RecordType, zone: &Zone) -> (ResponseCode, Vec<Rec
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::{
+        collections::{BTreeMap, BTreeSet},
+        fmt::Write as _,
+    };
 
     use hickory_proto::op::Query;
 
@@ -137,7 +140,7 @@ mod tests {
             let answer = ask(name, kind, true);
             let mut text = format!("{}:", answer.metadata.response_code);
             for record in &answer.answers {
-                text.push_str(&format!(" {}", record.data));
+                write!(text, " {}", record.data).unwrap();
             }
             assert_eq!(text, expected, "{name} {kind}");
         }

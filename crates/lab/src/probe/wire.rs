@@ -167,8 +167,14 @@ mod tests {
         error.extend(&v6[..42]);
         for length in 0..error.len() {
             assert_eq!(read_icmpv6(&error[..length]), None);
-            assert_eq!(read_icmp(&error[..length]), None);
             assert_eq!(read_sctp(&error[..length.min(12)]), None);
+        }
+        let v4 = sctp_init("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap(), (1, 2));
+        let mut error = v4[..20].to_vec();
+        error.extend([3, 3, 0, 0, 0, 0, 0, 0]);
+        error.extend(&v4[..24]);
+        for length in 0..error.len() {
+            assert_eq!(read_icmp(&error[..length]), None);
         }
     }
 }

@@ -13,7 +13,7 @@ use super::{Event, now};
 use crate::names::Place;
 
 /// Wait before a process that ended is started again: the first time, and at most. It doubles in between.
-const FIRST_DELAY: Duration = Duration::from_millis(100);
+pub(super) const FIRST_DELAY: Duration = Duration::from_millis(100);
 const LONGEST_DELAY: Duration = Duration::from_secs(5);
 /// A process that ran this long ended for a new reason.
 const STEADY: Duration = Duration::from_secs(10);

@@ -10,6 +10,7 @@ use std::{
 
 use strait_agent::api::{EndpointSpec, Mac, PodName as AgentPodName};
 use strait_api::{Objects, source::Directory};
+use strait_datapath::sysctl;
 
 use super::{
     Event,
@@ -49,6 +50,9 @@ pub(super) struct Cluster {
     pub(super) open: BTreeSet<PodName>,
     /// Programs of the outside as started.
     pub(super) outside: Vec<Program>,
+    /// Programs started since they were last waited for, and those that waiting did not help.
+    pub(super) started: Vec<Owner>,
+    pub(super) unready: BTreeSet<Owner>,
     pub(super) problems: Vec<String>,
     pub(super) notes: Vec<String>,
 }
@@ -60,6 +64,8 @@ impl Cluster {
         cgroup: Cgroup,
         events: mpsc::Sender<Event>,
     ) -> Result<Self, Error> {
+        let mut settings = settings;
+        settings.ipv6 &= sysctl::has_ipv6();
         Ok(Self {
             network: Network::create(&paths)?,
             settings,
@@ -72,6 +78,8 @@ impl Cluster {
             pods: BTreeMap::new(),
             open: BTreeSet::new(),
             outside: Vec::new(),
+            started: Vec::new(),
+            unready: BTreeSet::new(),
             problems: Vec::new(),
             notes: Vec::new(),
         })
@@ -122,7 +130,7 @@ impl Cluster {
         if new_pods > 0 {
             progress("servers: waiting until they listen".to_owned())?;
         }
-        self.wait_for_programs(&wanted);
+        self.wait_for_programs();
         Ok(())
     }
 
@@ -134,6 +142,9 @@ impl Cluster {
         };
         let expansion = strait_cluster::expand(written, &options, self.expanded.as_ref());
         self.notes = expansion.notes;
+        if !sysctl::has_ipv6() {
+            self.notes.push("this kernel has no IPv6, so the lab has none".to_owned());
+        }
         self.topology = Topology::of(&expansion.objects, self.settings.ipv6, &mut self.notes);
         let folder = self.paths.generated();
         generated::write(&folder, users, &expansion.objects).map_err(Error::io("writing into", folder))?;
@@ -175,8 +186,7 @@ impl Cluster {
 
     fn remove_pod(&mut self, name: &PodName, pod: &PodPlace) -> Result<(), Error> {
         let place = Place::Pod(name.clone());
-        self.children.forget_programs(&place);
-        self.cgroup.child(&place.file_name()).end()?;
+        self.end_programs(&place)?;
         if !pod.host_network {
             self.open.remove(name);
             // An agent that is away learns of it when it is back: the pod is not among the objects any more.
@@ -212,11 +222,24 @@ impl Cluster {
 
     fn add_nodes(&mut self, new: &[Arc<str>]) {
         for node in new {
-            let result = self.network.add_node(node).and_then(|()| self.start_agent(node));
+            let result =
+                self.claim_pins(node).and_then(|()| self.network.add_node(node)).and_then(|()| self.start_agent(node));
             if self.check(node, result) {
                 self.nodes.insert(Arc::clone(node));
             }
         }
+    }
+
+    /// Pins that are there before the node is are not this lab's: those of lab `a-b`'s node `c` and lab `a`'s node `b-c` have one name.
+    fn claim_pins(&self, node: &str) -> Result<(), Error> {
+        let pins = teardown::pins(&self.paths, node);
+        if pins.exists() && !self.paths.agent(node).exists() {
+            return Err(Error::Supervisor(format!(
+                "{} is there already: another lab has it, or one left it; give this lab another name, or remove it (rm -r)",
+                pins.display()
+            )));
+        }
+        Ok(())
     }
 
     fn add_pods(&mut self, wanted: &Topology) {
@@ -224,9 +247,8 @@ impl Cluster {
             if self.pods.get(name).is_some_and(|there| there == pod) {
                 continue;
             }
-            let place = Place::Pod(name.clone());
             let mut result = files::write(&self.paths, name, pod);
-            if result.is_ok() && !pod.host_network && !self.network.has(&place) {
+            if result.is_ok() && !pod.host_network && !self.network.has_pod(name) {
                 result = self.network.add_pod(name, pod, &pod_configuration(name, pod));
             }
             self.check(name, result);
@@ -276,9 +298,19 @@ impl Cluster {
 
     /// Ends what runs in `place` and starts `programs` there.
     fn replace_programs(&mut self, place: &Place, programs: &[Program]) -> Result<(), Error> {
+        self.end_programs(place)?;
+        for (number, program) in programs.iter().enumerate() {
+            self.start_program(place, program, number)?;
+            self.started.push(Owner::Program(place.clone(), number));
+        }
+        Ok(())
+    }
+
+    /// Ends everything in `place`, `exec`ed shells too, as if its containers were replaced.
+    fn end_programs(&mut self, place: &Place) -> Result<(), Error> {
         self.children.forget_programs(place);
-        self.cgroup.child(&place.file_name()).end()?;
-        (0..programs.len()).try_for_each(|number| self.start_program(place, &programs[number], number))
+        self.unready.retain(|owner| !matches!(owner, Owner::Program(of, _) if of == place));
+        Ok(self.cgroup.child(&place.file_name()).end()?)
     }
 
     fn start_program(&mut self, place: &Place, program: &Program, number: usize) -> Result<(), Error> {
@@ -287,7 +319,7 @@ impl Cluster {
         self.children.start(Owner::Program(place.clone(), number), command).map_err(Error::io("starting", executable))
     }
 
-    fn start_agent(&mut self, node: &Arc<str>) -> Result<(), Error> {
+    pub(super) fn start_agent(&mut self, node: &Arc<str>) -> Result<(), Error> {
         let run = self.paths.agent(node);
         fs::create_dir_all(&run).map_err(Error::io("making", run))?;
         let command = programs::agent(&self.settings, &self.paths, node)?;
@@ -333,10 +365,8 @@ impl Cluster {
 
     /// Has agents enforce policy on pods that are new, then lets their traffic through.
     fn open_pods(&mut self, wanted: &Topology) {
-        let closed: Vec<_> = wanted
-            .own_network()
-            .filter(|(name, _)| !self.open.contains(*name) && self.network.has(&Place::Pod((*name).clone())))
-            .collect();
+        let closed: Vec<_> =
+            wanted.own_network().filter(|(name, _)| !self.open.contains(*name) && self.network.has_pod(name)).collect();
         for group in closed.chunks(AT_ONCE) {
             let results: Vec<_> = thread::scope(|scope| {
                 let asked: Vec<_> = group

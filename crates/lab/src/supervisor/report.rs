@@ -122,7 +122,12 @@ impl Cluster {
             agents: agents.collect(),
             pods: pods.collect(),
             outside: self.topology.outside.addresses.iter().copied().collect(),
-            problems: errors.iter().map(ToString::to_string).chain(self.problems.iter().cloned()).collect(),
+            problems: errors
+                .iter()
+                .map(ToString::to_string)
+                .chain(self.problems.iter().cloned())
+                .chain(self.unready_programs())
+                .collect(),
             notes: notes.iter().map(ToString::to_string).chain(self.notes.iter().cloned()).collect(),
         }
     }

@@ -1,8 +1,14 @@
 //! Waiting until what was started does its work.
 
-use std::{sync::Arc, thread, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, thread, time::Duration};
 
-use super::{children::Owner, listening, now, programs, reconcile::Cluster};
+use strait_base::Protocol;
+
+use super::{
+    children::{FIRST_DELAY, Owner},
+    listening, now, programs,
+    reconcile::Cluster,
+};
 use crate::{
     lab::last_lines,
     names::{Place, agent_file_name},
@@ -17,17 +23,21 @@ const LISTEN: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(4);
 
 impl Cluster {
-    /// Waits until the agents of `nodes` answer.
-    pub(super) fn wait_for_agents(&mut self, nodes: &[Arc<str>]) {
+    /// Waits until all agents answer. One of the `new` nodes that ends is broken; another one is started again, if they are.
+    pub(super) fn wait_for_agents(&mut self, new: &[Arc<str>]) {
         let deadline = now() + AGENT_START;
-        for node in nodes {
-            let owner = Owner::Agent(Arc::clone(node));
-            let client = self.agent(node);
-            loop {
-                let Err(error) = client.status() else { break };
+        for node in self.nodes.clone() {
+            let owner = Owner::Agent(Arc::clone(&node));
+            let client = self.agent(&node);
+            while let Err(error) = client.status() {
                 let ended = self.children.get(&owner).and_then(|child| child.ended().map(ToOwned::to_owned));
+                let again = self.settings.restart_agents && !new.contains(&node) && now() < deadline;
+                if ended.is_some() && again && self.start_agent(&node).is_ok() {
+                    thread::sleep(FIRST_DELAY);
+                    continue;
+                }
                 if ended.is_some() || now() > deadline {
-                    let log = last_lines(&self.paths.log(&agent_file_name(node)));
+                    let log = last_lines(&self.paths.log(&agent_file_name(&node)));
                     let why = ended.map_or_else(|| error.to_string(), |how| format!("it ended: {how}"));
                     self.problems.push(format!("agent on {node}: {why}; the end of its log:\n{log}"));
                     break;
@@ -59,43 +69,64 @@ impl Cluster {
         }
     }
 
-    /// Waits until every program listens on its ports.
-    pub(super) fn wait_for_programs(&mut self, wanted: &Topology) {
+    /// Waits until every program that was started since the last time listens on its ports. One that does not is remembered, for status to
+    /// look at again.
+    pub(super) fn wait_for_programs(&mut self) {
         let deadline = now() + LISTEN;
-        let pods = wanted.pods.iter().map(|(name, pod)| {
-            let netns = if pod.host_network { Place::Node(Arc::clone(&pod.node)) } else { Place::Pod(name.clone()) };
-            (Place::Pod(name.clone()), netns, &pod.programs)
-        });
-        let outside = self.outside.clone();
-        let places: Vec<_> = pods.chain([(Place::Outside, Place::Outside, &outside)]).collect();
-        for (place, namespace, programs) in places {
-            let Some(netns) = self.network.netns(&namespace) else { continue };
-            for (number, program) in programs.iter().enumerate() {
-                let ports = programs::listening(program);
-                if ports.is_empty() {
-                    continue;
+        for owner in std::mem::take(&mut self.started) {
+            loop {
+                let silent = self.silent_ports(&owner);
+                if silent.is_empty() {
+                    break;
                 }
-                let child = self.children.get(&Owner::Program(place.clone(), number));
-                loop {
-                    let open = listening::ports(netns);
-                    if ports.is_subset(&open) {
-                        break;
-                    }
-                    let ended = child.and_then(|child| child.ended());
-                    if ended.is_some() || now() > deadline {
-                        let missing: Vec<_> =
-                            ports.difference(&open).map(|(protocol, port)| format!("{port}/{protocol}")).collect();
-                        self.problems.push(format!(
-                            "{place}: nothing listens on {}{}; the end of its log:\n{}",
-                            missing.join(" "),
-                            ended.map(|how| format!(", the program ended: {how}")).unwrap_or_default(),
-                            last_lines(&self.paths.log(&place.file_name()))
-                        ));
-                        break;
-                    }
-                    thread::sleep(LOOK);
+                let ended = self.children.get(&owner).is_some_and(|child| child.ended().is_some());
+                if ended || now() > deadline {
+                    self.unready.insert(owner);
+                    break;
                 }
+                thread::sleep(LOOK);
             }
+        }
+    }
+
+    /// Programs that do not listen where they should, a sentence each.
+    pub(super) fn unready_programs(&self) -> Vec<String> {
+        let mut sentences = Vec::new();
+        for owner in &self.unready {
+            let Owner::Program(place, _) = owner else { continue };
+            let silent = self.silent_ports(owner);
+            if silent.is_empty() {
+                continue;
+            }
+            let ports: Vec<_> = silent.iter().map(|(protocol, port)| format!("{port}/{protocol}")).collect();
+            let ended = self.children.get(owner).and_then(|child| child.ended());
+            sentences.push(format!(
+                "{place}: nothing listens on {}{}; the end of its log:\n{}",
+                ports.join(" "),
+                ended.map(|how| format!(", the program ended: {how}")).unwrap_or_default(),
+                last_lines(&self.paths.log(&place.file_name()))
+            ));
+        }
+        sentences
+    }
+
+    /// Ports of a program that nothing listens on.
+    fn silent_ports(&self, owner: &Owner) -> BTreeSet<(Protocol, u16)> {
+        let Owner::Program(place, number) = owner else { return BTreeSet::new() };
+        let (programs, namespace) = match place {
+            Place::Pod(name) => match self.topology.pods.get(name) {
+                Some(pod) if pod.host_network => (&pod.programs, Place::Node(Arc::clone(&pod.node))),
+                Some(pod) => (&pod.programs, place.clone()),
+                None => return BTreeSet::new(),
+            },
+            Place::Node(_) | Place::Outside => (&self.outside, place.clone()),
+        };
+        match (programs.get(*number), self.network.netns(&namespace)) {
+            (Some(program), Some(netns)) => {
+                let wanted = programs::listening(program);
+                if wanted.is_empty() { wanted } else { wanted.difference(&listening::ports(netns)).copied().collect() }
+            }
+            _ => BTreeSet::new(),
         }
     }
 }

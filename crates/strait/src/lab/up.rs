@@ -17,7 +17,7 @@ use crate::ui::{Paint, Ui};
 /// declared port is served by an echo server, unless the pod is annotated `lab.strait.dev/run: host`, when its command and args run from this
 /// host's files. Pods without declared ports are there and serve nothing.
 ///
-/// Outside the cluster there is a client at 203.0.113.10 and 2001:db8:113::10, and a host in each ipBlock that policies name and in each of
+/// Outside the cluster there is a client at 203.0.113.10, and a host in each ipBlock that policies name and in each of
 /// its exceptions. A name server answers SERVICE.NAMESPACE.svc.cluster.local with the addresses of the service's pods (there is no
 /// balancing behind a service address yet).
 #[derive(Args, Debug)]

@@ -107,3 +107,21 @@ fn down_is_for_ever() {
         assert!(output.status.success());
     }
 }
+
+#[test]
+fn a_lab_that_nobody_waits_for_is_taken_away() {
+    if !possible("orphan") {
+        return;
+    }
+    let before = Traces::now();
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("pods.yaml"), TWO_PODS).unwrap();
+    let name = options("orphan", folder.path()).name;
+    let mut up = strait();
+    up.args(["lab", "up", "--name", &name.to_string(), "-f"]).arg(folder.path());
+    let mut up = up.spawn().unwrap();
+    eventually("the lab is half made", || Traces::now().since(&before).of(&name).to_string().contains("_node_node-2"));
+    up.kill().unwrap();
+    up.wait().unwrap();
+    eventually("all is taken away", || Traces::now().since(&before).of(&name).is_empty());
+}

@@ -76,7 +76,7 @@ fn matrix(bed: &Bed, live: bool, v6: bool) -> String {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let cells: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(cells.len(), 4 * 4 * 5);
-    cells.iter().map(|cell| format!("{cell}\n")).collect()
+    cells.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 #[test]

@@ -65,7 +65,6 @@ fn without_agents_everything_goes_on() {
     assert!(bed.reaches("default/client", "default/server", 7));
     assert!(!bed.reaches("default/stranger", "default/server", 7));
     assert!(!bed.reaches("outside", "default/server", 7));
-    drop(talks);
     drop(say);
     talk.wait().unwrap();
     bed.down();
