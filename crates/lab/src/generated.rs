@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, io, path::Path, sync::Arc};
 
-use strait_api::{Container, Object, ObjectMeta, Objects, Pod, PodPhase};
+use strait_api::{Container, Object, ObjectMeta, Objects, Pod, PodPhase, ServiceAccount};
 
 use crate::{
     process::write_atomically,
@@ -78,6 +78,8 @@ pub fn with_name_server(written: &Objects) -> Objects {
         phase: PodPhase::Pending,
         pod_ips: Vec::new(),
     };
+    let account = ServiceAccount { meta: ObjectMeta { name: "coredns".into(), ..pod.meta.clone() } };
+    objects.replace(Object::ServiceAccount(Arc::new(account)));
     objects.replace(Object::Pod(Arc::new(pod)));
     objects
 }

@@ -21,7 +21,7 @@ use crate::ui::{Output, Ui};
 #[command(after_help = "Examples:\n  \
     strait lab up -f samples/shop\n  \
     strait lab exec shop/web-0 -- curl -s http://catalog:8080/\n  \
-    strait lab exec outside -- ping -c 1 10.244.1.10\n  \
+    strait lab exec outside -- curl -s http://10.244.1.10:8080/\n  \
     strait lab status\n  \
     strait lab down")]
 pub(crate) struct LabArgs {

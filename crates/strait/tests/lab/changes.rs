@@ -74,3 +74,59 @@ fn a_broken_manifest_takes_nothing_out_of_force() {
     assert!(bed.lab.status().unwrap().problems.is_empty());
     bed.down();
 }
+
+#[test]
+fn nodes_come_and_go() {
+    let node = |name: &str| format!("kind: Node\napiVersion: v1\nmetadata: {{name: {name}}}\n---\n");
+    let pod = |name: &str, node: &str| {
+        format!(
+            "kind: Pod\napiVersion: v1\nmetadata: {{name: {name}}}\n\
+             spec: {{nodeName: {node}, containers: [{{name: c, ports: [{{containerPort: 80}}]}}]}}\n---\n"
+        )
+    };
+    let two = [node("a.example.com"), node("b"), pod("one", "a.example.com"), pod("two", "b")].concat();
+    let Some(bed) = Bed::up("nodes", &[("cluster.yaml", &two)]) else { return };
+    assert!(bed.reaches("default/one", "default/two", 80));
+    let address = bed.address("default/one", true);
+
+    let other = [node("a.example.com"), node("c"), pod("one", "a.example.com"), pod("three", "c")].concat();
+    bed.save("cluster.yaml", &other);
+    bed.lab.sync().unwrap();
+    let status = bed.lab.status().unwrap();
+    assert_eq!(status.agents.iter().map(|agent| &*agent.node).collect::<Vec<_>>(), ["a.example.com", "c"]);
+    assert!(status.agents.iter().all(|agent| agent.pid.is_some()));
+    assert_eq!(bed.address("default/one", true), address);
+    assert!(bed.reaches("default/one", "default/three", 80) && bed.reaches("default/three", "default/one", 80));
+    assert_eq!(bed.exec("node/b", &["true"]).status.code(), Some(2), "b is gone");
+    bed.down();
+}
+
+#[test]
+fn without_ipv6() {
+    let files = [("web.yaml", &*web(2, 80, "web"))];
+    let Some(bed) = Bed::up_with("v4", &files, |options| options.ipv6 = false) else { return };
+    let status = bed.lab.status().unwrap();
+    let addresses = status.pods.iter().flat_map(|pod| &pod.addresses).chain(&status.outside);
+    assert!(addresses.clone().count() > 3 && addresses.clone().all(std::net::IpAddr::is_ipv4));
+    assert!(bed.reaches("default/client", "default/web-1", 80));
+    bed.down();
+}
+
+#[test]
+fn a_program_that_fails_is_shown_and_holds_nothing_up() {
+    let failing = "kind: Pod\napiVersion: v1\nmetadata: {name: failing, annotations: {lab.strait.dev/run: host}}\n\
+                   spec: {containers: [{name: c, command: [sh, -c, 'echo out of order; exit 4'], ports: [{containerPort: 80}]}]}\n";
+    let files = [("web.yaml", &*web(1, 80, "web")), ("failing.yaml", failing)];
+    let Some(bed) = Bed::up("failing", &files) else { return };
+    let problems = bed.lab.status().unwrap().problems;
+    assert!(
+        problems.iter().any(|text| text.contains("default/failing") && text.contains("out of order")),
+        "{problems:?}"
+    );
+    bed.lab.sync().unwrap();
+    assert!(bed.reaches("default/client", "default/web-0", 80));
+    bed.save("failing.yaml", &failing.replace("echo out of order; exit 4", "exec python3 -m http.server 80"));
+    bed.lab.sync().unwrap();
+    assert!(bed.lab.status().unwrap().problems.is_empty());
+    bed.down();
+}
