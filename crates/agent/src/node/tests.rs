@@ -181,6 +181,36 @@ fn a_file_that_broke_while_no_agent_ran_stays_in_force() {
     assert!(node.status().ok, "{:?}", node.status().problems);
 }
 
+/// The corpus of wrong manifests: none of them, written over a policy, changes what the kernel has; neither does a restart.
+#[test]
+fn no_wrong_manifest_takes_policy_away() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../api/tests/malformed");
+    let wrong: Vec<_> = fs::read_dir(corpus)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .collect();
+    assert!(wrong.len() >= 40);
+    let setup = Setup::new();
+    let mut node = setup.start(Fake::new());
+    node.endpoint_add(db()).unwrap();
+    let before = kernel_policy(&node);
+    for file in wrong {
+        fs::copy(&file, setup.path("policy.yaml")).unwrap();
+        node.refresh();
+        assert!(!node.status().ok, "{} is not refused", file.display());
+        assert_eq!(kernel_policy(&node), before, "{}", file.display());
+        let kernel = node.datapath.kernel().clone();
+        drop(node);
+        node = setup.start(kernel);
+        assert!(!node.status().ok, "{} is not refused at the start", file.display());
+        assert_eq!(kernel_policy(&node), before, "{} at the start", file.display());
+        setup.write("policy.yaml", POLICY);
+        node.refresh();
+        assert!(node.status().ok, "{:?}", node.status().problems);
+    }
+}
+
 #[test]
 fn a_new_agent_takes_over_without_a_write() {
     let setup = Setup::new();

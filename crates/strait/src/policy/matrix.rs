@@ -1,7 +1,7 @@
 //! `strait policy matrix`: who reaches whom.
 
 use std::{
-    collections::BTreeMap,
+    collections::BTreeSet,
     io::{self, Write},
     process::ExitCode,
 };
@@ -37,7 +37,7 @@ pub(crate) struct MatrixArgs {
     #[arg(long)]
     live: bool,
 
-    /// Ask over IPv6
+    /// Ask over IPv6 [default: the first family that both sides have, IPv4 before IPv6]
     #[arg(long)]
     ipv6: bool,
 
@@ -48,16 +48,28 @@ pub(crate) struct MatrixArgs {
 
 /// One cell.
 #[derive(Serialize)]
-struct Cell {
-    from: String,
-    to: String,
+struct Cell<'a> {
+    from: &'a str,
+    to: &'a str,
     port: u16,
-    protocol: String,
+    protocol: &'a str,
     allowed: bool,
 }
 
-/// From, to, probe.
-pub(crate) type Key = (PodKey, PodKey, Probe);
+/// What is asked: every probe from every pod to every pod.
+pub(crate) struct Question {
+    pub(crate) pods: Vec<PodKey>,
+    pub(crate) probes: Vec<Probe>,
+    pub(crate) family: Option<Family>,
+}
+
+impl Question {
+    /// Probe, from and to of every cell, in the order of the answers.
+    pub(crate) fn cells(&self) -> impl Iterator<Item = (Probe, &PodKey, &PodKey)> {
+        let pairs = || self.pods.iter().flat_map(|from| self.pods.iter().map(move |to| (from, to)));
+        self.probes.iter().flat_map(move |probe| pairs().map(move |(from, to)| (*probe, from, to)))
+    }
+}
 
 pub(crate) fn run(args: &MatrixArgs, ui: Ui) -> anyhow::Result<ExitCode> {
     let objects = args.objects.load()?;
@@ -66,97 +78,73 @@ pub(crate) fn run(args: &MatrixArgs, ui: Ui) -> anyhow::Result<ExitCode> {
     if pods.is_empty() {
         bail!("the manifests have no pod with an address");
     }
-    let family = if args.ipv6 { Family::V6 } else { Family::V4 };
-    let mut probes = args.probes.clone();
-    probes.dedup();
-    let verdicts = if args.live {
-        live::ask(&args.objects.lab, &pods, &probes, family, &snapshot)?
-    } else {
-        judge(&pods, &probes, family, &snapshot)
-    };
+    let mut probes: Vec<Probe> = Vec::new();
+    for probe in &args.probes {
+        if !probes.contains(probe) {
+            probes.push(*probe);
+        }
+    }
+    let family = args.ipv6.then_some(Family::V6);
+    let question = Question { pods, probes, family };
+    let allowed = if args.live { live::ask(&args.objects.lab, &question)? } else { judge(&question, &snapshot) };
     match args.output {
-        Output::Json => print_json(&cells(&pods, &probes, &verdicts))?,
-        Output::Text => print(&pods, &probes, &verdicts, ui)?,
+        Output::Json => json(&question, &allowed)?,
+        Output::Text => print(&question, &allowed, ui)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// The pods that manifests ask for, in order of their names.
 fn pods(objects: &Objects, snapshot: &Snapshot) -> Vec<PodKey> {
-    let system = |key: &PodKey| {
-        objects.pods().any(|pod| {
-            pod.meta.name == key.name
-                && pod.meta.namespace == key.namespace
-                && pod.meta.annotations.contains_key(SYSTEM)
-        })
-    };
+    let system: BTreeSet<PodKey> = objects
+        .pods()
+        .filter(|pod| pod.meta.annotations.contains_key(SYSTEM))
+        .map(|pod| PodKey::new(&pod.meta.namespace, &pod.meta.name))
+        .collect();
     let endpoints = snapshot.pods().filter(|pod| pod.is_endpoint());
-    endpoints.map(|pod| pod.key.clone()).filter(|key| !system(key)).collect()
+    endpoints.map(|pod| pod.key.clone()).filter(|key| !system.contains(key)).collect()
 }
 
-fn judge(pods: &[PodKey], probes: &[Probe], family: Family, snapshot: &Snapshot) -> BTreeMap<Key, bool> {
-    let mut verdicts = BTreeMap::new();
-    for from in pods {
-        for to in pods {
-            for probe in probes {
-                let connection = Connection {
-                    from: Party::Pod(from.clone()),
-                    to: Party::Pod(to.clone()),
-                    l4: probe.0,
-                    family: Some(family),
-                };
-                verdicts.insert((from.clone(), to.clone(), *probe), snapshot.verdict(&connection).allowed);
-            }
-        }
-    }
-    verdicts
+fn judge(question: &Question, snapshot: &Snapshot) -> Vec<bool> {
+    let connection = |(probe, from, to): (Probe, &PodKey, &PodKey)| Connection {
+        from: Party::Pod(from.clone()),
+        to: Party::Pod(to.clone()),
+        l4: probe.0,
+        family: question.family,
+    };
+    question.cells().map(|cell| snapshot.verdict(&connection(cell)).allowed).collect()
 }
 
-fn cells(pods: &[PodKey], probes: &[Probe], verdicts: &BTreeMap<Key, bool>) -> Vec<Cell> {
-    let mut cells = Vec::new();
-    for probe in probes {
-        let (port, protocol) = probe.fields();
-        for from in pods {
-            for to in pods {
-                cells.push(Cell {
-                    from: from.to_string(),
-                    to: to.to_string(),
-                    port,
-                    protocol: protocol.clone(),
-                    allowed: allowed(verdicts, from, to, *probe),
-                });
-            }
-        }
-    }
-    cells
+fn json(question: &Question, allowed: &[bool]) -> anyhow::Result<()> {
+    let names: Vec<String> = question.pods.iter().map(ToString::to_string).collect();
+    let fields: Vec<(u16, String)> = question.probes.iter().map(|probe| probe.fields()).collect();
+    let size = names.len();
+    let cell = |(index, allowed): (usize, &bool)| {
+        let (port, protocol) = &fields[index / (size * size)];
+        let (from, to) = (&names[index / size % size], &names[index % size]);
+        Cell { from, to, port: *port, protocol, allowed: *allowed }
+    };
+    print_json(&allowed.iter().enumerate().map(cell).collect::<Vec<_>>())
 }
 
-fn allowed(verdicts: &BTreeMap<Key, bool>, from: &PodKey, to: &PodKey, probe: Probe) -> bool {
-    verdicts.get(&(from.clone(), to.clone(), probe)).copied().unwrap_or(false)
-}
-
-fn print(pods: &[PodKey], probes: &[Probe], verdicts: &BTreeMap<Key, bool>, ui: Ui) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    for (index, probe) in probes.iter().enumerate() {
+fn print(question: &Question, allowed: &[bool], ui: Ui) -> io::Result<()> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let size = question.pods.len();
+    for (index, (probe, cells)) in question.probes.iter().zip(allowed.chunks(size * size)).enumerate() {
         if index > 0 {
             writeln!(out)?;
         }
         writeln!(out, "{}  (row: from, column: to)", ui.paint(Paint::Bold, &probe.0.to_string()))?;
-        let numbers = (1..=pods.len()).map(|number| number.to_string());
         let mut table = Table::new(["", "FROM"]);
-        table.widen_header(numbers);
-        for (number, from) in (1_usize..).zip(pods) {
-            let mut row = vec![number.to_string(), from.to_string()];
-            row.extend(pods.iter().map(|to| {
-                if allowed(verdicts, from, to, *probe) {
-                    ui.paint(Paint::Green, "✓")
-                } else {
-                    ui.paint(Paint::Red, "✗")
-                }
-            }));
-            table.row_of(row);
+        table.widen_header((1..=size).map(|number| number.to_string()));
+        for (number, (from, row)) in (1_usize..).zip(question.pods.iter().zip(cells.chunks(size))) {
+            let marks = row.iter().map(|allowed| match allowed {
+                true => ui.paint(Paint::Green, "✓"),
+                false => ui.paint(Paint::Red, "✗"),
+            });
+            table.row_of([number.to_string(), from.to_string()].into_iter().chain(marks).collect());
         }
         table.print(&mut out)?;
     }
-    Ok(())
+    out.flush()
 }
