@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use crate::{
     bpf,
     lab::Lab,
-    run::{cargo, printed, shown, step, target},
+    run::{cargo, printed, shown, step, succeeds, target},
     table,
 };
 
@@ -32,6 +32,8 @@ const CONNECTS: &str = "2000";
 const PORT: u16 = 7000;
 const DENIED_PORT: u16 = 7001;
 
+/// Who measures.
+const CLIENT: &str = "bench/client-0";
 /// Where servers run, seen from the client on node-1.
 const PATHS: [(&str, &str); 2] = [("same node", "near-0"), ("two nodes", "far-0")];
 
@@ -77,7 +79,9 @@ fn measure(enforced: &Lab, plain: &Lab) -> Result<Samples> {
     }
     // That one enforces and the other does not is what is compared: make sure of it.
     for (variant, expected) in [(0, false), (1, true)] {
-        let reached = client(labs[variant], "requests", addresses[&(variant, 0)], DENIED_PORT, "10").is_ok();
+        let address = format!("{}:{DENIED_PORT}", addresses[&(variant, 0)]);
+        let reached =
+            succeeds(&mut labs[variant].command(CLIENT, &[&own_executable()?, "peer", "requests", &address, "10"]));
         ensure!(
             reached == expected,
             "the port that no rule allows was {} in lab {variant}",
@@ -115,7 +119,7 @@ fn figures(lab: &Lab, address: IpAddr) -> Result<[f64; FIGURES.len()]> {
 /// Gbit/s received.
 fn throughput(lab: &Lab, address: IpAddr, streams: &str) -> Result<f64> {
     let address = address.to_string();
-    let text = lab.exec("bench/client-0", &["iperf3", "-J", "-c", &address, "-t", SECONDS, "-P", streams])?;
+    let text = lab.exec(CLIENT, &["iperf3", "-J", "-c", &address, "-t", SECONDS, "-P", streams])?;
     let result: Value = serde_json::from_str(&text).context("iperf3 printed no JSON")?;
     let bits = result["end"]["sum_received"]["bits_per_second"].as_f64();
     bits.map(|bits| bits / 1e9).with_context(|| format!("iperf3: {text}"))
@@ -123,7 +127,7 @@ fn throughput(lab: &Lab, address: IpAddr, streams: &str) -> Result<f64> {
 
 fn client(lab: &Lab, kind: &str, address: IpAddr, port: u16, count: &str) -> Result<Value> {
     let own = own_executable()?;
-    let text = lab.exec("bench/client-0", &[&own, "peer", kind, &format!("{address}:{port}"), count])?;
+    let text = lab.exec(CLIENT, &[&own, "peer", kind, &format!("{address}:{port}"), count])?;
     serde_json::from_str(&text).with_context(|| format!("the client printed `{text}`"))
 }
 

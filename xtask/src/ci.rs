@@ -1,10 +1,10 @@
 //! What CI checks, in the order of how soon it fails.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::{
     bpf,
-    run::{cargo, now, shown, step},
+    run::{cargo, now, printed, shown, step},
 };
 
 /// Formatting, lints, documentation, dependencies.
@@ -12,6 +12,13 @@ pub(crate) fn check() -> Result<()> {
     step("cargo fmt --check", || {
         shown(cargo().args(["fmt", "--all", "--check"]))?;
         shown(cargo().args(["fmt", "--manifest-path", "bpf/Cargo.toml", "--check"]))
+    })?;
+    step("Cargo.lock fits the manifests", || {
+        // Quietly, as it prints the whole graph.
+        printed(cargo().args(["metadata", "--locked", "--format-version", "1"])).and_then(|(_, code)| {
+            ensure!(code == Some(0), "`cargo metadata --locked` failed; build once and commit Cargo.lock");
+            Ok(())
+        })
     })?;
     step("cargo clippy, warnings denied", || {
         shown(cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))
