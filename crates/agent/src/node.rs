@@ -1,4 +1,4 @@
-//! One node's state and what changes it. Nothing here waits: the event loop ([`crate::run`]) calls in with what happened.
+//! One node's state and what changes it. Nothing here waits: the event loop ([`crate::run()`]) calls in with what happened.
 //!
 //! ```text
 //! refresh ─┐
