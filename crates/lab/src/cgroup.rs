@@ -1,4 +1,5 @@
-//! Cgroups (v2) of a lab: one a pod, so that everything a pod started can be named and ended, and programs can be attached to it.
+//! Cgroups (v2) of a lab: one a pod, so that everything a pod started can be named and ended, and programs can be
+//! attached to it.
 
 use std::{
     fs, io,
@@ -95,10 +96,12 @@ impl Cgroup {
         fs::write(&path, std::process::id().to_string()).map_err(|source| io_error("joining", &path, source))
     }
 
-    /// Process ids in it, not in those below it. Empty where it does not exist.
-    pub fn processes(&self) -> Vec<u32> {
-        let list = fs::read_to_string(self.0.join("cgroup.procs")).unwrap_or_default();
-        list.lines().filter_map(|line| line.parse().ok()).collect()
+    /// Whether the calling process is in it or below.
+    pub fn holds_this_process(&self) -> bool {
+        let Ok(mount) = mount_point() else { return false };
+        let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let path = own.lines().find_map(|line| line.strip_prefix("0::/"));
+        path.is_some_and(|path| mount.join(path).starts_with(&self.0))
     }
 
     /// Kills everything in it and below, waits until all is gone, and removes it. One that does not exist is no error.

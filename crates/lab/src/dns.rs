@@ -1,6 +1,8 @@
-//! The lab's name server: what the `kubernetes` plugin of `CoreDNS` answers for pods and services, and a few names of the outside.
+//! The lab's name server: what the `kubernetes` plugin of `CoreDNS` answers for pods and services, and a few names of
+//! the outside.
 //!
-//! There is no balancing behind a service's address yet, so the name of a service leads to its ready pods, as a headless one's does.
+//! There is no balancing behind a service's address yet, so the name of a service leads to its ready pods, as a
+//! headless one's does.
 
 mod answer;
 mod serve;

@@ -1,4 +1,5 @@
-//! Becoming a process of a pod, a node or the outside: its network namespace, its cgroup, its name and its `/etc` files.
+//! Becoming a process of a pod, a node or the outside: its network namespace, its cgroup, its name and its `/etc`
+//! files.
 
 use std::{
     ffi::OsString,
@@ -56,7 +57,8 @@ pub enum EnterError {
     },
 }
 
-/// Moves the calling thread into `place` of `lab`; with `as_agent` into the cgroup of that node's agent rather than the node's own.
+/// Moves the calling thread into `place` of `lab`; with `as_agent` into the cgroup of that node's agent rather than the
+/// node's own.
 ///
 /// Call it while the process has one thread: the others stay where they are.
 pub fn enter(lab: &LabName, place: &Place, as_agent: bool) -> Result<(), EnterError> {
@@ -101,7 +103,8 @@ pub fn enter(lab: &LabName, place: &Place, as_agent: bool) -> Result<(), EnterEr
     Ok(())
 }
 
-/// Becomes `command` in `place`: standard streams, terminal and exit code are the command's own. Returns only where that failed.
+/// Becomes `command` in `place`: standard streams, terminal and exit code are the command's own. Returns only where
+/// that failed.
 pub fn exec(lab: &LabName, place: &Place, as_agent: bool, command: &[OsString]) -> EnterError {
     if let Err(error) = enter(lab, place, as_agent) {
         return error;

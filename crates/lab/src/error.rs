@@ -21,6 +21,9 @@ pub enum Error {
         "there is no lab `{0}` (`strait lab list` shows those there are; start one with `strait lab up -f DIR --name {0}`)"
     )]
     NoSuchLab(LabName),
+    /// Asked from inside of it.
+    #[error("this runs inside of lab `{0}`, whose end would be its own: run it outside of the lab")]
+    Inside(LabName),
     /// A file operation failed.
     #[error("{doing} {}: {source}", path.display())]
     Io {

@@ -12,7 +12,8 @@ use crate::{
 /// The one file that all generated objects are in, so that readers see one state of the cluster and never half of two.
 const FILE: &str = "cluster.yaml";
 
-/// Writes the objects of `expanded` that `written` (by the user) lacks or has otherwise, into `folder`. Says whether anything changed.
+/// Writes the objects of `expanded` that `written` (by the user) lacks or has otherwise, into `folder`. Says whether
+/// anything changed.
 pub fn write(folder: &Path, written: &Objects, expanded: &Objects) -> io::Result<bool> {
     let text = render(written, expanded);
     let path = folder.join(FILE);
@@ -84,8 +85,8 @@ pub fn with_name_server(written: &Objects) -> Objects {
     objects
 }
 
-/// Whether an object of that kind may differ from the user's. Expansion gives services addresses too, but nothing reads those yet that
-/// would not rather have the user's own object with the place it is written at.
+/// Whether an object of that kind may differ from the user's. Expansion gives services addresses too, but nothing reads
+/// those yet that would not rather have the user's own object with the place it is written at.
 const fn is_generated(object: &Object) -> bool {
     match object {
         Object::Namespace(_)

@@ -107,8 +107,8 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Starts a lab. Returns once all pods' policies are enforced and their servers listen; `progress` is told what is being done, a line
-    /// at a time. Where that fails, nothing stays behind.
+    /// Starts a lab. Returns once all pods' policies are enforced and their servers listen; `progress` is told what is
+    /// being done, a line at a time. Where that fails, nothing stays behind.
     pub fn up(options: Options, mut progress: impl FnMut(&str)) -> Result<Self, Error> {
         if !nix::unistd::geteuid().is_root() {
             return Err(Error::NotRoot);
@@ -177,8 +177,8 @@ impl Lab {
         }
     }
 
-    /// Has the lab read its manifests now; returns once they are in force everywhere. Where something could not be made as they say, that
-    /// is the error.
+    /// Has the lab read its manifests now; returns once they are in force everywhere. Where something could not be made
+    /// as they say, that is the error.
     pub fn sync(&self) -> Result<(), Error> {
         match self.ask(&Request::Sync)? {
             Reply::Refused(text) => Err(Error::Supervisor(text)),
@@ -221,8 +221,8 @@ impl Lab {
         self.command(place, program).args(arguments).stdin(Stdio::null()).output()
     }
 
-    /// Tries all `probes` at once, one process a source; the outcomes are in their order. Silence counts after `patience`
-    /// ([`crate::probe::PATIENCE`]).
+    /// Tries all `probes` at once, one process a source; the outcomes are in their order. Silence counts after
+    /// `patience` ([`crate::probe::PATIENCE`]).
     pub fn probe(&self, probes: &[Probe], patience: Duration) -> Result<Vec<Outcome>, Error> {
         let mut by_place: BTreeMap<&Place, Vec<usize>> = BTreeMap::new();
         for (index, probe) in probes.iter().enumerate() {

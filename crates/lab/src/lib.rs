@@ -11,9 +11,10 @@
 //! pod (echo) pod (echo)   pod (echo)
 //! ```
 //!
-//! manifests → expanded objects → [`topology::Topology`] (pure) → namespaces, links, routes; agents; processes. A supervisor process keeps it so
-//! and follows the manifests. The agent and the datapath are the production ones: the lab stands in for the kubelet, the cloud
-//! and the container runtime. Nothing of it touches the host's own network namespace.
+//! manifests → expanded objects → [`topology::Topology`] (pure) → namespaces, links, routes; agents; processes. A
+//! supervisor process keeps it so and follows the manifests. The agent and the datapath are the production ones: the
+//! lab stands in for the kubelet, the cloud and the container runtime. Nothing of it touches the host's own network
+//! namespace.
 
 pub mod cgroup;
 pub mod dns;

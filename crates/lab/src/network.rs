@@ -42,8 +42,8 @@ impl Namespace {
         Ok(Self { netns, netlink, configured: Configuration::default() })
     }
 
-    /// Makes what is configured equal to `wanted`: what is new is added before what is old goes, so that nothing that stays is
-    /// interrupted.
+    /// Makes what is configured equal to `wanted`: what is new is added before what is old goes, so that nothing that
+    /// stays is interrupted.
     fn configure(&mut self, wanted: &Configuration) -> Result<(), Error> {
         for (interface, address) in wanted.addresses.difference(&self.configured.addresses) {
             self.netlink.add_address(interface, *address)?;
@@ -90,8 +90,8 @@ fn as_netlink(route: &Route) -> netlink::Route<'_> {
     }
 }
 
-/// ICMP errors tell probes that a destination refused, so none may be held back; no interface invents addresses, which would have it
-/// speak of itself to neighbours; and every user may ping.
+/// ICMP errors tell probes that a destination refused, so none may be held back; no interface invents addresses, which
+/// would have it speak of itself to neighbours; and every user may ping.
 fn plain_speaking() -> Result<(), sysctl::Error> {
     sysctl::set("net/ipv4/icmp_ratelimit", "0")?;
     sysctl::set("net/ipv4/icmp_ratemask", "0")?;
@@ -136,8 +136,8 @@ impl Network {
         Ok(())
     }
 
-    /// Makes the namespace and the link of a pod, configured on its side; the node's side stays down until [`Self::open_pod`], as
-    /// nothing is enforced on it yet.
+    /// Makes the namespace and the link of a pod, configured on its side; the node's side stays down until
+    /// [`Self::open_pod`], as nothing is enforced on it yet.
     pub(crate) fn add_pod(
         &mut self,
         name: &PodName,

@@ -1,5 +1,5 @@
-//! What the world outside must hold so that policies about addresses can be seen to work: a host in each block they name, and in
-//! each hole of it.
+//! What the world outside must hold so that policies about addresses can be seen to work: a host in each block they
+//! name, and in each hole of it.
 
 use std::{
     collections::BTreeSet,
@@ -33,9 +33,10 @@ pub struct Outside {
 impl Outside {
     /// What the policies in `objects` (expanded) ask for.
     ///
-    /// For every `ipBlock`: the first address of `cidr` that no `except` covers, and the first of every `except`. The first address of a block
-    /// wider than one is its network's plus one. An address that nodes, pods or services may have is not outside, and is left out; so is
-    /// one that no interface can have. Ports are those that the policies write as numbers, the ends of ranges, and 80, 443 and 8080.
+    /// For every `ipBlock`: the first address of `cidr` that no `except` covers, and the first of every `except`. The
+    /// first address of a block wider than one is its network's plus one. An address that nodes, pods or services may
+    /// have is not outside, and is left out; so is one that no interface can have. Ports are those that the policies
+    /// write as numbers, the ends of ranges, and 80, 443 and 8080.
     pub fn of(objects: &Objects, ipv6: bool) -> Self {
         let mut outside = Self { addresses: BTreeSet::from([CLIENT_V4.into()]), ports: BTreeSet::new() };
         if ipv6 {

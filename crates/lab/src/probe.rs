@@ -1,7 +1,8 @@
 //! Asking with packets whether one place reaches another.
 //!
-//! One process a source (`strait lab probe`) enters its place and tries everything at once. *Allowed* means that the destination itself
-//! answered or refused: both prove that the way there and back is open. *Denied* means silence through all retransmissions.
+//! One process a source (`strait lab probe`) enters its place and tries everything at once. *Allowed* means that the
+//! destination itself answered or refused: both prove that the way there and back is open. *Denied* means silence
+//! through all retransmissions.
 //!
 //! | protocol | asked with                 | answers that count                                          |
 //! |----------|----------------------------|-------------------------------------------------------------|

@@ -1,4 +1,5 @@
-//! Processes by id and start time, so that an id that was given to another process since is never mistaken for the one it was.
+//! Processes by id and start time, so that an id that was given to another process since is never mistaken for the one
+//! it was.
 
 use std::{fs, io, path::Path};
 
@@ -40,7 +41,8 @@ impl Process {
     }
 }
 
-/// State letter and start time out of `/proc/PID/stat`. The second field is a command in brackets that may hold anything.
+/// State letter and start time out of `/proc/PID/stat`. The second field is a command in brackets that may hold
+/// anything.
 fn parse_stat(stat: &str) -> Option<(char, u64)> {
     let mut fields = stat.rsplit_once(") ")?.1.split(' ');
     let state = fields.next()?.chars().next()?;

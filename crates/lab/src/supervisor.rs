@@ -6,7 +6,8 @@
 //! someone asks ──────┘                                                                      (level-triggered)
 //! ```
 //!
-//! Killing it stops nothing: agents, programs, links and policy go on without it, and `strait lab down` ends them by what is on disk.
+//! Killing it stops nothing: agents, programs, links and policy go on without it, and `strait lab down` ends them by
+//! what is on disk.
 
 mod children;
 mod control;
@@ -90,11 +91,12 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
-/// Brings the lab called `name` up, says so on standard output, and keeps it for as long as the process runs. Its files must be as `up` makes
-/// them.
+/// Brings the lab called `name` up, says so on standard output, and keeps it for as long as the process runs. Its files
+/// must be as `up` makes them.
 pub fn supervise(name: &LabName) -> Result<(), Error> {
     let paths = Paths::of(name);
-    // A session of its own, so that the terminal's signals are for others. It fails where the process leads one already.
+    // A session of its own, so that the terminal's signals are for others. It fails where the process leads one
+    // already.
     let _ = nix::unistd::setsid();
     let settings = Settings::read(name)?;
     let cgroup = Cgroup::of_lab(name)?;

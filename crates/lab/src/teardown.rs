@@ -1,5 +1,5 @@
-//! Taking a lab away, whatever state it is in. Nothing is asked of its processes: what is written on disk, and what is in its cgroup, is
-//! enough.
+//! Taking a lab away, whatever state it is in. Nothing is asked of its processes: what is written on disk, and what is
+//! in its cgroup, is enough.
 
 use std::{
     fs, io,
@@ -22,8 +22,8 @@ use crate::{
 /// Where agents pin.
 pub(crate) const PINS: &str = "/sys/fs/bpf/strait";
 
-/// Ends the lab called `name`: its processes, pins, namespaces, links, cgroups and files. Says whether there was anything of it. What a
-/// half-made or half-ended lab left is taken away too.
+/// Ends the lab called `name`: its processes, pins, namespaces, links, cgroups and files. Says whether there was
+/// anything of it. What a half-made or half-ended lab left is taken away too.
 pub fn down(name: &LabName) -> Result<bool, Error> {
     if !nix::unistd::geteuid().is_root() {
         return Err(Error::NotRoot);
@@ -32,6 +32,9 @@ pub fn down(name: &LabName) -> Result<bool, Error> {
     let cgroup = Cgroup::of_lab(name)?;
     if !paths.root().exists() && !cgroup.path().exists() {
         return Ok(false);
+    }
+    if cgroup.holds_this_process() {
+        return Err(Error::Inside(name.clone()));
     }
     let supervisor = paths.supervisor_pid();
     // It would start again what is killed before it.
@@ -67,7 +70,8 @@ pub(crate) fn take_away(paths: &Paths) -> Result<(), Error> {
     Ok(())
 }
 
-/// The instances of the lab's agents: as many as it has run directories for them, which are made before an agent starts.
+/// The instances of the lab's agents: as many as it has run directories for them, which are made before an agent
+/// starts.
 fn instances(paths: &Paths) -> Result<Vec<String>, Error> {
     let folder = paths.agents();
     match fs::read_dir(&folder) {

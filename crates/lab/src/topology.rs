@@ -1,4 +1,5 @@
-//! What is to be on the host, worked out from expanded objects alone: nodes, pods, the outside, and every address and route.
+//! What is to be on the host, worked out from expanded objects alone: nodes, pods, the outside, and every address and
+//! route.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -257,8 +258,8 @@ impl Topology {
         out
     }
 
-    /// Routes to all nodes but `but` and to their pods, from something on the fabric whose own addresses `source` gives by family
-    /// (`true` for IPv4).
+    /// Routes to all nodes but `but` and to their pods, from something on the fabric whose own addresses `source` gives
+    /// by family (`true` for IPv4).
     fn fabric_configuration(
         &self,
         but: Option<&str>,

@@ -15,8 +15,8 @@ use crate::ui::{Output, Ui};
 
 /// Clusters of network namespaces on this host, made from Kubernetes manifests.
 ///
-/// Nodes, pods and the world outside are network namespaces; every node runs the real agent. Needs root. Nothing of it touches the
-/// network of the host itself, and labs with different names live side by side.
+/// Nodes, pods and the world outside are network namespaces; every node runs the real agent. Needs root. Nothing of it
+/// touches the network of the host itself, and labs with different names live side by side.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     strait lab up -f samples/shop\n  \
@@ -41,7 +41,8 @@ enum LabCommand {
     List(list::ListArgs),
     /// Wait until the manifests as they are now are in force everywhere
     ///
-    /// A running lab follows its manifests by itself, within milliseconds; this is for scripts that must know when it has.
+    /// A running lab follows its manifests by itself, within milliseconds; this is for scripts that must know when it
+    /// has.
     Sync(WhichLab),
     /// Keep a lab as its manifests say (started by `up`)
     #[command(hide = true)]
@@ -71,8 +72,8 @@ struct WhichLab {
 
 /// Run a program of this host in a pod, on a node or outside
 ///
-/// The program sees the place's network, and in a pod its resolv.conf, hosts and host name too; files, users and everything else are this
-/// host's. Input, output, terminal and exit code are the program's own.
+/// The program sees the place's network, and in a pod its resolv.conf, hosts and host name too; files, users and
+/// everything else are this host's. Input, output, terminal and exit code are the program's own.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     strait lab exec shop/web-0 -- curl -s http://catalog:8080/\n  \

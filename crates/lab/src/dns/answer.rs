@@ -18,8 +18,8 @@ const SMALL: usize = 512;
 /// Largest UDP answer to one that does.
 const LARGE: usize = 1232;
 
-/// The answer to `request`, at most as long as its transport carries (UDP answers that do not fit are cut and marked so). `None` for
-/// what deserves none: bytes that are no DNS message, and answers.
+/// The answer to `request`, at most as long as its transport carries (UDP answers that do not fit are cut and marked
+/// so). `None` for what deserves none: bytes that are no DNS message, and answers.
 pub fn answer(request: &[u8], zone: &Zone, udp: bool) -> Option<Vec<u8>> {
     let request = Message::from_vec(request).ok()?;
     if request.metadata.message_type != MessageType::Query {

@@ -49,7 +49,8 @@ impl ZoneFile {
     }
 }
 
-/// Answers for the zone in the file `zone` (JSON of [`Zone`]) until a socket fails. Run it on a current-thread runtime in a `LocalSet`.
+/// Answers for the zone in the file `zone` (JSON of [`Zone`]) until a socket fails. Run it on a current-thread runtime
+/// in a `LocalSet`.
 pub async fn serve(zone: &Path) -> io::Result<()> {
     let any = (Ipv6Addr::UNSPECIFIED, PORT);
     let udp = UdpSocket::bind(any).await?;

@@ -91,8 +91,8 @@ impl Zone {
     }
 }
 
-/// The name a pod has below its service's: that of its `hostname` where `subdomain` names the service (a stateful set's controller
-/// sets both).
+/// The name a pod has below its service's: that of its `hostname` where `subdomain` names the service (a stateful set's
+/// controller sets both).
 fn hostname(objects: &Objects, slice: &strait_api::EndpointSlice, pod: &str) -> Option<String> {
     let key = strait_api::ObjectKey {
         kind: strait_api::Kind::Pod,

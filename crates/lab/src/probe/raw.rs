@@ -1,7 +1,8 @@
 //! ICMP and SCTP: raw sockets, shared by all probes of a process, and one ear on each that tells who was answered.
 //!
-//! SCTP is sent through `IPPROTO_RAW`. A raw socket for SCTP itself would take other probers' packets to this host in place of the kernel's
-//! "protocol unreachable", which is their answer; so one is only opened where the kernel speaks SCTP and answers by itself.
+//! SCTP is sent through `IPPROTO_RAW`. A raw socket for SCTP itself would take other probers' packets to this host in
+//! place of the kernel's "protocol unreachable", which is their answer; so one is only opened where the kernel speaks
+//! SCTP and answers by itself.
 
 use std::{
     cell::RefCell,
@@ -90,8 +91,8 @@ impl Raw {
     }
 }
 
-/// A retransmission takes the place of the earlier one among those that wait, which then waits for ever, as it should: the later one
-/// hears whatever comes.
+/// A retransmission takes the place of the earlier one among those that wait, which then waits for ever, as it should:
+/// the later one hears whatever comes.
 async fn wait(news: oneshot::Receiver<()>) -> io::Result<()> {
     match news.await {
         Ok(()) => Ok(()),

@@ -26,7 +26,8 @@ const MOST_AT_ONCE: usize = 256;
 /// Transmissions of a probe: the first and two more.
 const TRANSMISSIONS: u32 = 3;
 
-/// Reads an order from `input`, carries it out in the network namespace of the process, and writes the outcomes, in order, to `output`.
+/// Reads an order from `input`, carries it out in the network namespace of the process, and writes the outcomes, in
+/// order, to `output`.
 pub fn run(input: impl io::Read, output: impl io::Write) -> io::Result<()> {
     let order: Order = serde_json::from_reader(input)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -110,7 +110,8 @@ impl Children {
         self.by_owner.retain(|owner, _| !matches!(owner, Owner::Program(of, _) if of == place));
     }
 
-    /// Whose process `number` was and how long to wait before it is started again. `None` where it is no longer followed.
+    /// Whose process `number` was and how long to wait before it is started again. `None` where it is no longer
+    /// followed.
     pub(super) fn exited(&mut self, number: u64) -> Option<(Duration, Owner)> {
         let (owner, child) = self.by_owner.iter_mut().find(|(_, child)| child.number == number)?;
         if now().saturating_duration_since(child.started) > STEADY {

@@ -94,8 +94,8 @@ impl Cluster {
         self.problems.push(problem);
     }
 
-    /// Makes the lab as the objects of `directory` say. What concerns one pod or one node alone becomes a problem and holds nothing else
-    /// up; an error is what stops everything.
+    /// Makes the lab as the objects of `directory` say. What concerns one pod or one node alone becomes a problem and
+    /// holds nothing else up; an error is what stops everything.
     pub(super) fn reconcile(
         &mut self,
         directory: &Directory,
@@ -230,7 +230,8 @@ impl Cluster {
         }
     }
 
-    /// Pins that are there before the node is are not this lab's: those of lab `a-b`'s node `c` and lab `a`'s node `b-c` have one name.
+    /// Pins that are there before the node is are not this lab's: those of lab `a-b`'s node `c` and lab `a`'s node
+    /// `b-c` have one name.
     fn claim_pins(&self, node: &str) -> Result<(), Error> {
         let pins = teardown::pins(&self.paths, node);
         if pins.exists() && !self.paths.agent(node).exists() {

@@ -23,7 +23,8 @@ const LISTEN: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(4);
 
 impl Cluster {
-    /// Waits until all agents answer. One of the `new` nodes that ends is broken; another one is started again, if they are.
+    /// Waits until all agents answer. One of the `new` nodes that ends is broken; another one is started again, if they
+    /// are.
     pub(super) fn wait_for_agents(&mut self, new: &[Arc<str>]) {
         let deadline = now() + AGENT_START;
         for node in self.nodes.clone() {
@@ -69,8 +70,8 @@ impl Cluster {
         }
     }
 
-    /// Waits until every program that was started since the last time listens on its ports. One that does not is remembered, for status to
-    /// look at again.
+    /// Waits until every program that was started since the last time listens on its ports. One that does not is
+    /// remembered, for status to look at again.
     pub(super) fn wait_for_programs(&mut self) {
         let deadline = now() + LISTEN;
         for owner in std::mem::take(&mut self.started) {

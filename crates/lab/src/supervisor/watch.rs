@@ -8,8 +8,8 @@ use strait_api::source::Directory;
 use super::Event;
 use crate::error::Error;
 
-/// Waits on a second descriptor of `directory`, on a thread of its own, one change at a time: the descriptor stays readable until the supervisor
-/// has looked.
+/// Waits on a second descriptor of `directory`, on a thread of its own, one change at a time: the descriptor stays
+/// readable until the supervisor has looked.
 pub(super) fn start(directory: &Directory, events: mpsc::Sender<Event>) -> Result<(), Error> {
     let watcher = directory.watcher().map_err(Error::io("watching", "the manifests"))?;
     thread::spawn(move || {

@@ -13,13 +13,14 @@ use crate::ui::{Paint, Ui};
 
 /// Start a lab: everything the manifests describe, with the policies enforced and servers that answer
 ///
-/// Returns once it can be used. The lab then follows the manifests: save a file, and the cluster changes. A container's image is not run: each
-/// declared port is served by an echo server, unless the pod is annotated `lab.strait.dev/run: host`, when its command and args run from this
-/// host's files. Pods without declared ports are there and serve nothing.
+/// Returns once it can be used. The lab then follows the manifests: save a file, and the cluster changes. A container's
+/// image is not run: each declared port is served by an echo server, unless the pod is annotated `lab.strait.dev/run:
+/// host`, when its command and args run from this host's files. Pods without declared ports are there and serve
+/// nothing.
 ///
 /// Outside the cluster there is a client at 203.0.113.10, and a host in each ipBlock that policies name and in each of
-/// its exceptions. A name server answers SERVICE.NAMESPACE.svc.cluster.local with the addresses of the service's pods (there is no
-/// balancing behind a service address yet).
+/// its exceptions. A name server answers SERVICE.NAMESPACE.svc.cluster.local with the addresses of the service's pods
+/// (there is no balancing behind a service address yet).
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     strait lab up -f samples/shop\n  \

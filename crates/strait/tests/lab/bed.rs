@@ -17,6 +17,8 @@ use strait_lab::{
 
 /// Looks at a condition before it counts as never coming true: thirty seconds.
 const LOOKS: u32 = 3_000;
+/// How long to wait for what should come; it ends as soon as it does.
+pub(crate) const LONG_PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) struct Bed {
     pub(crate) lab: Lab,
@@ -24,7 +26,8 @@ pub(crate) struct Bed {
     before: Traces,
 }
 
-/// True as root and with a BPF object. Elsewhere says loudly that `test` did not run, unless it is required to, as in CI.
+/// True as root and with a BPF object. Elsewhere says loudly that `test` did not run, unless it is required to, as in
+/// CI.
 pub(crate) fn possible(test: &str) -> bool {
     for (there, required, what) in [
         (nix::unistd::geteuid().is_root(), "STRAIT_REQUIRE_ROOT", "root"),
@@ -97,25 +100,30 @@ impl Bed {
         *pod.addresses.iter().find(|address| address.is_ipv4() == v4).unwrap()
     }
 
-    /// Whether `from` reaches a TCP port of pod `to` over IPv4.
+    /// Whether `from` reaches a TCP port of pod `to` over IPv4. A busy machine may take its time.
     pub(crate) fn reaches(&self, from: &str, to: &str, port: u16) -> bool {
-        let probe = Probe {
-            from: place(from),
-            source: None,
-            to: self.address(to, true),
-            knock: Knock::Port(Protocol::Tcp, port),
-        };
-        self.ask(&[probe]).remove(0)
+        self.knock(from, to, port, LONG_PATIENCE)
     }
 
-    /// Which probes are answered. Silence is asked again with more patience: a busy machine may just be slow.
-    pub(crate) fn ask(&self, probes: &[Probe]) -> Vec<bool> {
+    /// Whether nothing comes of knocking at a TCP port of pod `to` over IPv4.
+    pub(crate) fn denied(&self, from: &str, to: &str, port: u16) -> bool {
+        !self.knock(from, to, port, PATIENCE)
+    }
+
+    fn knock(&self, from: &str, to: &str, port: u16, patience: Duration) -> bool {
+        let knock = Knock::Port(Protocol::Tcp, port);
+        let probe = Probe { from: place(from), source: None, to: self.address(to, true), knock };
+        self.ask(&[probe], patience).remove(0)
+    }
+
+    /// Which probes are answered.
+    pub(crate) fn ask(&self, probes: &[Probe], patience: Duration) -> Vec<bool> {
         let judge = |outcome: Outcome, probe: &Probe| match outcome {
             Outcome::Allowed(_) => true,
             Outcome::Denied => false,
             Outcome::Error(error) => panic!("{probe}: {error}"),
         };
-        let outcomes = self.lab.probe(probes, PATIENCE).unwrap();
+        let outcomes = self.lab.probe(probes, patience).unwrap();
         outcomes.into_iter().zip(probes).map(|(outcome, probe)| judge(outcome, probe)).collect()
     }
 

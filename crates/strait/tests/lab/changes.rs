@@ -20,13 +20,13 @@ fn the_lab_follows_its_manifests() {
 
     // By itself, without being asked to.
     bed.save("deny.yaml", DENY);
-    eventually("the new policy is enforced", || !bed.reaches("default/client", "default/web-0", 80));
+    eventually("the new policy is enforced", || bed.denied("default/client", "default/web-0", 80));
     bed.save("web.yaml", &web(3, 80, "web"));
     eventually("the workload has grown", || {
         bed.lab.status().unwrap().pods.iter().any(|pod| pod.name.to_string() == "default/web-2" && pod.open)
     });
     // A pod is never open before its policy is.
-    assert!(!bed.reaches("default/client", "default/web-2", 80));
+    assert!(bed.denied("default/client", "default/web-2", 80));
 
     // Other labels, other policies; what stays keeps its address.
     bed.save("web.yaml", &web(3, 80, "renamed"));
@@ -52,7 +52,7 @@ fn the_lab_follows_its_manifests() {
 fn a_broken_manifest_takes_nothing_out_of_force() {
     let files = [("web.yaml", &*web(1, 80, "web")), ("deny.yaml", DENY)];
     let Some(bed) = Bed::up("broken", &files) else { return };
-    assert!(!bed.reaches("default/client", "default/web-0", 80));
+    assert!(bed.denied("default/client", "default/web-0", 80));
     for broken in [
         "{",
         "",
@@ -60,7 +60,7 @@ fn a_broken_manifest_takes_nothing_out_of_force() {
     ] {
         bed.save("deny.yaml", broken);
         bed.lab.sync().unwrap();
-        assert!(!bed.reaches("default/client", "default/web-0", 80), "{broken:?}");
+        assert!(bed.denied("default/client", "default/web-0", 80), "{broken:?}");
         let status = bed.lab.status().unwrap();
         assert!(status.problems.iter().any(|problem| problem.contains("deny.yaml")), "{:?}", status.problems);
     }

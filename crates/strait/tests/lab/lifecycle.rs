@@ -82,6 +82,16 @@ fn one_of_a_name() {
 }
 
 #[test]
+fn not_from_inside() {
+    let Some(bed) = Bed::up("inside-down", &[("pods.yaml", TWO_PODS)]) else { return };
+    let name = bed.lab.name().to_string();
+    let output = bed.exec("default/one", &[env!("CARGO_BIN_EXE_strait"), "lab", "down", "--lab", &name]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("outside of the lab"));
+    bed.down();
+}
+
+#[test]
 fn side_by_side() {
     let Some(first) = Bed::up("a", &[("pods.yaml", TWO_PODS)]) else { return };
     let Some(second) = Bed::up("b", &[("pods.yaml", TWO_PODS)]) else { return };
@@ -90,7 +100,7 @@ fn side_by_side() {
         "kind: NetworkPolicy\napiVersion: networking.k8s.io/v1\nmetadata: {name: deny}\nspec: {podSelector: {}}\n";
     first.save("deny.yaml", deny);
     first.lab.sync().unwrap();
-    assert!(!first.reaches("default/one", "default/two", 80));
+    assert!(first.denied("default/one", "default/two", 80));
     assert!(second.reaches("default/one", "default/two", 80));
     first.down();
     assert!(second.reaches("default/one", "default/two", 80));

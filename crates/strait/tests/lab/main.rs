@@ -1,4 +1,5 @@
-//! The lab as its users see it. Needs root and the BPF object; everything happens in network namespaces that the tests make.
+//! The lab as its users see it. Needs root and the BPF object; everything happens in network namespaces that the tests
+//! make.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 

@@ -1,21 +1,19 @@
 //! Random clusters, judged by the reference evaluator and by packets. `STRAIT_SEED=N` replays one.
 
-use std::{fmt::Write as _, net::IpAddr, time::Duration};
+use std::{fmt::Write as _, net::IpAddr};
 
 use strait_lab::{
     Place, PodName,
-    probe::{Knock, Probe},
+    probe::{Knock, PATIENCE, Probe},
 };
 use strait_testkit::{End, LiveCase, LiveProbe, Traffic, live_case};
 
-use crate::bed::Bed;
+use crate::bed::{Bed, LONG_PATIENCE};
 
 /// Clusters that are drawn.
 const CASES: u64 = 100;
 /// Connections tried in each, a fair draw of all there are.
 const PROBES: usize = 400;
-/// How long a silence is listened to that should not be one, or an answer that should be none is asked for again.
-const SECOND_THOUGHTS: Duration = Duration::from_secs(5);
 
 fn packet(probe: &LiveProbe) -> Probe {
     let (from, source) = match &probe.from {
@@ -39,7 +37,7 @@ fn disagreements(bed: &Bed, case: &LiveCase, outside: &[IpAddr]) -> String {
     let live: Vec<LiveProbe> = case.probes(outside, PROBES).into_values().flatten().collect();
     let packets: Vec<Probe> = live.iter().map(packet).collect();
     let suspects: Vec<usize> = bed
-        .ask(&packets)
+        .ask(&packets, PATIENCE)
         .iter()
         .enumerate()
         .filter(|(index, seen)| **seen != live[*index].expected)
@@ -50,7 +48,7 @@ fn disagreements(bed: &Bed, case: &LiveCase, outside: &[IpAddr]) -> String {
     }
     // A busy machine is slow, but it is not wrong twice.
     let again: Vec<Probe> = suspects.iter().map(|index| packets[*index].clone()).collect();
-    let outcomes = bed.lab.probe(&again, SECOND_THOUGHTS).unwrap();
+    let outcomes = bed.lab.probe(&again, LONG_PATIENCE).unwrap();
     let mut text = String::new();
     for ((index, probe), outcome) in suspects.iter().zip(&again).zip(outcomes) {
         if outcome.allowed() != live[*index].expected {
