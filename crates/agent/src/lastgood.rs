@@ -6,8 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
-    fs,
-    io::{self, Write},
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -18,6 +17,8 @@ use strait_api::{
     parse::parse,
     source::{InForce, Problem},
 };
+
+use crate::state::{StateError, make_private, read, replace};
 
 /// Copies of good files, and those of them that stand in for broken ones.
 pub(crate) struct LastGood {
@@ -34,36 +35,38 @@ struct Copy {
 }
 
 impl LastGood {
-    pub(crate) fn open(run_dir: &Path) -> Result<Self, crate::state::StateError> {
+    /// Copies that an earlier agent made; those of files that are gone by now are forgotten.
+    pub(crate) fn open(run_dir: &Path) -> Result<Self, StateError> {
         let folder = run_dir.join("last-good");
-        fs::create_dir_all(&folder).map_err(|cause| crate::state::StateError::new("make", &folder, cause))?;
+        // Manifests may hold secrets.
+        make_private(&folder)?;
+        let failed = |cause| StateError::new("list", &folder, cause);
+        for entry in fs::read_dir(&folder).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            let there = |copy: &Copy| fs::exists(&*copy.file).unwrap_or(true);
+            if !matches!(read(&path), Ok(Some(ref copy)) if there(copy)) {
+                fs::remove_file(&path).map_err(|cause| StateError::new("remove", &path, cause))?;
+            }
+        }
         Ok(Self { folder, standing_in: BTreeMap::new() })
     }
 
     /// Copies these files, where they are right; forgets copies of those that are gone. A broken file keeps its copy.
-    pub(crate) fn keep(&self, files: &BTreeSet<Arc<str>>) -> Result<(), crate::state::StateError> {
+    pub(crate) fn keep(&self, files: &BTreeSet<Arc<str>>) -> Result<(), StateError> {
         for file in files {
             let copy = self.copy_of(file);
-            let text = match fs::read(&**file) {
+            match fs::read(&**file) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     // It may not exist.
                     let _ = fs::remove_file(&copy);
-                    continue;
                 }
-                Err(_) => continue,
-                Ok(text) => text,
-            };
-            if text.is_empty() || !parse(file, &text).errors.is_empty() {
-                continue;
+                Ok(text) if !text.is_empty() && parse(file, &text).errors.is_empty() => {
+                    if let Ok(text) = String::from_utf8(text) {
+                        replace(&copy, &Copy { file: Arc::clone(file), text })?;
+                    }
+                }
+                Ok(_) | Err(_) => {}
             }
-            let Ok(text) = String::from_utf8(text) else { continue };
-            let fresh = copy.with_extension("new");
-            let write = || {
-                let mut out = fs::File::create(&fresh)?;
-                out.write_all(&serde_json::to_vec(&Copy { file: Arc::clone(file), text })?)?;
-                fs::rename(&fresh, &copy)
-            };
-            write().map_err(|cause| crate::state::StateError::new("write", &copy, cause))?;
         }
         Ok(())
     }
@@ -88,7 +91,7 @@ impl LastGood {
         self.standing_in.retain(|file, _| broken.contains(file));
         for file in broken {
             if !self.standing_in.contains_key(file)
-                && let Some(objects) = self.read(file)
+                && let Some(objects) = self.objects_of(file)
             {
                 self.standing_in.insert(Arc::clone(file), objects);
             }
@@ -111,8 +114,8 @@ impl LastGood {
         all
     }
 
-    fn read(&self, file: &Arc<str>) -> Option<Vec<Object>> {
-        let copy: Copy = serde_json::from_slice(&fs::read(self.copy_of(file)).ok()?).ok()?;
+    fn objects_of(&self, file: &Arc<str>) -> Option<Vec<Object>> {
+        let copy: Copy = read(&self.copy_of(file)).ok()??;
         let parsed = parse(file, copy.text.as_bytes());
         (copy.file == *file && parsed.errors.is_empty()).then_some(parsed.objects)
     }

@@ -323,17 +323,21 @@ impl<K: Kernel> Node<K> {
         self.retry();
     }
 
-    /// Tries again what failed.
+    /// Tries again what failed, and looks whether links are still those that programs run on.
     pub(crate) fn retry(&mut self) {
-        let detached: Vec<PodName> = self
+        let moved: Vec<PodName> = self
             .endpoints
             .iter()
-            .filter(|(_, endpoint)| endpoint.error.is_some())
+            .filter(|(_, endpoint)| (self.index_of)(&endpoint.spec.ifname).ok() != endpoint.ifindex)
             .map(|(name, _)| name.clone())
             .collect();
-        for name in detached {
+        for name in moved {
             if let Some(endpoint) = self.endpoints.remove(&name) {
                 let endpoint = self.attach(endpoint.spec);
+                match &endpoint.error {
+                    Some(error) => log(Level::Warn, "endpoint is closed", &[("pod", &name), ("reason", error)]),
+                    None => log(Level::Info, "endpoint is attached again", &[("pod", &name)]),
+                }
                 self.endpoints.insert(name, endpoint);
             }
         }

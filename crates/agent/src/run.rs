@@ -67,12 +67,7 @@ pub struct Lock {
 
 /// Takes the run directory, before anything of another agent is touched.
 pub fn lock(options: &Options) -> Result<Lock, RunError> {
-    use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&options.run_dir)
-        .map_err(RunError::io("make the run directory"))?;
+    fs::create_dir_all(&options.run_dir).map_err(RunError::io("make the run directory"))?;
     let file = fs::File::create(options.run_dir.join("agent.lock")).map_err(RunError::io("make the lock file"))?;
     match file.try_lock() {
         Ok(()) => Ok(Lock { _file: file }),

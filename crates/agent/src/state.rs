@@ -101,7 +101,18 @@ impl RunDir {
     }
 }
 
-fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StateError> {
+/// Makes a folder that only its owner can look into.
+pub(crate) fn make_private(path: &Path) -> Result<(), StateError> {
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    let make = || {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+    };
+    make().map_err(|cause| StateError { operation: "make", path: path.to_owned(), cause })
+}
+
+/// A file that `replace` wrote; `None` where there is none.
+pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StateError> {
     let failed = |cause| StateError { operation: "read", path: path.to_owned(), cause };
     let file = match fs::File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -112,8 +123,8 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StateError> {
     serde_json::from_slice(&text).map(Some).map_err(|error| failed(error.into()))
 }
 
-/// Writes beside and renames over. Not synced to disk: the run directory is emptied by a reboot, as the pins are.
-fn replace(path: &Path, value: &impl Serialize) -> Result<(), StateError> {
+/// Writes beside and renames over, readable by the owner only. Not synced to disk: the run directory is emptied by a reboot, as the pins are.
+pub(crate) fn replace(path: &Path, value: &impl Serialize) -> Result<(), StateError> {
     use std::os::unix::fs::OpenOptionsExt;
     let fresh = path.with_extension("new");
     let write = || {

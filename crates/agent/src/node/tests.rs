@@ -1,6 +1,7 @@
 //! The agent over a kernel in memory.
 
 use std::{
+    cell::Cell,
     fs,
     net::{IpAddr, SocketAddr},
     path::Path,
@@ -51,9 +52,17 @@ spec:
       ports: [{port: 5432}]
 ";
 
+thread_local! {
+    /// Links that are not there.
+    static GONE: Cell<&'static str> = const { Cell::new("") };
+}
+
 /// `lxc7` has index 7; everything else is not there.
 fn index_of(name: &str) -> io::Result<u32> {
-    name.strip_prefix("lxc").and_then(|number| number.parse().ok()).ok_or_else(|| io::ErrorKind::NotFound.into())
+    name.strip_prefix("lxc")
+        .filter(|_| GONE.get() != name)
+        .and_then(|number| number.parse().ok())
+        .ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
 pub(crate) struct Setup {
@@ -212,6 +221,17 @@ fn no_wrong_manifest_takes_policy_away() {
 }
 
 #[test]
+fn a_file_that_was_deleted_while_no_agent_ran_has_no_copy() {
+    let setup = Setup::new();
+    drop(setup.start(Fake::new()));
+    fs::remove_file(setup.path("policy.yaml")).unwrap();
+    let kernel = setup.start(Fake::new()).datapath.kernel().clone();
+    setup.write("policy.yaml", "not yet right: [");
+    let node = setup.start(kernel);
+    assert!(node.view.snapshot.policies().is_empty());
+}
+
+#[test]
 fn a_new_agent_takes_over_without_a_write() {
     let setup = Setup::new();
     let mut node = setup.start(Fake::new());
@@ -248,6 +268,20 @@ fn endpoints_come_and_go() {
     node.endpoint_delete(&web().name).unwrap();
     assert!(node.datapath.endpoints().is_empty() && node.endpoint_list().is_empty());
     assert_eq!(attached(&node), [(99, Hook::FromUplink)]);
+}
+
+#[test]
+fn a_link_that_vanished_is_noticed_and_taken_up_again() {
+    let setup = Setup::new();
+    let mut node = setup.start(Fake::new());
+    node.endpoint_add(web()).unwrap();
+    GONE.set("lxc7");
+    node.tend();
+    assert_eq!(node.endpoint_list()[0].closed.as_deref(), Some("its link lxc7 is gone: entity not found"));
+    assert!(node.datapath.endpoints().is_empty());
+    GONE.set("");
+    node.tend();
+    assert!(node.status().ok && node.datapath.endpoints().contains_key(&7));
 }
 
 #[test]
