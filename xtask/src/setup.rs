@@ -90,7 +90,12 @@ const NEEDS: &[Need] = &[
         why: "runs the tests",
         tasks: &[Task::Test],
         present: || succeeds(cargo().args(["nextest", "--version"])),
-        source: Source::Crate { name: NEXTEST, flags: &["--locked"], needs_llvm: false },
+        source: Source::Crate {
+            name: NEXTEST,
+            // Not what updates itself.
+            flags: &["--locked", "--no-default-features", "--features", "default-no-update"],
+            needs_llvm: false,
+        },
     },
     Need {
         what: "cargo-deny",
