@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use clap::Args;
 use strait_api::{
     Objects,
@@ -26,7 +26,9 @@ impl ObjectsArgs {
     /// The objects with everything that controllers would add: pods of workloads, addresses, nodes.
     pub(crate) fn load(&self) -> anyhow::Result<Objects> {
         if self.roots.is_empty() {
-            return Ok(Lab::attach(&self.lab)?.objects()?);
+            let lab =
+                Lab::attach(&self.lab).map_err(|error| anyhow!("no manifests are named (-f DIR), and {error}"))?;
+            return Ok(lab.objects()?);
         }
         read(&self.roots)
     }

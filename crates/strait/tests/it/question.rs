@@ -128,6 +128,15 @@ fn questions_that_cannot_be_answered() {
 }
 
 #[test]
+fn neither_manifests_nor_lab() {
+    let folder = Folder::new();
+    folder.check("policy verdict --lab no-such-lab --from a --to b --port 1", &expect![[r#"
+        stderr: error: no manifests are named (-f DIR), and there is no lab `no-such-lab` (`strait lab list` shows those there are; start one with `strait lab up -f DIR --name no-such-lab`)
+        exit 2
+    "#]]);
+}
+
+#[test]
 fn manifests_with_errors_get_no_answer() {
     let folder = Folder::new();
     folder.write("shop/policy.yaml", &POLICY.replace("port: 443", "port: 70000").replace("egress:", "egres:"));
