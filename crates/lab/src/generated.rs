@@ -101,3 +101,57 @@ const fn is_generated(object: &Object) -> bool {
         | Object::NetworkPolicy(_) => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What agents read, the user's files and the generated one over them, is what the lab works with.
+    #[test]
+    fn agents_read_what_the_lab_expanded() {
+        let users = tempfile::tempdir().unwrap();
+        let own = tempfile::tempdir().unwrap();
+        let text = "
+kind: Deployment
+apiVersion: apps/v1
+metadata: {name: web, namespace: shop}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec: {containers: [{name: c, ports: [{name: http, containerPort: 80}]}]}
+---
+kind: Pod
+apiVersion: v1
+metadata: {name: bare, annotations: {a: 'b: \"c\"'}}
+spec: {hostname: h, containers: [{name: c, command: [x], args: [y], env: [{name: E, value: 'on'}]}]}
+---
+kind: Service
+apiVersion: v1
+metadata: {name: web, namespace: shop}
+spec: {selector: {app: web}, ports: [{port: 80, targetPort: http}]}
+";
+        fs::write(users.path().join("web.yaml"), text).unwrap();
+        let open = |roots: &[&Path]| strait_api::source::Directory::open(roots).unwrap().objects().clone();
+        let written = open(&[users.path()]);
+        let expanded = strait_cluster::expand(&with_name_server(&written), &strait_cluster::Options::default(), None);
+        assert!(write(own.path(), &written, &expanded.objects).unwrap());
+        assert!(!write(own.path(), &written, &expanded.objects).unwrap(), "a second time changes nothing");
+        let read = open(&[users.path(), own.path()]);
+        // Manifests have no location in common; everything else is equal.
+        let plain = |objects: &Objects| -> Vec<String> {
+            objects.iter().filter(|object| is_generated(object)).map(strait_api::write::to_json).collect()
+        };
+        assert_eq!(plain(&read), plain(&expanded.objects));
+        assert!(read.pods().any(|pod| &*pod.meta.name == "coredns-0"));
+    }
+
+    #[test]
+    fn a_name_server_of_the_users_own_is_enough() {
+        let text = "kind: Pod\napiVersion: v1\nmetadata: {name: dns, labels: {k8s-app: kube-dns}}\nspec: {containers: [{name: c}]}\n";
+        let parsed = strait_api::parse(&Arc::from("in.yaml"), text.as_bytes());
+        let written: Objects = parsed.objects.into_iter().collect();
+        assert_eq!(with_name_server(&written), written);
+    }
+}

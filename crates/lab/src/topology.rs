@@ -364,3 +364,140 @@ fn programs(pod: &Pod, objects: &Objects, notes: &mut Vec<String>) -> Vec<Progra
     }
     programs
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    const CLUSTER: &str = "
+kind: Pod
+apiVersion: v1
+metadata: {name: one}
+spec: {nodeName: node-1, containers: [{name: c, ports: [{containerPort: 80}, {containerPort: 9, protocol: SCTP}]}]}
+---
+kind: Pod
+apiVersion: v1
+metadata: {name: stray, labels: {k8s-app: kube-dns}}
+spec: {nodeName: node-2, containers: [{name: c, ports: [{containerPort: 53, protocol: UDP}, {containerPort: 80}]}]}
+status: {podIP: 10.99.0.7}
+---
+kind: Pod
+apiVersion: v1
+metadata: {name: on-host}
+spec: {nodeName: node-2, hostNetwork: true, containers: [{name: c}]}
+---
+kind: Pod
+apiVersion: v1
+metadata: {name: done}
+spec: {nodeName: node-2, containers: [{name: c}]}
+status: {phase: Succeeded}
+---
+kind: Pod
+apiVersion: v1
+metadata: {name: real, annotations: {lab.strait.dev/run: host}}
+spec: {nodeName: node-1, containers: [{name: a, command: [sleep], args: ['9']}, {name: b}]}
+";
+
+    fn topology(ipv6: bool) -> (Topology, Vec<String>) {
+        let parsed = strait_api::parse(&Arc::from("in.yaml"), CLUSTER.as_bytes());
+        assert!(parsed.errors.is_empty(), "{:?}", parsed.errors);
+        let options = strait_cluster::Options { ipv6, ..strait_cluster::Options::default() };
+        let objects = strait_cluster::expand(&parsed.objects.into_iter().collect(), &options, None).objects;
+        let mut notes = Vec::new();
+        (Topology::of(&objects, ipv6, &mut notes), notes)
+    }
+
+    fn check(configuration: &Configuration, expected: &Expect) {
+        let mut text = String::new();
+        for (interface, address) in &configuration.addresses {
+            writeln!(text, "{address} on {interface}").unwrap();
+        }
+        for Route { destination, via, device, source } in &configuration.routes {
+            let via = via.map(|via| format!(" via {via}")).unwrap_or_default();
+            let source = source.map(|source| format!(" from {source}")).unwrap_or_default();
+            let device = if device.starts_with("lxc") { "lxc…" } else { device };
+            writeln!(text, "{destination}{via} dev {device}{source}").unwrap();
+        }
+        for (interface, address) in configuration.neighbours.keys() {
+            let interface = if interface.starts_with("lxc") { "lxc…" } else { interface };
+            writeln!(text, "{address} is known on {interface}").unwrap();
+        }
+        expected.assert_eq(&text);
+    }
+
+    #[test]
+    fn a_node_knows_its_pods_the_other_nodes_and_the_way_out() {
+        check(
+            &topology(false).0.node_configuration("node-1"),
+            &expect![[r#"
+            172.30.0.11/32 on eth0
+            0.0.0.0/0 via 172.30.0.1 dev eth0 from 172.30.0.11
+            10.99.0.7/32 via 172.30.0.12 dev eth0 from 172.30.0.11
+            10.244.1.0/24 dev lo
+            10.244.1.10/32 dev lxc… from 172.30.0.11
+            10.244.1.11/32 dev lxc… from 172.30.0.11
+            10.244.2.0/24 via 172.30.0.12 dev eth0 from 172.30.0.11
+            172.30.0.12/32 dev eth0 from 172.30.0.11
+            172.30.0.1 is known on eth0
+            172.30.0.12 is known on eth0
+            10.244.1.11 is known on lxc…
+            10.244.1.10 is known on lxc…
+        "#]],
+        );
+    }
+
+    #[test]
+    fn the_outside_knows_every_pod_by_its_node() {
+        check(
+            &topology(true).0.outside_configuration(),
+            &expect![[r#"
+            172.30.0.1/32 on eth0
+            fd00:172:30::1/128 on eth0
+            203.0.113.10/32 on lo
+            2001:db8:113::10/128 on lo
+            10.99.0.7/32 via 172.30.0.12 dev eth0 from 203.0.113.10
+            10.244.1.0/24 via 172.30.0.11 dev eth0 from 203.0.113.10
+            10.244.2.0/24 via 172.30.0.12 dev eth0 from 203.0.113.10
+            172.30.0.11/32 dev eth0 from 203.0.113.10
+            172.30.0.12/32 dev eth0 from 203.0.113.10
+            fd00:10:244:1::/64 via fd00:172:30::11 dev eth0 from 2001:db8:113::10
+            fd00:10:244:2::/64 via fd00:172:30::12 dev eth0 from 2001:db8:113::10
+            fd00:172:30::11/128 dev eth0 from 2001:db8:113::10
+            fd00:172:30::12/128 dev eth0 from 2001:db8:113::10
+            172.30.0.11 is known on eth0
+            172.30.0.12 is known on eth0
+            fd00:172:30::11 is known on eth0
+            fd00:172:30::12 is known on eth0
+        "#]],
+        );
+    }
+
+    #[test]
+    fn pods_and_what_runs_in_them() {
+        let (topology, notes) = topology(false);
+        let mut text = String::new();
+        for (name, pod) in &topology.pods {
+            let host = if pod.host_network { ", host network" } else { "" };
+            writeln!(text, "{name} on {}{host}, asks {:?}", pod.node, pod.name_servers).unwrap();
+            for program in &pod.programs {
+                writeln!(text, "  {program:?}").unwrap();
+            }
+        }
+        expect![[r#"
+            default/on-host on node-2, host network, asks [10.99.0.7]
+            default/one on node-1, asks [10.99.0.7]
+              Echo { ports: {(Tcp, 80), (Sctp, 9)}, listen: {}, service: "" }
+            default/real on node-1, asks [10.99.0.7]
+              Host { container: "a", command: ["sleep", "9"], environment: {}, ports: {} }
+            default/stray on node-2, asks [10.99.0.7]
+              Dns
+              Echo { ports: {(Tcp, 80)}, listen: {}, service: "" }
+        "#]]
+        .assert_eq(&text);
+        expect!["in.yaml:24:1: container `b` of pod default/real has neither command nor args, so there is nothing to run from the host"].assert_eq(&notes.join("\n"));
+    }
+}

@@ -104,3 +104,65 @@ fn hostname(objects: &Objects, slice: &strait_api::EndpointSlice, pod: &str) -> 
     (pod.spec.subdomain.as_deref() == Some(service))
         .then(|| pod.spec.hostname.as_deref().unwrap_or(&pod.meta.name).to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fmt::Write as _, sync::Arc};
+
+    use expect_test::expect;
+
+    use super::*;
+
+    #[test]
+    fn names_of_a_cluster() {
+        let text = "
+kind: StatefulSet
+apiVersion: apps/v1
+metadata: {name: db, namespace: shop}
+spec:
+  replicas: 2
+  serviceName: db
+  selector: {matchLabels: {app: db}}
+  template: {metadata: {labels: {app: db}}, spec: {containers: [{name: c}]}}
+---
+kind: Service
+apiVersion: v1
+metadata: {name: db, namespace: shop}
+spec: {clusterIP: None, selector: {app: db}}
+---
+kind: Service
+apiVersion: v1
+metadata: {name: nobody, namespace: shop}
+spec: {selector: {app: nobody}, ports: [{port: 80}]}
+---
+kind: Service
+apiVersion: v1
+metadata: {name: far, namespace: shop}
+spec: {type: ExternalName, externalName: far.example.net}
+";
+        let parsed = strait_api::parse(&Arc::from("in.yaml"), text.as_bytes());
+        assert!(parsed.errors.is_empty(), "{:?}", parsed.errors);
+        let options = strait_cluster::Options { ipv6: false, ..strait_cluster::Options::default() };
+        let expanded = strait_cluster::expand(&parsed.objects.into_iter().collect(), &options, None).objects;
+        let zone = Zone::of(&expanded, false);
+        let mut out = String::new();
+        for (name, addresses) in &zone.addresses {
+            writeln!(out, "{name} {addresses:?}").unwrap();
+        }
+        for (name, target) in &zone.aliases {
+            writeln!(out, "{name} → {target}").unwrap();
+        }
+        expect![[r#"
+            db-0.db.shop.svc.cluster.local {10.244.1.10}
+            db-1.db.shop.svc.cluster.local {10.244.2.10}
+            db.shop.svc.cluster.local {10.244.1.10, 10.244.2.10}
+            example.com {203.0.113.10}
+            example.org {203.0.113.10}
+            nobody.shop.svc.cluster.local {}
+            www.example.com {203.0.113.10}
+            www.example.org {203.0.113.10}
+            far.shop.svc.cluster.local → far.example.net
+        "#]]
+        .assert_eq(&out);
+    }
+}
