@@ -6,8 +6,8 @@ use std::{
 };
 
 use crate::types::{
-    ConfigMap, EndpointSlice, Kind, Namespace, NetworkPolicy, Node, Object, Pod, Secret, Service, ServiceAccount,
-    Workload,
+    CiliumCidrGroup, CiliumNetworkPolicy, ClusterNetworkPolicy, ConfigMap, EndpointSlice, Kind, Namespace,
+    NetworkPolicy, Node, Object, Pod, Secret, Service, ServiceAccount, Workload,
 };
 
 /// Names one object.
@@ -79,6 +79,12 @@ impl Objects {
         workloads: Workload(Workload);
         /// All network policies.
         network_policies: NetworkPolicy(NetworkPolicy);
+        /// All Cilium network policies, namespaced and clusterwide.
+        cilium_policies: CiliumNetworkPolicy(CiliumNetworkPolicy);
+        /// All Cilium CIDR groups.
+        cilium_cidr_groups: CiliumCidrGroup(CiliumCidrGroup);
+        /// All cluster network policies, and the admin and baseline admin network policies of before.
+        cluster_policies: ClusterNetworkPolicy(ClusterNetworkPolicy);
     }
 
     /// Adds `object` if nothing has its key yet; gives the object that stands in its way back otherwise.

@@ -24,6 +24,8 @@ pub fn to_json(object: &Object) -> String {
         Object::EndpointSlice(slice) => ("discovery.k8s.io/v1", slice_fields(slice)),
         Object::Workload(workload) => (workload_version(workload.kind), object_of([("spec", workload_spec(workload))])),
         Object::NetworkPolicy(policy) => ("networking.k8s.io/v1", object_of([("spec", policy_spec(policy))])),
+        Object::CiliumNetworkPolicy(_) | Object::CiliumCidrGroup(_) => ("cilium.io/v2", Map::new()),
+        Object::ClusterNetworkPolicy(_) => ("policy.networking.k8s.io/v1alpha2", Map::new()),
     };
     fields.insert("apiVersion".into(), api_version.into());
     fields.insert("kind".into(), object.kind().as_str().into());

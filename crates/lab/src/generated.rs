@@ -98,7 +98,10 @@ const fn is_generated(object: &Object) -> bool {
         | Object::ConfigMap(_)
         | Object::Secret(_)
         | Object::Workload(_)
-        | Object::NetworkPolicy(_) => false,
+        | Object::NetworkPolicy(_)
+        | Object::CiliumNetworkPolicy(_)
+        | Object::CiliumCidrGroup(_)
+        | Object::ClusterNetworkPolicy(_) => false,
     }
 }
 

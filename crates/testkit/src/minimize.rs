@@ -39,7 +39,10 @@ fn candidates(objects: &Objects) -> impl Iterator<Item = Objects> {
             | Object::ConfigMap(_)
             | Object::Secret(_)
             | Object::EndpointSlice(_)
-            | Object::Workload(_) => {}
+            | Object::Workload(_)
+            | Object::CiliumNetworkPolicy(_)
+            | Object::CiliumCidrGroup(_)
+            | Object::ClusterNetworkPolicy(_) => {}
         }
         out
     })

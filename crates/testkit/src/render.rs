@@ -25,7 +25,10 @@ pub fn manifests(objects: &Objects, style: &mut Draw) -> String {
             | Object::ConfigMap(_)
             | Object::Secret(_)
             | Object::EndpointSlice(_)
-            | Object::Workload(_) => continue,
+            | Object::Workload(_)
+            | Object::CiliumNetworkPolicy(_)
+            | Object::CiliumCidrGroup(_)
+            | Object::ClusterNetworkPolicy(_) => continue,
         };
         out.push_str("---\n");
         block(&mut out, &Value::Map(document), 0);

@@ -77,7 +77,13 @@ fn name_check(kind: Kind) -> fn(&str) -> Result<(), &'static str> {
         | Kind::DaemonSet
         | Kind::ReplicationController
         | Kind::Job
-        | Kind::NetworkPolicy => values::subdomain_1123,
+        | Kind::NetworkPolicy
+        | Kind::CiliumNetworkPolicy
+        | Kind::CiliumClusterwideNetworkPolicy
+        | Kind::CiliumCidrGroup
+        | Kind::ClusterNetworkPolicy
+        | Kind::AdminNetworkPolicy
+        | Kind::BaselineAdminNetworkPolicy => values::subdomain_1123,
     }
 }
 

@@ -156,6 +156,12 @@ fn known(d: &mut Decoder<'_>, kind: Kind, fields: &mut decode::Fields<'_>) -> Op
         Kind::Job => workloads::workload(d, fields, meta, WorkloadKind::Job),
         Kind::CronJob => workloads::workload(d, fields, meta, WorkloadKind::CronJob),
         Kind::NetworkPolicy => networking::network_policy(d, fields, meta),
+        Kind::CiliumNetworkPolicy
+        | Kind::CiliumClusterwideNetworkPolicy
+        | Kind::CiliumCidrGroup
+        | Kind::ClusterNetworkPolicy
+        | Kind::AdminNetworkPolicy
+        | Kind::BaselineAdminNetworkPolicy => None,
     };
     d.close(fields, &["status"]);
     object

@@ -1,5 +1,8 @@
 //! The typed objects, by API group.
 
+mod cilium;
+mod cilium_l7;
+mod cluster_network_policy;
 mod core;
 mod networking;
 mod workloads;
@@ -8,7 +11,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use strait_base::{Labels, Location};
 
-pub use self::{core::*, networking::*, workloads::*};
+pub use self::{cilium::*, cilium_l7::*, cluster_network_policy::*, core::*, networking::*, workloads::*};
 
 /// What every object carries.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -60,6 +63,18 @@ pub enum Kind {
     CronJob,
     /// `networking.k8s.io/v1`
     NetworkPolicy,
+    /// `cilium.io/v2`
+    CiliumNetworkPolicy,
+    /// `cilium.io/v2`
+    CiliumClusterwideNetworkPolicy,
+    /// `cilium.io/v2`: `CiliumCIDRGroup`
+    CiliumCidrGroup,
+    /// `policy.networking.k8s.io/v1alpha2`
+    ClusterNetworkPolicy,
+    /// `policy.networking.k8s.io/v1alpha1`
+    AdminNetworkPolicy,
+    /// `policy.networking.k8s.io/v1alpha1`
+    BaselineAdminNetworkPolicy,
 }
 
 impl Kind {
@@ -82,17 +97,41 @@ impl Kind {
             Self::Job => "Job",
             Self::CronJob => "CronJob",
             Self::NetworkPolicy => "NetworkPolicy",
+            Self::CiliumNetworkPolicy => "CiliumNetworkPolicy",
+            Self::CiliumClusterwideNetworkPolicy => "CiliumClusterwideNetworkPolicy",
+            Self::CiliumCidrGroup => "CiliumCIDRGroup",
+            Self::ClusterNetworkPolicy => "ClusterNetworkPolicy",
+            Self::AdminNetworkPolicy => "AdminNetworkPolicy",
+            Self::BaselineAdminNetworkPolicy => "BaselineAdminNetworkPolicy",
         }
     }
 
     /// Whether its objects live in no namespace.
     pub const fn cluster_scoped(self) -> bool {
-        matches!(self, Self::Namespace | Self::Node)
+        matches!(
+            self,
+            Self::Namespace
+                | Self::Node
+                | Self::CiliumClusterwideNetworkPolicy
+                | Self::CiliumCidrGroup
+                | Self::ClusterNetworkPolicy
+                | Self::AdminNetworkPolicy
+                | Self::BaselineAdminNetworkPolicy
+        )
     }
 
     /// Whether a wrong field in it must be refused rather than ignored: a misspelt policy must not enforce something else.
     pub const fn is_policy(self) -> bool {
-        matches!(self, Self::NetworkPolicy)
+        matches!(
+            self,
+            Self::NetworkPolicy
+                | Self::CiliumNetworkPolicy
+                | Self::CiliumClusterwideNetworkPolicy
+                | Self::CiliumCidrGroup
+                | Self::ClusterNetworkPolicy
+                | Self::AdminNetworkPolicy
+                | Self::BaselineAdminNetworkPolicy
+        )
     }
 }
 
@@ -116,6 +155,9 @@ pub enum Object {
     EndpointSlice(Arc<EndpointSlice>),
     Workload(Arc<Workload>),
     NetworkPolicy(Arc<NetworkPolicy>),
+    CiliumNetworkPolicy(Arc<CiliumNetworkPolicy>),
+    CiliumCidrGroup(Arc<CiliumCidrGroup>),
+    ClusterNetworkPolicy(Arc<ClusterNetworkPolicy>),
 }
 
 impl Object {
@@ -132,6 +174,9 @@ impl Object {
             Self::EndpointSlice(object) => &object.meta,
             Self::Workload(object) => &object.meta,
             Self::NetworkPolicy(object) => &object.meta,
+            Self::CiliumNetworkPolicy(object) => &object.meta,
+            Self::CiliumCidrGroup(object) => &object.meta,
+            Self::ClusterNetworkPolicy(object) => &object.meta,
         }
     }
 
@@ -148,6 +193,10 @@ impl Object {
             Self::EndpointSlice(_) => Kind::EndpointSlice,
             Self::Workload(object) => object.kind.kind(),
             Self::NetworkPolicy(_) => Kind::NetworkPolicy,
+            Self::CiliumNetworkPolicy(object) if object.clusterwide => Kind::CiliumClusterwideNetworkPolicy,
+            Self::CiliumNetworkPolicy(_) => Kind::CiliumNetworkPolicy,
+            Self::CiliumCidrGroup(_) => Kind::CiliumCidrGroup,
+            Self::ClusterNetworkPolicy(object) => object.kind.kind(),
         }
     }
 }
