@@ -87,13 +87,15 @@ pub struct CiliumRuleLabel {
 }
 
 /// One rule of a section: any of the peers, on any of the ports (or of the ICMP types).
+///
+/// A rule `{}`, without peers, ports and ICMP types, matches nothing (but closes the direction by default): `ingress: [{}]` denies all.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CiliumTrafficRule {
     /// The one L3 member that it has.
     pub peers: CiliumPeers,
-    /// `toPorts`; missing and empty both mean every port of every protocol. Empty where there are `icmps`.
+    /// `toPorts`; missing and empty both mean all traffic of the peers, whatever its protocol. Empty where there are `icmps`.
     pub ports: Vec<CiliumPortRule>,
-    /// `icmps`, the `fields` of each; missing and empty both mean no restriction. Empty where there are `ports`.
+    /// `icmps`, the `fields` of each; missing and empty both mean no restriction, an entry without fields matches nothing. Empty where there are `ports`.
     pub icmps: Vec<Vec<CiliumIcmpField>>,
     /// `authentication.mode`; never in a deny section.
     pub authentication: Option<CiliumAuthentication>,
@@ -101,12 +103,10 @@ pub struct CiliumTrafficRule {
     pub location: Location,
 }
 
-/// The L3 member of a rule. A member that is there but has an empty list selects nobody; one that is missing, everybody.
-///
-/// Where several are given and at most one of them is not empty, it is that one, as upstream.
+/// The L3 member of a rule. One that is there but has an empty list selects nobody (also where another is given beside it, as upstream).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum CiliumPeers {
-    /// None given: every peer.
+    /// None given: every peer, where there are ports or ICMP types; nothing, where there are none.
     Any,
     /// `fromEndpoints`, `toEndpoints`: pods, of the policy's namespace where it has one and the selector names no other.
     Endpoints(Vec<CiliumSelector>),
@@ -116,7 +116,7 @@ pub enum CiliumPeers {
     CidrSets(Vec<CiliumCidrRule>),
     /// `fromEntities`, `toEntities`.
     Entities(Vec<CiliumEntity>),
-    /// `toServices`; without `ports`.
+    /// `toServices`.
     Services(Vec<CiliumService>),
     /// `fromNodes`, `toNodes`: nodes by their labels.
     Nodes(Vec<CiliumSelector>),
@@ -221,14 +221,14 @@ pub enum CiliumService {
     Named {
         /// `serviceName`.
         name: Arc<str>,
-        /// `namespace`; missing: the policy's, or any where it has none.
+        /// `namespace`; missing: any.
         namespace: Option<Arc<str>>,
     },
     /// `k8sServiceSelector`: services by their labels.
     Selected {
         /// `selector`.
         selector: CiliumSelector,
-        /// `namespace`; missing: the policy's, or any where it has none.
+        /// `namespace`; missing: any.
         namespace: Option<Arc<str>>,
     },
 }
@@ -238,7 +238,7 @@ pub enum CiliumService {
 pub enum CiliumFqdn {
     /// `matchName`.
     Name(Arc<str>),
-    /// `matchPattern`: `*` stands for any characters of a name but dots; `**.` at the beginning for any number of labels.
+    /// `matchPattern`: `*` stands for any characters of a name but dots, alone for every name; `**.` at the beginning for any number of labels.
     Pattern(Arc<str>),
 }
 
@@ -258,7 +258,7 @@ pub struct CiliumCloudGroup {
 /// One entry of `toPorts`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CiliumPortRule {
-    /// `ports`, at most 40; missing and empty both mean every port.
+    /// `ports`, at most 40; missing and empty both match nothing.
     pub ports: Vec<CiliumPort>,
     /// `rules`, where not empty.
     pub l7: Option<CiliumL7Rules>,
