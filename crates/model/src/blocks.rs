@@ -7,7 +7,7 @@ use std::{
 
 use ipnet::IpNet;
 
-use crate::rule::Block;
+use crate::rule::{Block, Class};
 
 /// The blocks of one rule, sorted. A rule does not tell apart in which of them an address is: a list of a thousand blocks costs one
 /// identity, not a thousand.
@@ -26,6 +26,8 @@ pub(crate) struct BlockIndex<'a> {
     lengths_v4: Vec<u8>,
     lengths_v6: Vec<u8>,
     sets: Vec<Vec<usize>>,
+    /// Of each set, what of it reaches pods and other nodes, and what of it reaches the own node.
+    reaching: Vec<[BlockSet; 2]>,
 }
 
 impl<'a> BlockIndex<'a> {
@@ -57,6 +59,7 @@ impl<'a> BlockIndex<'a> {
             });
             index.regions.insert(*prefix, set);
         }
+        index.restrict(&lists, &mut known);
         let lengths = |v4: bool| {
             let lengths = prefixes.iter().filter(|prefix| prefix.addr().is_ipv4() == v4).map(IpNet::prefix_len);
             lengths.collect::<BTreeSet<_>>().into_iter().rev().collect()
@@ -67,9 +70,31 @@ impl<'a> BlockIndex<'a> {
         index
     }
 
-    /// The lists that `address` is in.
-    pub(crate) fn of_address(&self, address: IpAddr) -> BlockSet {
-        self.of_prefix(IpNet::from(address))
+    fn restrict(&mut self, lists: &[BlockList<'a>], known: &mut BTreeMap<Vec<usize>, BlockSet>) {
+        for set in 0..self.sets.len() {
+            let restricted = [Class::Pod, Class::OwnNode].map(|class| {
+                let reaches = |list: &&usize| {
+                    lists.get(**list).and_then(|list| list.first()).is_some_and(|block| block.reach.includes(class))
+                };
+                let kept: Vec<_> = self.members(set).iter().filter(reaches).copied().collect();
+                *known.entry(kept).or_insert_with_key(|kept| {
+                    self.sets.push(kept.clone());
+                    self.sets.len() - 1
+                })
+            });
+            self.reaching.push(restricted);
+        }
+    }
+
+    /// The lists that `address` is in, and that reach what has it.
+    pub(crate) fn of_address(&self, address: IpAddr, class: Class) -> BlockSet {
+        let set = self.of_prefix(IpNet::from(address));
+        let [others, own] = self.reaching.get(set).copied().unwrap_or_default();
+        match class {
+            Class::Pod | Class::OtherNode => others,
+            Class::OwnNode => own,
+            Class::Unmanaged | Class::World(_) => set,
+        }
     }
 
     /// The lists that `prefix` is in, apart from regions inside it.
@@ -115,12 +140,13 @@ fn prefixes_over(prefix: IpNet) -> impl Iterator<Item = IpNet> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rule::Reach;
 
     #[test]
     fn an_address_is_in_the_lists_that_contain_it() {
-        let block = |cidr: &str, except: &[&str]| Block {
-            cidr: cidr.parse().unwrap(),
-            except: except.iter().map(|hole| hole.parse().unwrap()).collect(),
+        let block = |cidr: &str, except: &[&str]| {
+            let except: Vec<IpNet> = except.iter().map(|hole| hole.parse().unwrap()).collect();
+            Block::new(cidr.parse().unwrap(), &except, Reach::Others)
         };
         let blocks = [
             block("0.0.0.0/0", &["10.0.0.0/8", "192.168.0.0/16"]),
@@ -146,7 +172,8 @@ mod tests {
             let address: IpAddr = address.parse().unwrap();
             let expected: Vec<_> =
                 (0..lists.len()).filter(|at| lists[*at].iter().any(|block| block.contains(address))).collect();
-            assert_eq!(index.members(index.of_address(address)), expected, "{address}");
+            assert_eq!(index.members(index.of_address(address, Class::Pod)), expected, "{address}");
+            assert_eq!(index.members(index.of_address(address, Class::OwnNode)), [0; 0], "{address}");
         }
     }
 }

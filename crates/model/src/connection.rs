@@ -70,6 +70,14 @@ impl Family {
         }
     }
 
+    /// The type of its ICMP echo request.
+    pub const fn echo_request(self) -> u8 {
+        match self {
+            Self::V4 => 8,
+            Self::V6 => 128,
+        }
+    }
+
     /// The IP protocol number of its ICMP.
     pub const fn icmp(self) -> u8 {
         match self {
@@ -99,7 +107,7 @@ pub enum L4 {
         /// The destination port.
         port: u16,
     },
-    /// ICMP, or ICMPv6 over IPv6.
+    /// ICMP, or ICMPv6 over IPv6: an echo request.
     Icmp,
     /// Another protocol, by its number in the IP header.
     Other(u8),

@@ -100,7 +100,7 @@ impl Snapshot {
 
     fn step(&self, view: &View<'_>) -> Step {
         let mut decision = self.decide(view);
-        if !decision.allowed {
+        if decision.reason == Reason::NoRule {
             decision.nearest_miss = self.nearest_miss(view);
         }
         let policies = view.subject.pod().into_iter().flat_map(|pod| self.policies_of(pod));
@@ -162,8 +162,8 @@ impl Snapshot {
             Peers::Of(peers) => peers.iter(),
         });
         let blocks = peers.filter_map(|peer| match &peer.selects {
-            PeerSelector::Block(block) if block.contains(view.peer.address()) => Some(block.to_string()),
-            PeerSelector::Block(_) | PeerSelector::Endpoints(_) => None,
+            PeerSelector::Block(block) if self.is_peer(peer, view) => Some(block.to_string()),
+            _ => None,
         });
         blocks.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
     }
@@ -253,9 +253,12 @@ impl Step {
         let word = paint.verdict(decision.allowed, if decision.allowed { "allowed" } else { "denied" });
         line("isolated", if decision.isolated { "yes: what no rule allows is denied" } else { "no" });
         line(&word_padded(&word, paint), &decision.because());
-        let places = decision.origins.iter().filter(|_| decision.reason == Reason::Rule);
-        for origin in places {
+        let by_rules = matches!(decision.reason, Reason::Rule | Reason::Closed | Reason::Audited);
+        for origin in decision.origins.iter().filter(|_| by_rules) {
             line("", &format!("{}  {}", rule_name(origin), paint.place(&origin.location)));
+        }
+        for origin in &decision.passed {
+            line("passed on", &format!("by {}  {}", rule_name(origin), paint.place(&origin.location)));
         }
         if let Some(miss) = &decision.nearest_miss {
             line("nearest", &format!("{miss}  [{}]", rule_name(&miss.origin)));
@@ -271,7 +274,7 @@ fn word_padded(word: &str, paint: Paint) -> String {
 
 fn rule_name(origin: &Origin) -> String {
     let namespace = if origin.namespace.is_empty() { String::new() } else { format!("{}/", origin.namespace) };
-    let rule = origin.rule.map(|rule| format!(" {}[{rule}]", origin.direction)).unwrap_or_default();
+    let rule = origin.rule.map(|rule| format!(" {}[{rule}]", origin.list())).unwrap_or_default();
     format!("{} {namespace}{}{rule}", origin.kind, origin.name)
 }
 
@@ -285,9 +288,16 @@ impl Decision {
             Reason::Rule if self.allowed => "by a rule".to_owned(),
             Reason::Rule => "by an explicit rule".to_owned(),
             Reason::NoRule => {
-                let policies = self.origins.iter().map(|origin| format!("{}/{}", origin.namespace, origin.name));
+                let policies = self.origins.iter().map(|origin| match &*origin.namespace {
+                    "" => origin.name.to_string(),
+                    namespace => format!("{namespace}/{}", origin.name),
+                });
                 format!("isolated by {}, and no rule allows it", policies.collect::<Vec<_>>().join(", "))
             }
+            Reason::Closed => {
+                "by a rule that asks for more than is enforced yet (L7, TLS, authentication): it is closed".to_owned()
+            }
+            Reason::Audited => "what would deny it only reports".to_owned(),
             Reason::NoAddress => "no address of this family".to_owned(),
         }
     }

@@ -8,8 +8,45 @@
 //!
 //! Both ways give the same verdict for every connection; the first can say why, the second is cheap for a kernel.
 //!
-//! Semantics of `NetworkPolicy` are those of its API reference and of the concept page "Network Policies": policies are
-//! additive, a pod reaches itself, a node and its own pods reach each other, pods with `hostNetwork` are their node.
+//! # Semantics
+//!
+//! **In this order** a pod's policies in one direction are asked (`tiers`):
+//!
+//! 1. A pod reaches itself. Its own node reaches it (ingress), whatever policies say: probes, as Cilium's `allow-localhost` has it.
+//! 2. Admin tier (`ClusterNetworkPolicy` tier Admin, `AdminNetworkPolicy`): the lower priority first, of equal ones the name that sorts
+//!    first (then the kind); in a policy the first rule that matches. Accept and Deny decide, Pass goes on to 3.
+//! 3. Normal tier (`NetworkPolicy`, Cilium's kinds): a deny rule, else an allow rule, else a *closed* rule (denies), else, where a policy
+//!    isolates the pod in the direction, denied.
+//! 4. Baseline tier (`ClusterNetworkPolicy` tier Baseline, `BaselineAdminNetworkPolicy`), as 2; Pass goes on to 5. Only for pods that
+//!    nothing of the normal tier isolates in the direction and whose connection no rule of it decided.
+//! 5. Allowed.
+//!
+//! **Own node, egress**: `NetworkPolicy` never isolates a pod from its node; Cilium's kinds do. So where policies of Cilium's kinds isolate
+//! egress, the own node is a peer like others and something has to allow it: entity `host`, `cluster` or `all`, `toNodes`, or a rule
+//! of any kind without peers (also of a `NetworkPolicy`). Where only `NetworkPolicy` isolates, it is allowed, and 4 is not asked. An
+//! `ipBlock` of `NetworkPolicy` never matches the own node; `networks` and `nodes` of the tiers' kinds do.
+//!
+//! **Blocks**: `ipBlock` matches pods and other nodes that have the address, and addresses that nobody has; `networks` also the own node;
+//! `CIDR`, `CIDRSet`, groups and services without selector of Cilium's kinds only addresses that no pod and no node has. `world` is what
+//! is outside all pod CIDRs and is no node; an address in a pod CIDR that no pod has is `unmanaged`. `cluster` (and `cluster-mesh`)
+//! is pods, nodes, unmanaged addresses, the API server; `kube-apiserver` the addresses in the `EndpointSlices` of `default/kubernetes`,
+//! whosever they are. `init`, `health`, `ingress`, `none` are nobody.
+//!
+//! **Cilium's rules**: one without any member matches nothing, one with only `toPorts` or `icmps` every peer, one with an empty list of
+//! peers nobody. Selectors of a `CiliumNetworkPolicy` mean its own namespace unless they name `io.kubernetes.pod.namespace` or labels of
+//! namespaces; subjects always. A single `reserved:` label means an entity in cluster-wide policies; others with labels that no pod has select
+//! nobody. `ANY`, and an entry of `toPorts` without `ports`, is TCP, UDP and SCTP. `enableDefaultDeny: false` in a direction: no
+//! isolation, rules still count. ICMP is asked about with an echo request.
+//!
+//! **Closed**: a rule, or an entry of its `toPorts`, that asks for L7, server names, TLS contexts, a listener or authentication denies what
+//! it is about (in 3), whether or not the policy isolates. `toFQDNs`, `toGroups` and `domainNames` match nobody; `fromGroups` and `toGroups`
+//! in a deny section match the world. Host policies have no effect. [`Snapshot::problems`] lists all of these.
+//!
+//! **Audit**: policies of any kind with annotation `strait.dev/audit: "true"` are left out of what is enforced. A connection that the others
+//! allow and that would be denied if these counted as well is allowed and reported as AUDIT.
+//!
+//! Sources: the API reference of `NetworkPolicy` and the concept page "Network Policies", <https://network-policy-api.sigs.k8s.io>, and
+//! Cilium's documentation (`Documentation/security/policy`).
 
 pub mod allocator;
 pub mod compile;
@@ -19,6 +56,7 @@ pub mod identity;
 pub mod miss;
 pub mod party;
 pub mod plan;
+pub mod problem;
 pub mod rule;
 pub mod snapshot;
 pub mod verdict;
@@ -26,6 +64,7 @@ pub mod verdict;
 mod blocks;
 mod lower;
 mod ports;
+mod tiers;
 
 pub use allocator::AllocatorState;
 pub use compile::Compiler;
@@ -37,6 +76,7 @@ pub use plan::{
     EndpointPlan, IdentityInfo, IpcacheEntry, IpcacheKind, Judgement, NodePlan, OriginId, PolicyEntry, PolicyKey,
     PortEntry, PortKey, PortSet, PortSetId, PortVerdict,
 };
+pub use problem::{Lack, Problem};
 pub use rule::Origin;
 pub use snapshot::{Node, Pod, Snapshot};
 pub use verdict::{Decision, Reason, Verdict};

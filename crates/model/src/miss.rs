@@ -71,6 +71,27 @@ pub enum Condition {
         /// The address.
         found: IpAddr,
     },
+    /// The labels of the peer, which is a node.
+    NodeLabel {
+        /// The requirement, as in a selector.
+        wanted: String,
+        /// The label as it is; absent where the key is.
+        found: Option<String>,
+    },
+    /// The name of the peer's service account.
+    ServiceAccount {
+        /// The peer's.
+        found: String,
+    },
+    /// It names a class of peers.
+    Entity {
+        /// Which.
+        wanted: String,
+        /// Who the peer is.
+        found: String,
+    },
+    /// Nobody is behind its peers: something they refer to does not exist, or nothing resolves it yet.
+    Nobody,
     /// The port or protocol.
     Port {
         /// What the rule allows: `80/TCP`, or several with commas.
@@ -95,6 +116,10 @@ impl fmt::Display for Condition {
             Self::PodLabel { wanted, found } => write!(f, "podSelector {wanted} (found {})", absent(found)),
             Self::IpBlock { cidr, found } => write!(f, "ipBlock {cidr} (found {found})"),
             Self::Except { except, found } => write!(f, "except {except} (found {found})"),
+            Self::NodeLabel { wanted, found } => write!(f, "node label {wanted} (found {})", absent(found)),
+            Self::ServiceAccount { found } => write!(f, "service account (found {found})"),
+            Self::Entity { wanted, found } => write!(f, "entity {wanted} (found {found})"),
+            Self::Nobody => write!(f, "peers (it names nobody)"),
             Self::Port { wanted, found, name } => {
                 let what = if found.contains('/') { "port " } else { "" };
                 write!(f, "{what}{found} (rule allows {wanted}")?;
@@ -122,9 +147,9 @@ impl Condition {
     /// In which order a rule is read: who the peer is comes before what it speaks.
     fn stage(&self) -> u8 {
         match self {
-            Self::NotAPod { .. } => 0,
+            Self::NotAPod { .. } | Self::Entity { .. } | Self::Nobody => 0,
             Self::Namespace { .. } | Self::NamespaceLabel { .. } | Self::IpBlock { .. } => 1,
-            Self::PodLabel { .. } | Self::Except { .. } => 2,
+            Self::PodLabel { .. } | Self::NodeLabel { .. } | Self::ServiceAccount { .. } | Self::Except { .. } => 2,
             Self::Port { .. } => 3,
         }
     }
@@ -134,9 +159,12 @@ impl Condition {
 /// one with a wrong label: no edit of it makes it match.
 fn distance(conditions: &[Condition], peer: Side<'_>) -> (usize, Reverse<u8>) {
     let weight = |condition: &Condition| match condition {
-        Condition::NotAPod { .. } => 3,
+        Condition::NotAPod { .. } | Condition::Nobody => 3,
         Condition::IpBlock { .. } if peer.pod().is_some() => 2,
+        Condition::Entity { .. } => 2,
         Condition::IpBlock { .. }
+        | Condition::NodeLabel { .. }
+        | Condition::ServiceAccount { .. }
         | Condition::Namespace { .. }
         | Condition::NamespaceLabel { .. }
         | Condition::PodLabel { .. }
@@ -161,8 +189,9 @@ impl Snapshot {
             Peers::Any => None,
             Peers::Of(peers) => peers
                 .iter()
-                .map(|peer| (self.lacks_peer(peer, view.peer), &peer.location))
-                .min_by_key(|(conditions, _)| distance(conditions, view.peer)),
+                .map(|peer| (self.lacks_peer(peer, view), &peer.location))
+                .min_by_key(|(conditions, _)| distance(conditions, view.peer))
+                .or(Some((vec![Condition::Nobody], &rule.origin.location))),
         };
         let (mut conditions, mut location) = match closest_peer {
             Some((conditions, location)) if !conditions.is_empty() => (conditions, location),
@@ -177,15 +206,21 @@ impl Snapshot {
         Miss { origin: rule.origin.clone(), location: location.clone(), conditions }
     }
 
-    fn lacks_peer(&self, peer: &Peer, side: Side<'_>) -> Vec<Condition> {
+    fn lacks_peer(&self, peer: &Peer, view: &View<'_>) -> Vec<Condition> {
+        if self.is_peer(peer, view) {
+            return Vec::new();
+        }
+        let side = view.peer;
+        let who = || match side {
+            Side::Pod(pod, _) => pod.key.to_string(),
+            Side::Node(node, _) => format!("node {}", node.name),
+            Side::Address(address) => address.to_string(),
+        };
         match &peer.selects {
             PeerSelector::Endpoints(selector) => match side {
                 Side::Pod(pod, _) => self.lacks_endpoint(selector, pod),
-                Side::Node(node, _) => {
-                    vec![Condition::NotAPod { selector: text(selector), found: format!("node {}", node.name) }]
-                }
-                Side::Address(address) => {
-                    vec![Condition::NotAPod { selector: text(selector), found: address.to_string() }]
+                Side::Node(..) | Side::Address(_) => {
+                    vec![Condition::NotAPod { selector: text(selector), found: who() }]
                 }
             },
             PeerSelector::Block(block) => {
@@ -193,9 +228,21 @@ impl Snapshot {
                 if !block.cidr.contains(&found) {
                     return vec![Condition::IpBlock { cidr: block.cidr, found }];
                 }
-                let hole = block.except.iter().find(|hole| hole.contains(&found));
-                hole.map(|except| Condition::Except { except: *except, found }).into_iter().collect()
+                match block.except.iter().find(|hole| hole.contains(&found)) {
+                    Some(except) => vec![Condition::Except { except: *except, found }],
+                    None => vec![Condition::Entity { wanted: "outside the cluster".to_owned(), found: who() }],
+                }
             }
+            PeerSelector::Nodes(labels) => match side {
+                Side::Node(node, _) => {
+                    let lacking = lacks_labels(labels, &node.labels).into_iter();
+                    lacking.map(|(wanted, found)| Condition::NodeLabel { wanted, found }).collect()
+                }
+                Side::Pod(..) | Side::Address(_) => {
+                    vec![Condition::Entity { wanted: "node".to_owned(), found: who() }]
+                }
+            },
+            PeerSelector::Entity(entity) => vec![Condition::Entity { wanted: entity.to_string(), found: who() }],
         }
     }
 
@@ -215,6 +262,9 @@ impl Snapshot {
         };
         let lacking = lacks_labels(&selector.pods, pod.labels()).into_iter();
         conditions.extend(lacking.map(|(wanted, found)| Condition::PodLabel { wanted, found }));
+        if !selector.matches_account(pod.service_account()) {
+            conditions.push(Condition::ServiceAccount { found: pod.service_account().to_string() });
+        }
         conditions
     }
 }
@@ -245,10 +295,17 @@ fn lacks_labels(selector: &LabelSelector, labels: &Labels) -> Vec<(String, Optio
 
 /// What the ports of a rule lack, and where the closest of them is written where there is only one.
 fn lacks_port<'a>(l4: &'a L4Match, view: &View<'_>) -> Option<(Condition, Option<&'a Location>)> {
-    let L4Match::Of(matches) = l4 else { return None };
-    if view.speaks_one_of(matches) {
+    if view.speaks(l4) {
         return None;
     }
+    let matches = match l4 {
+        L4Match::Any => return None,
+        L4Match::Of(matches) => matches,
+        L4Match::Icmp(types) => {
+            let wanted = types.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+            return Some((Condition::Port { wanted, found: view.l4.to_string(), name: None }, None));
+        }
+    };
     let wanted = matches.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     let name = match view.l4 {
         L4::Port { protocol, .. } => {

@@ -125,7 +125,7 @@ pub struct PortSet {
 pub struct PortKey {
     /// IP protocol number; `None` is every protocol, and then `prefix_len` is 0.
     pub protocol: Option<u8>,
-    /// The port; bits behind the prefix are zero.
+    /// The port, of ICMP and ICMPv6 the type; bits behind the prefix are zero.
     pub port: u16,
     /// How many leading bits of the port count, 0-16.
     pub prefix_len: u8,
@@ -206,7 +206,7 @@ pub struct Judgement {
 }
 
 impl PortSet {
-    /// The entry that decides for this protocol number and port: that of the longest prefix.
+    /// The entry that decides for this protocol number and port (of ICMP and ICMPv6: the type): that of the longest prefix.
     pub fn lookup(&self, protocol: u8, port: u16) -> Option<&PortEntry> {
         (0..=16_u8)
             .rev()
@@ -253,7 +253,10 @@ impl NodePlan {
         let identity = self.peer(peer).map_or(IdentityId::UNKNOWN, |entry| entry.identity);
         let (protocol, port) = match l4 {
             L4::Port { protocol, port } => (protocol.number(), port),
-            L4::Icmp => (Family::of(peer).icmp(), 0),
+            L4::Icmp => {
+                let family = Family::of(peer);
+                (family.icmp(), u16::from(family.echo_request()))
+            }
             L4::Other(number) => (number, 0),
         };
         Some(self.judge(endpoint.identity, direction, identity, protocol, port))

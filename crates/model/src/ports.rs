@@ -2,19 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use strait_base::{PortRange, Protocol};
+use strait_base::PortRange;
 
 use crate::{
-    plan::{PortKey, PortVerdict},
-    rule::Precedence,
+    plan::PortKey,
+    tiers::{self, Outcome, Voice},
 };
 
 /// What one rule does on which ports.
 #[derive(Clone, Debug)]
 pub(crate) struct Layer<O> {
-    pub precedence: Precedence,
-    pub effect: PortVerdict,
-    pub origin: O,
+    pub voice: Voice<O>,
     pub spans: Spans,
 }
 
@@ -23,20 +21,12 @@ pub(crate) struct Layer<O> {
 pub(crate) enum Spans {
     /// Everything, also protocols without ports.
     Any,
-    /// These; none where empty.
-    Of(Vec<(Protocol, PortRange)>),
-}
-
-/// What decides for a port: the highest precedence that covers it, and all rules of that precedence and effect.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Winner<O> {
-    pub precedence: Precedence,
-    pub effect: PortVerdict,
-    pub origins: BTreeSet<O>,
+    /// These, by protocol number; none where empty. The ports of ICMP are its types.
+    Of(Vec<(u8, PortRange)>),
 }
 
 impl Spans {
-    fn covers(&self, protocol: Protocol, range: PortRange) -> bool {
+    fn covers(&self, protocol: u8, range: PortRange) -> bool {
         match self {
             Self::Any => true,
             Self::Of(spans) => spans
@@ -46,40 +36,27 @@ impl Spans {
     }
 }
 
-fn winner<'a, O: Ord + Clone + 'a>(layers: impl Iterator<Item = &'a Layer<O>>) -> Option<Winner<O>> {
-    let mut best: Option<Winner<O>> = None;
-    for layer in layers {
-        let rank = (layer.precedence, layer.effect);
-        match &mut best {
-            Some(best) if (best.precedence, best.effect) == rank => {
-                best.origins.insert(layer.origin.clone());
-            }
-            Some(best) if (best.precedence, best.effect) > rank => {}
-            _ => {
-                let origins = [layer.origin.clone()].into();
-                best = Some(Winner { precedence: layer.precedence, effect: layer.effect, origins });
-            }
-        }
-    }
-    best
-}
-
 /// The prefixes that decide as `layers` do: for every protocol and port the longest prefix over it carries its winner, and where
 /// there is no prefix there is no winner.
 ///
 /// Entries nest three deep at most: every protocol, a protocol, ports whose winner differs from that of the protocol as a whole.
 /// The last never overlap.
-pub(crate) fn resolve<O: Ord + Clone>(layers: &[Layer<O>]) -> BTreeMap<PortKey, Winner<O>> {
+pub(crate) fn resolve<O: Ord + Clone>(layers: &[Layer<O>]) -> BTreeMap<PortKey, Outcome<O>> {
     let mut entries = BTreeMap::new();
-    let everywhere = winner(layers.iter().filter(|layer| matches!(layer.spans, Spans::Any)));
-    for protocol in Protocol::ALL {
-        let over = |range| winner(layers.iter().filter(|layer| layer.spans.covers(protocol, range)));
+    let voices = |covers: &dyn Fn(&Spans) -> bool| {
+        let covering: Vec<_> = layers.iter().filter(|layer| covers(&layer.spans)).map(|layer| &layer.voice).collect();
+        // Which rules passed it on makes no difference to a datapath.
+        tiers::decide(covering.into_iter()).map(|outcome| Outcome { passed: Vec::new(), ..outcome })
+    };
+    let everywhere = voices(&|spans| matches!(spans, Spans::Any));
+    for protocol in protocols(layers) {
+        let over = |range| voices(&|spans| spans.covers(protocol, range));
         let whole = over(PortRange::ALL);
         if whole.is_some() && whole != everywhere {
             insert(&mut entries, Some(protocol), PortRange::ALL, whole.as_ref());
         }
         // Runs of ports with one winner; a cut is where a rule's range begins or has just ended.
-        let mut run: Option<(PortRange, Option<Winner<O>>)> = None;
+        let mut run: Option<(PortRange, Option<Outcome<O>>)> = None;
         for range in pieces(layers, protocol) {
             let here = over(range);
             run = match run {
@@ -107,20 +84,29 @@ pub(crate) fn resolve<O: Ord + Clone>(layers: &[Layer<O>]) -> BTreeMap<PortKey, 
     entries
 }
 
+/// The protocols that rules tell apart by port.
+fn protocols<O>(layers: &[Layer<O>]) -> BTreeSet<u8> {
+    let spans = layers.iter().flat_map(|layer| match &layer.spans {
+        Spans::Any => [].iter(),
+        Spans::Of(spans) => spans.iter(),
+    });
+    spans.map(|(protocol, _)| *protocol).collect()
+}
+
 fn insert<O: Clone>(
-    entries: &mut BTreeMap<PortKey, Winner<O>>,
-    protocol: Option<Protocol>,
+    entries: &mut BTreeMap<PortKey, Outcome<O>>,
+    protocol: Option<u8>,
     range: PortRange,
-    winner: Option<&Winner<O>>,
+    outcome: Option<&Outcome<O>>,
 ) {
-    let Some(winner) = winner else { return };
+    let Some(outcome) = outcome else { return };
     for (port, prefix_len) in range.prefixes() {
-        entries.insert(PortKey { protocol: protocol.map(Protocol::number), port, prefix_len }, winner.clone());
+        entries.insert(PortKey { protocol, port, prefix_len }, outcome.clone());
     }
 }
 
 /// All ports, cut wherever a range of `protocol` begins or ends; in order.
-fn pieces<O>(layers: &[Layer<O>], protocol: Protocol) -> Vec<PortRange> {
+fn pieces<O>(layers: &[Layer<O>], protocol: u8) -> Vec<PortRange> {
     let mut cuts = BTreeSet::from([0, 1 << 16]);
     for layer in layers {
         if let Spans::Of(spans) = &layer.spans {
@@ -142,26 +128,45 @@ mod tests {
     use super::*;
     use crate::{
         plan::{OriginId, PortEntry, PortSet},
-        rule::Tier,
+        rule::{Effect, Precedence, Tier},
+        tiers::{Background, By},
     };
 
-    fn layer(effect: PortVerdict, origin: u32, spans: Spans) -> Layer<u32> {
-        Layer { precedence: Precedence::new(Tier::NORMAL, 0, effect), effect, origin, spans }
+    fn layer(effect: Effect, origin: u32, spans: Spans) -> Layer<u32> {
+        ranked(Precedence::normal(effect), effect, origin, spans)
+    }
+
+    fn ranked(precedence: Precedence, effect: Effect, origin: u32, spans: Spans) -> Layer<u32> {
+        Layer { voice: Voice { precedence, effect, audit: false, by: By::Rule(origin) }, spans }
+    }
+
+    fn isolation(isolated: bool) -> Vec<Layer<u32>> {
+        let background = Background { isolated, ..Background::default() };
+        background.voices().map(|voice| Layer { voice, spans: Spans::Any }).collect()
     }
 
     fn tcp(first: u16, last: u16) -> Spans {
-        Spans::Of(vec![(Protocol::Tcp, PortRange::new(first, last).unwrap())])
+        Spans::Of(vec![(6, PortRange::new(first, last).unwrap())])
+    }
+
+    /// Everything is allowed before the normal tier, but for one port that is left to it.
+    fn pass_80() -> Vec<Layer<u32>> {
+        vec![
+            ranked(Precedence::at(Tier::Admin, 0, Effect::Pass), Effect::Pass, 1, tcp(80, 80)),
+            ranked(Precedence::at(Tier::Admin, 1, Effect::Allow), Effect::Allow, 2, Spans::Any),
+        ]
     }
 
     /// What decides for each port, asked of the layers one by one.
-    fn direct(layers: &[Layer<u32>], protocol: u8, port: u16) -> Option<Winner<u32>> {
-        winner(layers.iter().filter(|layer| match &layer.spans {
+    fn direct(layers: &[Layer<u32>], protocol: u8, port: u16) -> Option<Outcome<u32>> {
+        let covering = layers.iter().filter(|layer| match &layer.spans {
             Spans::Any => true,
-            Spans::Of(spans) => spans.iter().any(|(p, range)| p.number() == protocol && range.contains(port)),
-        }))
+            Spans::Of(spans) => spans.iter().any(|(p, range)| *p == protocol && range.contains(port)),
+        });
+        tiers::decide(covering.map(|layer| &layer.voice)).map(|outcome| Outcome { passed: Vec::new(), ..outcome })
     }
 
-    fn looked_up(entries: &BTreeMap<PortKey, Winner<u32>>, protocol: u8, port: u16) -> Option<Winner<u32>> {
+    fn looked_up(entries: &BTreeMap<PortKey, Outcome<u32>>, protocol: u8, port: u16) -> Option<Outcome<u32>> {
         let numbered: Vec<_> = entries.values().cloned().collect();
         let set = PortSet {
             entries: (0..)
@@ -170,7 +175,7 @@ mod tests {
                     (
                         *key,
                         PortEntry {
-                            verdict: winner.effect,
+                            verdict: winner.verdict,
                             origin: OriginId(index),
                             precedence: winner.precedence.number(),
                         },
@@ -183,7 +188,7 @@ mod tests {
 
     #[test]
     fn longest_prefix_decides_as_the_rules_do() {
-        use PortVerdict::{Allow, Deny};
+        use Effect::{Allow, Deny};
         let cases: Vec<(&str, Vec<Layer<u32>>, usize)> = vec![
             ("nothing", vec![], 0),
             ("no port at all", vec![layer(Allow, 1, Spans::Of(vec![]))], 0),
@@ -199,6 +204,10 @@ mod tests {
             ("neighbours join", vec![layer(Allow, 1, tcp(80, 80)), layer(Allow, 1, tcp(81, 81))], 1),
             ("deny in allow", vec![layer(Allow, 1, Spans::Any), layer(Deny, 2, tcp(22, 22))], 2),
             ("deny over allow", vec![layer(Allow, 1, tcp(22, 22)), layer(Deny, 2, Spans::Any)], 1),
+            ("a type of ICMP", vec![layer(Allow, 1, Spans::Of(vec![(1, PortRange::single(8))]))], 1),
+            ("a hole passed to isolation", [pass_80(), isolation(true)].concat(), 2),
+            ("a hole passed to nothing", [pass_80(), isolation(false)].concat(), 2),
+            ("a hole passed to a rule", [pass_80(), vec![layer(Allow, 3, tcp(80, 80))], isolation(true)].concat(), 2),
         ];
         for (name, layers, count) in cases {
             let entries = resolve(&layers);

@@ -1,17 +1,19 @@
 //! The IR: what every policy kind is lowered to.
 //!
 //! ```text
-//! Policy ── selects ──→ subject endpoints      isolates a direction: what no rule allows is denied
-//!   └ Rule { direction, peers, l4, effect, precedence, origin }      the highest precedence that matches decides
+//! Policy ── selects ──→ subjects      isolates a direction: what no rule allows is denied
+//!   └ Rule { direction, peers, l4, effect, precedence, audit, origin }      the highest precedence that matches decides
 //! ```
+//!
+//! How rules of several tiers and policies decide together is in `tiers`.
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use strait_base::{LabelSelector, Labels, Location, PortRange, Protocol};
+use strait_base::{LabelSelector, Labels, Location, Operator, PortRange, Protocol};
 
-use crate::{connection::Direction, plan::PortVerdict};
+use crate::connection::{Direction, Family};
 
 /// One policy, lowered.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -24,12 +26,37 @@ pub struct Policy {
     pub name: Arc<str>,
     /// Where it is written.
     pub location: Location,
-    /// Which endpoints it selects.
-    pub subject: EndpointSelector,
+    /// Whom it selects.
+    pub subject: Subject,
     /// Directions in which selected endpoints are closed except for what rules allow.
     pub isolates: Vec<Direction>,
+    /// Whether isolation of egress is also from the node that the endpoint runs on: with Cilium's kinds; `NetworkPolicy` never
+    /// stands between a pod and its node, and what it allows counts there only where another kind isolates.
+    pub isolates_from_own_node: bool,
+    /// It reports what it would deny, and denies and allows nothing.
+    pub audit: bool,
     /// Its rules, those of ingress and egress each in their order.
     pub rules: Vec<Rule>,
+}
+
+/// Whom a policy is about.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Subject {
+    /// Endpoints.
+    Endpoints(EndpointSelector),
+    /// Nodes with these labels: a host policy. Datapaths cannot enforce them yet; [`Snapshot::problems`](crate::Snapshot::problems)
+    /// says so.
+    Nodes(LabelSelector),
+}
+
+impl Subject {
+    /// The selector of endpoints; `None` for a host policy.
+    pub const fn endpoints(&self) -> Option<&EndpointSelector> {
+        match self {
+            Self::Endpoints(selector) => Some(selector),
+            Self::Nodes(_) => None,
+        }
+    }
 }
 
 /// One rule of a policy, about the endpoints that the policy selects.
@@ -42,20 +69,48 @@ pub struct Rule {
     /// Which protocols and ports.
     pub l4: L4Match,
     /// What happens to what matches.
-    pub effect: PortVerdict,
+    pub effect: Effect,
     /// Rank among the rules that match; the highest decides.
     pub precedence: Precedence,
+    /// Its policy is one that only reports.
+    pub audit: bool,
     /// Which rule it is.
     pub origin: Origin,
 }
 
-/// Evaluation order of policy kinds, as Cilium's tiers: a lower number is evaluated first.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct Tier(u8);
+/// What a rule does with what matches.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Effect {
+    /// Leaves it to the next tier.
+    Pass,
+    /// Allows it.
+    Allow,
+    /// Denies it because the rule asks for more than an address and a port, and nothing enforces that yet; rules that allow the
+    /// same traffic outright go before.
+    Closed,
+    /// Denies it.
+    Deny,
+}
 
-impl Tier {
+impl Effect {
+    /// Whether a connection that it decides goes on.
+    pub const fn passes(self) -> bool {
+        matches!(self, Self::Allow)
+    }
+}
+
+/// Evaluation order of policy kinds, as Cilium's tiers: a lower one is evaluated first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Tier {
+    /// Before all others.
+    Admin,
     /// `NetworkPolicy` and Cilium's kinds.
-    pub const NORMAL: Self = Self(200);
+    Normal,
+    /// For what no policy of the normal tier isolates.
+    Baseline,
+    /// What holds where nothing else says anything.
+    Open,
 }
 
 /// Rank of a rule; the higher decides. Tier, then level within the tier, then explicit denies before everything else, as Cilium's
@@ -65,16 +120,41 @@ pub struct Precedence(u32);
 
 impl Precedence {
     /// Below every rule.
-    pub const LOWEST: Self = Self(0);
+    pub const OPEN: Self = Self(0);
+
+    /// Levels of a tier are below this.
+    pub const LEVELS: u32 = 1 << 22;
+
+    /// Of isolation: below the rules of the normal tier, above the baseline tier.
+    pub const fn isolation(effect: Effect) -> Self {
+        Self::at(Tier::Normal, 2, effect)
+    }
+
+    /// Of a rule of the normal tier.
+    pub const fn normal(effect: Effect) -> Self {
+        let level = if matches!(effect, Effect::Closed) { 1 } else { 0 };
+        Self::at(Tier::Normal, level, effect)
+    }
 
     /// The rank of a rule with this effect at `level` of `tier`; lower levels are evaluated first.
-    pub const fn new(tier: Tier, level: u16, effect: PortVerdict) -> Self {
+    pub const fn at(tier: Tier, level: u32, effect: Effect) -> Self {
         let low = match effect {
-            PortVerdict::Deny => 255,
-            PortVerdict::Redirect => 2,
-            PortVerdict::Allow | PortVerdict::Audit => 1,
+            Effect::Deny | Effect::Closed => 255,
+            Effect::Allow => 1,
+            Effect::Pass => 0,
         };
-        Self(((!tier.0) as u32) << 24 | ((!level) as u32) << 8 | low)
+        let level = if level < Self::LEVELS { level } else { Self::LEVELS - 1 };
+        Self((Tier::Open as u32 - tier as u32) << 30 | (Self::LEVELS - 1 - level) << 8 | low)
+    }
+
+    /// The tier it is in.
+    pub const fn tier(self) -> Tier {
+        match self.0 >> 30 {
+            3 => Tier::Admin,
+            2 => Tier::Normal,
+            1 => Tier::Baseline,
+            _ => Tier::Open,
+        }
     }
 
     /// As compiled entries carry it.
@@ -90,6 +170,25 @@ pub struct EndpointSelector {
     pub namespaces: NamespaceSelector,
     /// Which of their pods.
     pub pods: LabelSelector,
+    /// What must hold of the name of their service account.
+    pub accounts: Vec<Operator>,
+}
+
+impl EndpointSelector {
+    /// Pods so labelled in these namespaces, whatever their service account.
+    pub const fn new(namespaces: NamespaceSelector, pods: LabelSelector) -> Self {
+        Self { namespaces, pods, accounts: Vec::new() }
+    }
+
+    /// Whether pods of this service account are selected, as far as that counts.
+    pub fn matches_account(&self, account: &str) -> bool {
+        self.accounts.iter().all(|operator| match operator {
+            Operator::In(names) => names.iter().any(|name| **name == *account),
+            Operator::NotIn(names) => names.iter().all(|name| **name != *account),
+            Operator::Exists => true,
+            Operator::DoesNotExist => false,
+        })
+    }
 }
 
 /// Which namespaces.
@@ -134,8 +233,95 @@ pub struct Peer {
 pub enum PeerSelector {
     /// Endpoints.
     Endpoints(EndpointSelector),
-    /// Whoever has an address in the block: pods and nodes as well.
+    /// Whoever has an address in the block, as far as the block reaches.
     Block(Block),
+    /// Nodes with these labels, the endpoint's own among them.
+    Nodes(LabelSelector),
+    /// Everyone of a class.
+    Entity(Entity),
+}
+
+/// Classes of peers.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Entity {
+    /// Outside the cluster.
+    World,
+    /// Outside the cluster, IPv4.
+    WorldIpv4,
+    /// Outside the cluster, IPv6.
+    WorldIpv6,
+    /// Pods, nodes and pod addresses that no known pod has.
+    Cluster,
+    /// The node that the endpoint runs on.
+    Host,
+    /// The other nodes.
+    RemoteNode,
+    /// Pod addresses that no known pod has.
+    Unmanaged,
+}
+
+/// What a peer is, seen from an endpoint. Each has one class.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Class {
+    Pod,
+    OwnNode,
+    OtherNode,
+    Unmanaged,
+    World(Family),
+}
+
+impl Entity {
+    /// All of them.
+    pub(crate) const ALL: [Self; 7] =
+        [Self::World, Self::WorldIpv4, Self::WorldIpv6, Self::Cluster, Self::Host, Self::RemoteNode, Self::Unmanaged];
+
+    pub(crate) fn includes(self, class: Class) -> bool {
+        match self {
+            Self::World => matches!(class, Class::World(_)),
+            Self::WorldIpv4 => class == Class::World(Family::V4),
+            Self::WorldIpv6 => class == Class::World(Family::V6),
+            Self::Cluster => !matches!(class, Class::World(_)),
+            Self::Host => class == Class::OwnNode,
+            Self::RemoteNode => class == Class::OtherNode,
+            Self::Unmanaged => class == Class::Unmanaged,
+        }
+    }
+}
+
+/// Cilium's name of it.
+impl fmt::Display for Entity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::World => "world",
+            Self::WorldIpv4 => "world-ipv4",
+            Self::WorldIpv6 => "world-ipv6",
+            Self::Cluster => "cluster",
+            Self::Host => "host",
+            Self::RemoteNode => "remote-node",
+            Self::Unmanaged => "unmanaged",
+        })
+    }
+}
+
+/// Whose addresses a block means.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Reach {
+    /// Those that no pod or node has: blocks of Cilium's kinds.
+    Outside,
+    /// Everyone's but those of the endpoint's own node: `ipBlock` of `NetworkPolicy`, which has no say about that.
+    Others,
+    /// Everyone's: `networks` of the tiers' kinds.
+    All,
+}
+
+impl Reach {
+    pub(crate) fn includes(self, class: Class) -> bool {
+        match (self, class) {
+            (_, Class::World(_) | Class::Unmanaged) | (Self::All, _) => true,
+            (Self::Others, class) => class != Class::OwnNode,
+            (Self::Outside, _) => false,
+        }
+    }
 }
 
 /// An address block with holes.
@@ -145,9 +331,19 @@ pub struct Block {
     pub cidr: IpNet,
     /// What is left out of it; sorted.
     pub except: Vec<IpNet>,
+    /// Whose addresses count; the same in all blocks of a rule.
+    pub reach: Reach,
 }
 
 impl Block {
+    /// `cidr` without what is in `except`.
+    pub fn new(cidr: IpNet, except: &[IpNet], reach: Reach) -> Self {
+        let mut except: Vec<_> = except.iter().map(IpNet::trunc).collect();
+        except.sort_unstable();
+        except.dedup();
+        Self { cidr: cidr.trunc(), except, reach }
+    }
+
     /// Whether `address` is in it.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.cidr.contains(&address) && !self.except.iter().any(|hole| hole.contains(&address))
@@ -177,6 +373,28 @@ pub enum L4Match {
     Any,
     /// Those that one of these names.
     Of(Vec<PortMatch>),
+    /// ICMP of these types.
+    Icmp(Vec<IcmpMatch>),
+}
+
+/// Messages of one type.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct IcmpMatch {
+    /// ICMP, or ICMPv6.
+    pub family: Family,
+    /// Its number.
+    pub icmp_type: u8,
+}
+
+/// `ICMP type 8`, `ICMPv6 type 128`.
+impl fmt::Display for IcmpMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self.family {
+            Family::V4 => "ICMP",
+            Family::V6 => "ICMPv6",
+        };
+        write!(f, "{name} type {}", self.icmp_type)
+    }
 }
 
 /// Ports of one protocol.
@@ -223,6 +441,9 @@ pub struct Origin {
     pub direction: Direction,
     /// Index of the rule in its list, from 0; `None`: the policy isolates and no rule of it is meant.
     pub rule: Option<u32>,
+    /// The list it is in, where that is not named after the direction: `ingressDeny`, `specs[1].egress`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub section: Option<Arc<str>>,
     /// Where the rule (or the policy) is written.
     pub location: Location,
 }
@@ -236,8 +457,15 @@ impl fmt::Display for Origin {
         }
         write!(f, "{}", self.name)?;
         if let Some(rule) = self.rule {
-            write!(f, " {}[{rule}]", self.direction)?;
+            write!(f, " {}[{rule}]", self.list())?;
         }
         write!(f, " ({}:{})", self.location.file, self.location.line)
+    }
+}
+
+impl Origin {
+    /// The name of the list that the rule is in.
+    pub fn list(&self) -> String {
+        self.section.as_ref().map_or_else(|| self.direction.to_string(), ToString::to_string)
     }
 }

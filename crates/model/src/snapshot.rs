@@ -15,10 +15,12 @@ use crate::{
     connection::{Direction, Family, PodKey},
     identity::{self, BaseIdentity},
     lower,
+    problem::Problem,
     rule::{EndpointSelector, NamespaceSelector, Policy, Rule},
 };
 
-const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
+/// The label of a namespace that is its name.
+pub(crate) const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 const WORKLOAD_ANNOTATION: &str = "strait.dev/workload";
 
 /// What is known of a cluster at one moment. Immutable and cheap to clone.
@@ -34,6 +36,7 @@ struct Facts {
     pods: BTreeMap<PodKey, Pod>,
     owners: BTreeMap<IpAddr, Owner>,
     policies: Vec<Policy>,
+    problems: Vec<Problem>,
     bases: Vec<BaseIdentity>,
     profiles: Vec<Profile>,
     base_numbers: OnceLock<Vec<IdentityId>>,
@@ -54,6 +57,8 @@ pub(crate) type Profile = Vec<usize>;
 pub struct Node {
     /// Its name.
     pub name: Arc<str>,
+    /// Its labels.
+    pub labels: Labels,
     /// Its own addresses.
     pub addresses: Vec<IpAddr>,
     /// Where the addresses of its pods come from.
@@ -144,7 +149,7 @@ impl Node {
 impl Snapshot {
     /// Indexes `objects`, in which workloads are already expanded to pods with nodes and addresses.
     pub fn new(objects: &Objects) -> Self {
-        let policies: Vec<_> = objects.network_policies().map(|policy| lower::network_policy::lower(policy)).collect();
+        let (policies, problems) = lower::lower(objects);
         let namespaces = namespaces(objects);
         let nodes = nodes(objects);
         let mut owners: BTreeMap<_, _> = BTreeMap::new();
@@ -173,7 +178,8 @@ impl Snapshot {
         }
         let profiles = selection.into_profiles();
         let base_numbers = OnceLock::new();
-        Self { facts: Arc::new(Facts { namespaces, nodes, pods, owners, policies, bases, profiles, base_numbers }) }
+        let facts = Facts { namespaces, nodes, pods, owners, policies, problems, bases, profiles, base_numbers };
+        Self { facts: Arc::new(facts) }
     }
 
     /// All pods, in order of namespace and name.
@@ -209,6 +215,11 @@ impl Snapshot {
     /// All policies, lowered.
     pub fn policies(&self) -> &[Policy] {
         &self.facts.policies
+    }
+
+    /// Parts of policies that are not enforced as they are written, in order.
+    pub fn problems(&self) -> &[Problem] {
+        &self.facts.problems
     }
 
     /// The policies that select `pod`; none where it is no endpoint.
@@ -263,6 +274,7 @@ impl Snapshot {
         let none = Labels::default();
         selector.namespaces.matches(namespace, self.namespace(namespace).unwrap_or(&none))
             && selector.pods.matches(pod.labels())
+            && selector.matches_account(pod.service_account())
     }
 }
 
@@ -272,8 +284,9 @@ fn namespaces(objects: &Objects) -> BTreeMap<Arc<str>, Labels> {
         objects.namespaces().map(|namespace| (Arc::clone(&namespace.meta.name), namespace.meta.labels.clone()));
     let mut all: BTreeMap<_, _> = declared.collect();
     let pods = objects.pods().map(|pod| &pod.meta.namespace);
-    for used in pods.chain(objects.network_policies().map(|policy| &policy.meta.namespace)) {
-        if !all.contains_key(used) {
+    let cilium = objects.cilium_policies().map(|policy| &policy.meta.namespace);
+    for used in pods.chain(objects.network_policies().map(|policy| &policy.meta.namespace)).chain(cilium) {
+        if !used.is_empty() && !all.contains_key(used) {
             all.insert(Arc::clone(used), Labels::default());
         }
     }
@@ -286,6 +299,7 @@ fn namespaces(objects: &Objects) -> BTreeMap<Arc<str>, Labels> {
 fn nodes(objects: &Objects) -> BTreeMap<Arc<str>, Node> {
     let node = |object: &Arc<strait_api::Node>| Node {
         name: Arc::clone(&object.meta.name),
+        labels: object.meta.labels.clone(),
         addresses: object.addresses.clone(),
         pod_cidrs: object.pod_cidrs.iter().map(IpNet::trunc).collect(),
     };
@@ -340,9 +354,10 @@ impl<'a> Selection<'a> {
         let mut named: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         let mut labelled = Vec::new();
         for (index, policy) in policies.iter().enumerate() {
-            match &policy.subject.namespaces {
-                NamespaceSelector::Named(name) => named.entry(name).or_default().push(index),
-                NamespaceSelector::Labelled(_) => labelled.push(index),
+            match policy.subject.endpoints().map(|selector| &selector.namespaces) {
+                Some(NamespaceSelector::Named(name)) => named.entry(name).or_default().push(index),
+                Some(NamespaceSelector::Labelled(_)) => labelled.push(index),
+                None => {}
             }
         }
         let none = Labels::default();
@@ -351,11 +366,15 @@ impl<'a> Selection<'a> {
             let mut all = Vec::new();
             let mut each = Vec::new();
             for &index in named.get(&*base.namespace).into_iter().flatten().chain(&labelled) {
-                let Some(policy) = policies.get(index) else { continue };
-                if !policy.subject.namespaces.matches(&base.namespace, namespace_labels) {
-                } else if identity::refines(&policy.subject.pods) {
+                let Some(selector) = policies.get(index).and_then(|policy| policy.subject.endpoints()) else {
+                    continue;
+                };
+                let possible = selector.namespaces.matches(&base.namespace, namespace_labels)
+                    && selector.matches_account(&base.service_account);
+                if !possible {
+                } else if identity::refines(&selector.pods) {
                     each.push(index);
-                } else if policy.subject.pods.matches(&base.labels) {
+                } else if selector.pods.matches(&base.labels) {
                     all.push(index);
                 }
             }
@@ -367,8 +386,8 @@ impl<'a> Selection<'a> {
     /// The profile of a pod with this base identity and these labels.
     fn profile(&mut self, base: usize, labels: &Labels) -> usize {
         let Some((all, each)) = self.by_base.get(base) else { return 0 };
-        let matches =
-            |index: &&usize| self.policies.get(**index).is_some_and(|policy| policy.subject.pods.matches(labels));
+        let subject = |index: usize| self.policies.get(index).and_then(|policy| policy.subject.endpoints());
+        let matches = |index: &&usize| subject(**index).is_some_and(|selector| selector.pods.matches(labels));
         let mut profile: Vec<_> = all.iter().chain(each.iter().filter(matches)).copied().collect();
         profile.sort_unstable();
         let next = self.profiles.len();

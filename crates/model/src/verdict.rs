@@ -7,8 +7,10 @@ use serde::Serialize;
 use crate::{
     connection::{Connection, Direction, Family, L4, Party},
     miss::Miss,
-    rule::{L4Match, Origin, Peer, PeerSelector, Peers, Policy, PortMatch, Ports, Rule},
+    plan::PortVerdict,
+    rule::{Class, Effect, IcmpMatch, L4Match, Origin, Peer, PeerSelector, Peers, Policy, PortMatch, Ports, Rule},
     snapshot::{Node, Owner, Pod, Snapshot},
+    tiers::{self, Background, By, Voice},
 };
 
 /// Whether a connection may be opened. Both ends have to agree.
@@ -38,6 +40,9 @@ pub struct Decision {
     pub reason: Reason,
     /// The rules that decided; where no rule matched, the policies that isolate.
     pub origins: Vec<Origin>,
+    /// Rules of tiers before that left it to the one that decided, in order of their tiers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub passed: Vec<Origin>,
     /// For a deny, the rule that came closest to allowing it; only explanations look for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nearest_miss: Option<Miss>,
@@ -59,6 +64,10 @@ pub enum Reason {
     Rule,
     /// The pod is isolated and no rule allows it.
     NoRule,
+    /// Rules are about it that ask for more than is enforced yet: they are closed.
+    Closed,
+    /// Allowed: what would deny it, the origins, only reports.
+    Audited,
     /// The sides have no addresses of a common family, or one has none at all.
     NoAddress,
 }
@@ -102,6 +111,34 @@ impl<'a> View<'a> {
         match self.direction {
             Direction::Ingress => self.subject.pod(),
             Direction::Egress => self.peer.pod(),
+        }
+    }
+
+    /// What the peer is to the subject.
+    fn peer_class(&self, snapshot: &Snapshot) -> Class {
+        match self.peer {
+            Side::Pod(..) => Class::Pod,
+            Side::Node(node, _) if self.is_own_node(node) => Class::OwnNode,
+            Side::Node(..) => Class::OtherNode,
+            Side::Address(address) if snapshot.pod_cidr_over(address.into()).is_some() => Class::Unmanaged,
+            Side::Address(address) => Class::World(Family::of(address)),
+        }
+    }
+
+    fn is_own_node(&self, node: &Node) -> bool {
+        self.subject.pod().and_then(Pod::node) == Some(&node.name)
+    }
+
+    /// Whether a rule about these protocols and ports is about what is spoken.
+    pub(crate) fn speaks(&self, l4: &L4Match) -> bool {
+        match l4 {
+            L4Match::Any => true,
+            L4Match::Of(ports) => self.speaks_one_of(ports),
+            L4Match::Icmp(types) => {
+                let family = Family::of(self.peer.address());
+                let echo = |icmp: &IcmpMatch| icmp.family == family && icmp.icmp_type == family.echo_request();
+                self.l4 == L4::Icmp && types.iter().any(echo)
+            }
         }
     }
 
@@ -178,57 +215,90 @@ impl Snapshot {
         };
         let isolating: Vec<_> =
             self.policies_of(subject).filter(|policy| policy.isolates.contains(&view.direction)).collect();
-        let isolated = !isolating.is_empty();
-        match view.peer {
+        let isolated = isolating.iter().any(|policy| !policy.audit);
+        let to_own_node = match view.peer {
             Side::Pod(peer, _) if peer.key == subject.key => {
                 return Decision { isolated, ..Decision::plain(true, Reason::OwnPod) };
             }
-            Side::Node(node, _) if subject.node() == Some(&node.name) => {
-                return Decision { isolated, ..Decision::plain(true, Reason::OwnNode) };
+            Side::Node(node, _) if view.is_own_node(node) => {
+                if view.direction == Direction::Ingress {
+                    return Decision { isolated, ..Decision::plain(true, Reason::OwnNode) };
+                }
+                true
             }
-            Side::Pod(..) | Side::Node(..) | Side::Address(_) => {}
+            Side::Pod(..) | Side::Node(..) | Side::Address(_) => false,
+        };
+        let background = background(isolating.iter().copied(), to_own_node);
+        let policies =
+            self.policies_of(subject).filter(|policy| background.asks_all() || policy.isolates_from_own_node);
+        let rules = policies.flat_map(|policy| &policy.rules).filter(|rule| rule.direction == view.direction);
+        let of_rules = rules.filter(|rule| self.matches(rule, view));
+        let voice = |rule: &'_ Rule| Voice {
+            precedence: rule.precedence,
+            effect: rule.effect,
+            audit: rule.audit,
+            by: By::Rule(rule.origin.clone()),
+        };
+        let voices: Vec<_> = of_rules.map(voice).chain(background.voices()).collect();
+        let Some(outcome) = tiers::decide(voices.iter()) else { return Decision::plain(false, Reason::NoRule) };
+        let reason = match (outcome.verdict, outcome.effect, outcome.by.first()) {
+            (PortVerdict::Audit, ..) => Reason::Audited,
+            (_, Effect::Closed, _) => Reason::Closed,
+            (_, _, Some(By::Rule(_)) | None) => Reason::Rule,
+            (_, _, Some(By::Isolation | By::AuditedIsolation)) => Reason::NoRule,
+            (_, _, Some(By::OwnNode)) => Reason::OwnNode,
+            (_, _, Some(By::Open)) if to_own_node => Reason::OwnNode,
+            (_, _, Some(By::Open)) => Reason::NotIsolated,
+        };
+        let mut origins = Vec::new();
+        for by in outcome.by {
+            let named = |audit: bool| isolating.iter().filter(move |policy| policy.audit == audit);
+            match by {
+                By::Rule(origin) => origins.push(origin),
+                By::Isolation => origins.extend(named(false).map(|policy| isolation(policy, view.direction))),
+                By::AuditedIsolation => origins.extend(named(true).map(|policy| isolation(policy, view.direction))),
+                By::OwnNode | By::Open => {}
+            }
         }
-        let mut winner: Option<&Rule> = None;
-        let mut matching = Vec::new();
-        for rule in self.rules_of(subject, view.direction).filter(|rule| self.matches(rule, view)) {
-            let rank = |rule: &Rule| (rule.precedence, rule.effect);
-            if winner.is_none_or(|winner| rank(winner) < rank(rule)) {
-                winner = Some(rule);
-                matching.clear();
-            }
-            if winner.is_none_or(|winner| rank(winner) == rank(rule)) {
-                matching.push(rule.origin.clone());
-            }
-        }
-        match winner {
-            Some(rule) => {
-                Decision { isolated, origins: matching, ..Decision::plain(rule.effect.passes(), Reason::Rule) }
-            }
-            None if !isolated => Decision::plain(true, Reason::NotIsolated),
-            None => {
-                let origins = isolating.iter().map(|policy| isolation(policy, view.direction)).collect();
-                Decision { isolated, origins, ..Decision::plain(false, Reason::NoRule) }
-            }
-        }
+        let passed = outcome.passed;
+        Decision { isolated, origins, passed, ..Decision::plain(outcome.verdict.passes(), reason) }
     }
 
     fn matches(&self, rule: &Rule, view: &View<'_>) -> bool {
         let peers = match &rule.peers {
             Peers::Any => true,
-            Peers::Of(peers) => peers.iter().any(|peer| self.is_peer(peer, view.peer)),
+            Peers::Of(peers) => peers.iter().any(|peer| self.is_peer(peer, view)),
         };
-        let l4 = match &rule.l4 {
-            L4Match::Any => true,
-            L4Match::Of(matches) => view.speaks_one_of(matches),
-        };
-        peers && l4
+        peers && view.speaks(&rule.l4)
     }
 
-    fn is_peer(&self, peer: &Peer, side: Side<'_>) -> bool {
+    pub(crate) fn is_peer(&self, peer: &Peer, view: &View<'_>) -> bool {
         match &peer.selects {
-            PeerSelector::Endpoints(selector) => side.pod().is_some_and(|pod| self.selects(selector, pod)),
-            PeerSelector::Block(block) => block.contains(side.address()),
+            PeerSelector::Endpoints(selector) => view.peer.pod().is_some_and(|pod| self.selects(selector, pod)),
+            PeerSelector::Block(block) => {
+                block.contains(view.peer.address()) && block.reach.includes(view.peer_class(self))
+            }
+            PeerSelector::Nodes(labels) => match view.peer {
+                Side::Node(node, _) => labels.matches(&node.labels),
+                Side::Pod(..) | Side::Address(_) => false,
+            },
+            PeerSelector::Entity(entity) => entity.includes(view.peer_class(self)),
         }
+    }
+}
+
+/// What holds without a rule where these policies isolate a subject.
+pub(crate) fn background<'a>(isolating: impl Iterator<Item = &'a Policy> + Clone, to_own_node: bool) -> Background {
+    let any = |audit: bool, spares: bool| {
+        isolating
+            .clone()
+            .any(|policy| policy.audit == audit && spares == (to_own_node && !policy.isolates_from_own_node))
+    };
+    Background {
+        isolated: any(false, false),
+        audited: any(true, false),
+        spared: any(false, true),
+        spared_audited: any(true, true),
     }
 }
 
@@ -240,12 +310,13 @@ pub(crate) fn isolation(policy: &Policy, direction: Direction) -> Origin {
         name: std::sync::Arc::clone(&policy.name),
         direction,
         rule: None,
+        section: None,
         location: policy.location.clone(),
     }
 }
 
 impl Decision {
     fn plain(allowed: bool, reason: Reason) -> Self {
-        Self { allowed, isolated: false, reason, origins: Vec::new(), nearest_miss: None }
+        Self { allowed, isolated: false, reason, origins: Vec::new(), passed: Vec::new(), nearest_miss: None }
     }
 }

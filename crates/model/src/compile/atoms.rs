@@ -18,6 +18,7 @@ use crate::{
     blocks::{BlockIndex, BlockSet},
     connection::{Family, L4},
     plan::{IpcacheEntry, IpcacheKind},
+    rule::Class,
     snapshot::{Owner, Pod},
 };
 
@@ -27,6 +28,9 @@ pub(super) type NamedPorts = BTreeMap<Arc<str>, BTreeSet<(Protocol, u16)>>;
 /// Peers with one identity.
 pub(super) struct Atom {
     pub identity: IdentityId,
+    pub class: Class,
+    /// Selectors of nodes that select it; in order.
+    pub nodes: Vec<usize>,
     /// Selectors that select it; in order.
     pub selectors: Vec<usize>,
     pub blocks: BlockSet,
@@ -51,7 +55,7 @@ impl<'a> Compilation<'a> {
         let by_base = group(endpoints.map(|pod| (pod.base(), pod)));
         for (base, pods) in by_base {
             let Some((base, number)) = bases.get(base).copied() else { continue };
-            let shared = matches.of_base(&base.namespace, &base.labels);
+            let shared = matches.of_base(base);
             for (own, pods) in group(pods.into_iter().map(|pod| (matches.of_pod(pod), pod))) {
                 let mut selectors: Vec<_> = shared.iter().chain(&own).copied().collect();
                 selectors.sort_unstable();
@@ -68,13 +72,17 @@ impl<'a> Compilation<'a> {
                     let addresses =
                         pods.iter().flat_map(|pod| pod.addresses.iter().map(move |address| (*pod, *address)));
                     for (blocks, members) in
-                        group(addresses.map(|member| (in_force.blocks.of_address(member.1), member)))
+                        group(addresses.map(|member| (in_force.blocks.of_address(member.1, Class::Pod), member)))
                     {
                         let identity = self.refine(base, number, by.clone(), (&in_force.blocks, blocks));
                         for (pod, address) in members {
                             self.cache_pod(pod, address, identity);
                         }
-                        let atom = || Atom { identity, selectors: selectors.clone(), blocks, ports: ports.clone() };
+                        let atom = || Atom {
+                            selectors: selectors.clone(),
+                            ports: ports.clone(),
+                            ..Atom::of_addresses(identity, Class::Pod, blocks)
+                        };
                         atoms.entry(identity).or_insert_with(atom);
                     }
                 }
@@ -111,17 +119,26 @@ impl<'a> Compilation<'a> {
         let snapshot = self.snapshot;
         for (address, owner) in snapshot.owners() {
             let Owner::Node(name) = owner else { continue };
-            let (identity, kind) = if self.is_own(Some(name)) {
-                self.describe_reserved(IdentityId::HOST, IdentityId::HOST, Vec::new());
-                (IdentityId::HOST, IpcacheKind::Host)
+            let own = self.is_own(Some(name));
+            let (reserved, class, kind) = if own {
+                (IdentityId::HOST, Class::OwnNode, IpcacheKind::Host)
             } else {
-                let blocks = in_force.blocks.of_address(*address);
-                let identity = self.address_identity(IdentityId::REMOTE_NODE, &in_force.blocks, blocks);
-                atoms.entry(identity).or_insert_with(|| address_atom(identity, blocks));
-                (identity, IpcacheKind::RemoteNode)
+                (IdentityId::REMOTE_NODE, Class::OtherNode, IpcacheKind::RemoteNode)
             };
+            let labels = snapshot.node(name).map(|node| &node.labels);
+            let nodes = labels.map(|labels| in_force.nodes_selecting(labels)).unwrap_or_default();
+            let blocks = in_force.blocks.of_address(*address, class);
+            // There is one own node: no selector tells it apart from others of its class.
+            let by: Vec<_> = nodes.iter().filter(|_| !own).filter_map(|at| in_force.nodes.get(*at)).collect();
+            let by = by.into_iter().map(|selector| format!("selected as peer by node labels {selector}")).collect();
+            let identity = self.address_identity(reserved, by, &in_force.blocks, blocks);
+            let atom = || Atom { nodes: nodes.clone(), ..Atom::of_addresses(identity, class, blocks) };
+            atoms.entry(identity).or_insert_with(atom);
             self.plan.ipcache.insert(IpNet::from(*address), IpcacheEntry { identity, kind, node: Some(*address) });
         }
+        // Always there, also where the node has no address: what has no entry is judged as any peer.
+        let host = || Atom::of_addresses(IdentityId::HOST, Class::OwnNode, 0);
+        atoms.entry(IdentityId::HOST).or_insert_with(host);
     }
 
     /// Everything that no pod or node has: the world, and pod addresses that are not in use.
@@ -136,20 +153,20 @@ impl<'a> Compilation<'a> {
         for region in regions {
             let family = Family::of(region.addr());
             let owner = snapshot.pod_cidr_over(region);
-            let reserved = match (owner, family) {
-                (Some(_), _) => IdentityId::UNMANAGED,
-                (None, Family::V4) => IdentityId::WORLD_IPV4,
-                (None, Family::V6) => IdentityId::WORLD_IPV6,
+            let (reserved, class) = match (owner, family) {
+                (Some(_), _) => (IdentityId::UNMANAGED, Class::Unmanaged),
+                (None, Family::V4) => (IdentityId::WORLD_IPV4, Class::World(family)),
+                (None, Family::V6) => (IdentityId::WORLD_IPV6, Class::World(family)),
             };
             let blocks = in_force.blocks.of_prefix(region);
-            let identity = self.address_identity(reserved, &in_force.blocks, blocks);
+            let identity = self.address_identity(reserved, Vec::new(), &in_force.blocks, blocks);
             let kind = match owner {
                 Some(_) => IpcacheKind::Unmanaged,
                 None if identity == reserved => IpcacheKind::World,
                 None => IpcacheKind::Cidr,
             };
             let node = owner.and_then(|node| node_address(node, family));
-            atoms.entry(identity).or_insert_with(|| address_atom(identity, blocks));
+            atoms.entry(identity).or_insert_with(|| Atom::of_addresses(identity, class, blocks));
             let entry = IpcacheEntry { identity, kind, node };
             // A region that says what the next shorter one over it says needs no entry.
             if kept.contains(&region) || crate::plan::longest(&entries, region) != Some(&entry) {
@@ -161,21 +178,34 @@ impl<'a> Compilation<'a> {
         }
     }
 
-    /// The identity of peers that only their addresses set apart: one for each set of lists that they are in.
-    fn address_identity(&mut self, reserved: IdentityId, index: &BlockIndex<'_>, blocks: BlockSet) -> IdentityId {
-        let content = || format!("{reserved};{}", index.content(blocks));
+    /// The identity of peers that only their addresses set apart, and node labels where `by` says so: one for each set of lists that
+    /// they are in.
+    fn address_identity(
+        &mut self,
+        reserved: IdentityId,
+        by: Vec<String>,
+        index: &BlockIndex<'_>,
+        blocks: BlockSet,
+    ) -> IdentityId {
+        let content = || {
+            let by = if by.is_empty() { String::new() } else { format!("{};", by.join("&")) };
+            format!("{reserved};{by}{}", index.content(blocks))
+        };
         let identity = match reserved {
-            _ if index.members(blocks).is_empty() => reserved,
-            IdentityId::REMOTE_NODE => self.allocator.node(content()),
+            _ if by.is_empty() && index.members(blocks).is_empty() => reserved,
+            IdentityId::HOST | IdentityId::REMOTE_NODE => self.allocator.node(content()),
             _ => self.allocator.cidr(content()),
         };
-        self.describe_reserved(identity, reserved, index.texts(blocks));
+        self.describe_reserved(identity, reserved, by, index.texts(blocks));
         identity
     }
 }
 
-fn address_atom(identity: IdentityId, blocks: BlockSet) -> Atom {
-    Atom { identity, selectors: Vec::new(), blocks, ports: NamedPorts::new() }
+impl Atom {
+    /// Peers that their addresses alone set apart from others of their class.
+    fn of_addresses(identity: IdentityId, class: Class, blocks: BlockSet) -> Self {
+        Self { identity, class, nodes: Vec::new(), selectors: Vec::new(), blocks, ports: NamedPorts::new() }
+    }
 }
 
 /// What `pod` declares under the names that are asked for.

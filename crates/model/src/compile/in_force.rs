@@ -5,12 +5,12 @@ use std::{
     sync::Arc,
 };
 
-use strait_base::Labels;
+use strait_base::{LabelSelector, Labels};
 
 use crate::{
     blocks::{BlockIndex, BlockList},
     connection::Direction,
-    identity,
+    identity::{self, BaseIdentity},
     rule::{EndpointSelector, L4Match, NamespaceSelector, Peer, PeerSelector, Peers, Ports, Rule},
     snapshot::{Pod, Snapshot},
 };
@@ -26,6 +26,8 @@ pub(super) struct InForce<'a> {
     rules_of: BTreeMap<usize, std::ops::Range<usize>>,
     /// Distinct peer selectors, in order.
     pub selectors: Vec<&'a EndpointSelector>,
+    /// Distinct selectors of nodes, in order.
+    pub nodes: Vec<&'a LabelSelector>,
     /// Distinct lists of blocks, indexed.
     pub blocks: BlockIndex<'a>,
     selector_index: BTreeMap<&'a EndpointSelector, usize>,
@@ -52,8 +54,13 @@ impl<'a> InForce<'a> {
         let peers = || rules.iter().flat_map(|rule| peers_of(rule));
         let selectors = peers().filter_map(|peer| match &peer.selects {
             PeerSelector::Endpoints(selector) => Some(selector),
-            PeerSelector::Block(_) => None,
+            _ => None,
         });
+        let nodes = peers().filter_map(|peer| match &peer.selects {
+            PeerSelector::Nodes(labels) => Some(labels),
+            _ => None,
+        });
+        let nodes: Vec<_> = nodes.collect::<BTreeSet<_>>().into_iter().collect();
         let selectors: Vec<_> = selectors.collect::<BTreeSet<_>>().into_iter().collect();
         let selector_index = selectors.iter().enumerate().map(|(at, selector)| (*selector, at)).collect();
         let lists: BTreeSet<_> = rules.iter().map(|rule| blocks_of(rule)).filter(|list| !list.is_empty()).collect();
@@ -63,6 +70,7 @@ impl<'a> InForce<'a> {
             rules,
             rules_of,
             selectors,
+            nodes,
             blocks: BlockIndex::new(lists),
             selector_index,
             list_index,
@@ -84,7 +92,8 @@ impl<'a> InForce<'a> {
             }
             for peer in peers_of(rule) {
                 match &peer.selects {
-                    PeerSelector::Block(_) => self.names_of_any.extend(&names),
+                    PeerSelector::Block(_) | PeerSelector::Entity(_) => self.names_of_any.extend(&names),
+                    PeerSelector::Nodes(_) => {}
                     PeerSelector::Endpoints(selector) => {
                         if let Some(at) = self.selector_index.get(selector) {
                             self.names_of_selector.entry(*at).or_default().extend(&names);
@@ -95,15 +104,29 @@ impl<'a> InForce<'a> {
         }
     }
 
-    /// Indices of the rules about pods of a profile, in one direction.
-    pub(super) fn rules_about(&self, profile: &[usize], direction: Direction) -> impl Iterator<Item = usize> {
-        let ranges = profile.iter().filter_map(|policy| self.rules_of.get(policy)).cloned();
+    /// Indices of the rules of these policies in one direction.
+    pub(super) fn rules_about(
+        &self,
+        policies: impl Iterator<Item = usize>,
+        direction: Direction,
+    ) -> impl Iterator<Item = usize> {
+        let ranges = policies.filter_map(|policy| self.rules_of.get(&policy)).cloned();
         ranges.flatten().filter(move |index| self.rules.get(*index).is_some_and(|rule| rule.direction == direction))
     }
 
     /// The index of a rule's peer among `selectors`.
     pub(super) fn selector(&self, selector: &EndpointSelector) -> Option<usize> {
         self.selector_index.get(selector).copied()
+    }
+
+    /// The index of a selector of nodes among `nodes`.
+    pub(super) fn node_selector(&self, labels: &LabelSelector) -> Option<usize> {
+        self.nodes.binary_search(&labels).ok()
+    }
+
+    /// Indices of the selectors that select a node with these labels.
+    pub(super) fn nodes_selecting(&self, labels: &Labels) -> Vec<usize> {
+        (0..).zip(&self.nodes).filter(|(_, selector)| selector.matches(labels)).map(|(at, _)| at).collect()
     }
 
     /// The index of the blocks of a rule, as [`BlockIndex::members`] has it.
@@ -131,7 +154,7 @@ fn blocks_of(rule: &Rule) -> BlockList<'_> {
     let blocks: BTreeSet<_> = peers_of(rule)
         .filter_map(|peer| match &peer.selects {
             PeerSelector::Block(block) => Some(block),
-            PeerSelector::Endpoints(_) => None,
+            _ => None,
         })
         .collect();
     blocks.into_iter().collect()
@@ -140,7 +163,7 @@ fn blocks_of(rule: &Rule) -> BlockList<'_> {
 /// The port names that a rule names.
 pub(super) fn names_of(rule: &Rule) -> impl Iterator<Item = PortName<'_>> {
     let ports = match &rule.l4 {
-        L4Match::Any => [].iter(),
+        L4Match::Any | L4Match::Icmp(_) => [].iter(),
         L4Match::Of(ports) => ports.iter(),
     };
     ports.filter_map(|port| match &port.ports {
@@ -178,18 +201,23 @@ impl<'a> SelectorMatches<'a> {
         Self { selectors, by_namespace }
     }
 
-    /// The selectors that select every pod in `namespace` whose relevant labels are `labels`; in order.
-    pub(super) fn of_base(&self, namespace: &str, labels: &Labels) -> Vec<usize> {
-        self.matching(self.by_namespace.get(namespace).map(|(whole, _)| whole), labels)
+    /// The selectors that select every pod of a base identity; in order.
+    pub(super) fn of_base(&self, base: &BaseIdentity) -> Vec<usize> {
+        let candidates = self.by_namespace.get(&*base.namespace).map(|(whole, _)| whole);
+        self.matching(candidates, &base.service_account, &base.labels)
     }
 
     /// The selectors that tell pods of one base apart and select this one; in order.
     pub(super) fn of_pod(&self, pod: &Pod) -> Vec<usize> {
-        self.matching(self.by_namespace.get(&*pod.key.namespace).map(|(_, each)| each), pod.labels())
+        let candidates = self.by_namespace.get(&*pod.key.namespace).map(|(_, each)| each);
+        self.matching(candidates, pod.service_account(), pod.labels())
     }
 
-    fn matching(&self, candidates: Option<&Vec<usize>>, labels: &Labels) -> Vec<usize> {
-        let selects = |at: &&usize| self.selectors.get(**at).is_some_and(|selector| selector.pods.matches(labels));
+    fn matching(&self, candidates: Option<&Vec<usize>>, account: &str, labels: &Labels) -> Vec<usize> {
+        let selects = |at: &&usize| {
+            let selector = self.selectors.get(**at);
+            selector.is_some_and(|selector| selector.pods.matches(labels) && selector.matches_account(account))
+        };
         candidates.into_iter().flatten().filter(selects).copied().collect()
     }
 }

@@ -101,13 +101,19 @@ impl Compilation<'_> {
         });
     }
 
-    fn describe_reserved(&mut self, identity: IdentityId, reserved: IdentityId, cidrs: Vec<String>) {
+    fn describe_reserved(
+        &mut self,
+        identity: IdentityId,
+        reserved: IdentityId,
+        refined_by: Vec<String>,
+        cidrs: Vec<String>,
+    ) {
         let refined_from = (identity != reserved).then_some(reserved);
         let labels = cidrs.iter().map(|cidr| format!("cidr:{cidr}"));
         let name = reserved.reserved_name();
         let labels = labels.chain(name.map(|name| format!("reserved:{name}"))).collect();
         let reserved = if refined_from.is_some() { None } else { name };
-        let info = IdentityInfo { labels, reserved, cidrs, refined_from, ..IdentityInfo::default() };
+        let info = IdentityInfo { labels, reserved, cidrs, refined_from, refined_by, ..IdentityInfo::default() };
         self.plan.identities.entry(identity).or_insert(info);
     }
 }

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use strait_base::IdentityId;
+use strait_base::{IdentityId, PortRange};
 
 use super::{
     Compilation,
@@ -16,21 +16,26 @@ use super::{
 };
 use crate::{
     connection::Direction,
-    plan::{OriginId, PolicyEntry, PolicyKey, PortEntry, PortSet, PortSetId, PortVerdict},
+    plan::{OriginId, PolicyEntry, PolicyKey, PortEntry, PortSet, PortSetId},
     ports::{self, Layer, Spans},
-    rule::{L4Match, Origin, Peer, PeerSelector, Peers, Ports, Precedence, Rule},
-    verdict::isolation,
+    rule::{Class, Entity, IcmpMatch, L4Match, Origin, Peer, PeerSelector, Peers, Policy, Ports, Rule},
+    tiers::{Background, By, Voice},
+    verdict::{background, isolation},
 };
 
 /// Rules that decide together, by index, and what the port names among them stand for.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 struct Judges {
     /// In order.
     rules: Vec<usize>,
     /// What the destination declares under the names that the rules ask for.
     ports: NamedPorts,
-    /// What no rule decides is allowed.
-    open: bool,
+    /// What holds without a rule.
+    background: Background,
+    /// What isolation is blamed on.
+    isolation: OriginId,
+    /// What isolation that is only reported is blamed on.
+    audited: OriginId,
 }
 
 /// What the subjects of one profile, with the same named ports, share in one direction.
@@ -44,18 +49,32 @@ struct Row {
 struct Index {
     selectors: BTreeMap<usize, Vec<usize>>,
     lists: BTreeMap<usize, Vec<usize>>,
+    nodes: BTreeMap<usize, Vec<usize>>,
+    entities: BTreeMap<Entity, Vec<usize>>,
     port_names: BTreeMap<Arc<str>, Vec<usize>>,
 }
 
 impl Index {
     fn new(in_force: &InForce<'_>, atoms: &[Atom]) -> Self {
-        let mut index = Self { selectors: BTreeMap::new(), lists: BTreeMap::new(), port_names: BTreeMap::new() };
+        let mut index = Self {
+            selectors: BTreeMap::new(),
+            lists: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            entities: BTreeMap::new(),
+            port_names: BTreeMap::new(),
+        };
         for (at, atom) in atoms.iter().enumerate() {
             for selector in &atom.selectors {
                 index.selectors.entry(*selector).or_default().push(at);
             }
             for list in in_force.blocks.members(atom.blocks) {
                 index.lists.entry(*list).or_default().push(at);
+            }
+            for nodes in &atom.nodes {
+                index.nodes.entry(*nodes).or_default().push(at);
+            }
+            for entity in Entity::ALL.into_iter().filter(|entity| entity.includes(atom.class)) {
+                index.entities.entry(entity).or_default().push(at);
             }
             for name in atom.ports.keys() {
                 index.port_names.entry(Arc::clone(name)).or_default().push(at);
@@ -72,6 +91,8 @@ impl Index {
             Peers::Of(peers) => {
                 let selected = |peer: &Peer| match &peer.selects {
                     PeerSelector::Endpoints(selector) => self.selectors.get(&in_force.selector(selector)?),
+                    PeerSelector::Nodes(labels) => self.nodes.get(&in_force.node_selector(labels)?),
+                    PeerSelector::Entity(entity) => self.entities.get(entity),
                     PeerSelector::Block(_) => None,
                 };
                 let in_blocks = in_force.list(rule).and_then(|list| self.lists.get(&list));
@@ -111,15 +132,22 @@ impl Compilation<'_> {
         let snapshot = self.snapshot;
         let in_force = port_sets.in_force;
         let profile = snapshot.profile(subject.profile);
-        let policies = profile.iter().filter_map(|policy| snapshot.policies().get(*policy));
-        let isolating = policies.filter(|policy| policy.isolates.contains(&direction));
-        let isolating: Vec<_> = isolating.map(|policy| isolation(policy, direction)).collect();
-        let open = isolating.is_empty();
-        let default_origin = self.origin(isolating);
+        let policies = || profile.iter().filter_map(|at| Some((*at, snapshot.policies().get(*at)?)));
+        let isolating: Vec<_> =
+            policies().map(|(_, policy)| policy).filter(|policy| policy.isolates.contains(&direction)).collect();
+        let blamed = |audit: bool| {
+            let named = isolating.iter().filter(|policy| policy.audit == audit);
+            named.map(|policy| isolation(policy, direction)).collect::<Vec<_>>()
+        };
+        let (default_origin, audited) = (self.origin(blamed(false)), self.origin(blamed(true)));
+        let judges = |rules, ports, to_own_node| {
+            let background = background(isolating.iter().copied(), to_own_node);
+            Judges { rules, ports, background, isolation: default_origin, audited }
+        };
 
         let mut of_any = Vec::new();
         let mut of_atom: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        for at in in_force.rules_about(profile, direction) {
+        for at in in_force.rules_about(policies().map(|(at, _)| at), direction) {
             let Some(rule) = in_force.rules.get(at) else { continue };
             if matches!(rule.peers, Peers::Any) {
                 of_any.push(at);
@@ -128,6 +156,13 @@ impl Compilation<'_> {
                 of_atom.entry(atom).or_default().push(at);
             }
         }
+        // What the own node is judged by differs, whether or not rules name it.
+        for at in index.entities.get(&Entity::Host).into_iter().flatten() {
+            of_atom.entry(*at).or_default();
+        }
+        let sparing = |(_, policy): &(usize, &Policy)| !policy.isolates_from_own_node;
+        let sparing: BTreeSet<_> =
+            in_force.rules_about(policies().filter(sparing).map(|(at, _)| at), direction).collect();
         // On ingress the destination is the subject, on egress it is the peer.
         let nothing = NamedPorts::new();
         let ports = |peer: Option<&Atom>| match (direction, peer) {
@@ -135,19 +170,26 @@ impl Compilation<'_> {
             (Direction::Egress, Some(atom)) => atom.ports.clone(),
             (Direction::Egress, None) => nothing.clone(),
         };
-        let any = port_sets.get(self, Judges { rules: of_any.clone(), ports: ports(None), open });
+        let any = port_sets.get(self, judges(of_any.clone(), ports(None), false));
         let any = PolicyEntry { port_set: any, default_origin };
         let mut exact = Vec::new();
-        let host = port_sets.get(self, Judges { rules: Vec::new(), ports: NamedPorts::new(), open: true });
-        if host != any.port_set {
-            exact.push((IdentityId::HOST, PolicyEntry { port_set: host, default_origin }));
-        }
         for (at, mut rules) in of_atom {
             let Some(atom) = atoms.get(at) else { continue };
             rules.extend(&of_any);
             rules.sort_unstable();
             rules.dedup();
-            let port_set = port_sets.get(self, Judges { rules, ports: ports(Some(atom)), open });
+            let judged = match (atom.class, direction) {
+                (Class::OwnNode, Direction::Ingress) => Judges::default(),
+                (Class::OwnNode, Direction::Egress) => {
+                    let mut judged = judges(rules, ports(Some(atom)), true);
+                    if !judged.background.asks_all() {
+                        judged.rules.retain(|rule| !sparing.contains(rule));
+                    }
+                    judged
+                }
+                _ => judges(rules, ports(Some(atom)), false),
+            };
+            let port_set = port_sets.get(self, judged);
             if port_set != any.port_set {
                 exact.push((atom.identity, PolicyEntry { port_set, default_origin }));
             }
@@ -164,10 +206,11 @@ impl Compilation<'_> {
         origins.dedup();
         // Without places: an edit that moves a rule in its file changes nothing that is loaded.
         let mut content = String::new();
-        for Origin { kind, namespace, name, direction, rule, .. } in &origins {
+        for Origin { kind, namespace, name, direction, rule, section, .. } in &origins {
             let rule = rule.map_or_else(|| "-".to_owned(), |rule| rule.to_string());
+            let section = section.as_deref().map(|section| format!("/{section}")).unwrap_or_default();
             // Writing to a string cannot fail.
-            let _ = write!(content, "{kind}/{namespace}/{name}/{direction}/{rule};");
+            let _ = write!(content, "{kind}/{namespace}/{name}/{direction}/{rule}{section};");
         }
         let id = self.allocator.origins(content);
         self.plan.origins.insert(id, origins);
@@ -197,20 +240,31 @@ impl PortSets<'_, '_> {
     fn make(&self, compilation: &mut Compilation<'_>, judges: &Judges) -> PortSetId {
         let rules = judges.rules.iter().filter_map(|at| Some((*at, *self.in_force.rules.get(*at)?)));
         let of_rules = rules.map(|(at, rule)| Layer {
-            precedence: rule.precedence,
-            effect: rule.effect,
-            origin: Some(at),
+            voice: Voice { precedence: rule.precedence, effect: rule.effect, audit: rule.audit, by: By::Rule(at) },
             spans: spans(rule, &judges.ports),
         });
-        let background =
-            Layer { precedence: Precedence::LOWEST, effect: PortVerdict::Allow, origin: None, spans: Spans::Any };
-        let layers: Vec<_> = of_rules.chain(judges.open.then_some(background)).collect();
+        let background = judges.background.voices().map(|voice| Layer { voice, spans: Spans::Any });
+        let layers: Vec<_> = of_rules.chain(background).collect();
         let mut content = String::new();
         let mut set = PortSet::default();
-        for (key, winner) in ports::resolve(&layers) {
-            let rules = winner.origins.iter().flatten().filter_map(|at| self.in_force.rules.get(*at));
-            let origin = compilation.origin(rules.map(|rule| rule.origin.clone()).collect());
-            let entry = PortEntry { verdict: winner.effect, origin, precedence: winner.precedence.number() };
+        for (key, outcome) in ports::resolve(&layers) {
+            let by_isolation = outcome.by.contains(&By::Isolation);
+            // What a miss says needs no entry.
+            if by_isolation && key.protocol.is_none() {
+                continue;
+            }
+            let origin = if by_isolation {
+                judges.isolation
+            } else if outcome.by.contains(&By::AuditedIsolation) {
+                judges.audited
+            } else {
+                let rules = outcome.by.iter().filter_map(|by| match by {
+                    By::Rule(at) => self.in_force.rules.get(*at),
+                    _ => None,
+                });
+                compilation.origin(rules.map(|rule| rule.origin.clone()).collect())
+            };
+            let entry = PortEntry { verdict: outcome.verdict, origin, precedence: outcome.precedence.number() };
             // Writing to a string cannot fail.
             let _ = write!(
                 content,
@@ -235,14 +289,21 @@ impl PortSets<'_, '_> {
 
 /// The ports of a rule, names resolved by `named`.
 fn spans(rule: &Rule, named: &NamedPorts) -> Spans {
-    let L4Match::Of(ports) = &rule.l4 else { return Spans::Any };
+    let ports = match &rule.l4 {
+        L4Match::Any => return Spans::Any,
+        L4Match::Of(ports) => ports,
+        L4Match::Icmp(types) => {
+            let span = |icmp: &IcmpMatch| (icmp.family.icmp(), PortRange::single(icmp.icmp_type.into()));
+            return Spans::Of(types.iter().map(span).collect());
+        }
+    };
     let mut spans = Vec::new();
     for port in ports {
         match &port.ports {
-            Ports::Range(range) => spans.push((port.protocol, *range)),
+            Ports::Range(range) => spans.push((port.protocol.number(), *range)),
             Ports::Named(name) => {
                 let declared = named.get(name).into_iter().flatten().filter(|(protocol, _)| *protocol == port.protocol);
-                spans.extend(declared.map(|(protocol, number)| (*protocol, strait_base::PortRange::single(*number))));
+                spans.extend(declared.map(|(protocol, number)| (protocol.number(), PortRange::single(*number))));
             }
         }
     }

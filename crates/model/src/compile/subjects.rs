@@ -51,7 +51,8 @@ impl<'a> Compilation<'a> {
     /// The selectors of a profile's policies that tell pods of one base identity apart, as text.
     fn refining_subjects(&self, profile: usize) -> Vec<String> {
         let policies = self.snapshot.profile(profile).iter().filter_map(|index| self.snapshot.policies().get(*index));
-        let refining = policies.map(|policy| &policy.subject.pods).filter(|pods| identity::refines(pods));
+        let subjects = policies.filter_map(|policy| policy.subject.endpoints()).map(|selector| &selector.pods);
+        let refining = subjects.filter(|pods| identity::refines(pods));
         let texts: BTreeSet<_> = refining.map(|pods| format!("selected as subject by {pods}")).collect();
         texts.into_iter().collect()
     }

@@ -7,10 +7,9 @@ use strait_base::PortRange;
 
 use crate::{
     connection::Direction,
-    plan::PortVerdict,
     rule::{
-        Block, EndpointSelector, L4Match, NamespaceSelector, Origin, Peer, PeerSelector, Peers, Policy, PortMatch,
-        Ports, Precedence, Rule, Tier,
+        Block, Effect, EndpointSelector, L4Match, NamespaceSelector, Origin, Peer, PeerSelector, Peers, Policy,
+        PortMatch, Ports, Precedence, Reach, Rule, Subject,
     },
 };
 
@@ -32,11 +31,13 @@ pub(crate) fn lower(object: &NetworkPolicy) -> Policy {
         namespace: Arc::clone(&object.meta.namespace),
         name: Arc::clone(&object.meta.name),
         location: object.meta.location.clone(),
-        subject: EndpointSelector {
-            namespaces: NamespaceSelector::Named(Arc::clone(&object.meta.namespace)),
-            pods: object.pod_selector.clone(),
-        },
+        subject: Subject::Endpoints(EndpointSelector::new(
+            NamespaceSelector::Named(Arc::clone(&object.meta.namespace)),
+            object.pod_selector.clone(),
+        )),
         isolates: in_force.map(|(direction, ..)| direction).collect(),
+        isolates_from_own_node: false,
+        audit: super::audits(&object.meta),
         rules: rules.map(|(direction, index, rule)| lower_rule(object, &kind, direction, index, rule)).collect(),
     }
 }
@@ -63,14 +64,16 @@ fn lower_rule(
         direction,
         peers,
         l4,
-        effect: PortVerdict::Allow,
-        precedence: Precedence::new(Tier::NORMAL, 0, PortVerdict::Allow),
+        effect: Effect::Allow,
+        precedence: Precedence::normal(Effect::Allow),
+        audit: super::audits(&object.meta),
         origin: Origin {
             kind: Arc::clone(kind),
             namespace: Arc::clone(&object.meta.namespace),
             name: Arc::clone(&object.meta.name),
             direction,
             rule: Some(index),
+            section: None,
             location: rule.location.clone(),
         },
     }
@@ -78,24 +81,13 @@ fn lower_rule(
 
 fn lower_peer(namespace: &Arc<str>, peer: &ApiPeer) -> PeerSelector {
     match peer {
-        ApiPeer::Pods(pods) => PeerSelector::Endpoints(EndpointSelector {
-            namespaces: NamespaceSelector::Named(Arc::clone(namespace)),
-            pods: pods.clone(),
-        }),
-        ApiPeer::Namespaces(namespaces) => PeerSelector::Endpoints(EndpointSelector {
-            namespaces: NamespaceSelector::Labelled(namespaces.clone()),
-            pods: strait_base::LabelSelector::default(),
-        }),
-        ApiPeer::NamespacedPods { namespaces, pods } => PeerSelector::Endpoints(EndpointSelector {
-            namespaces: NamespaceSelector::Labelled(namespaces.clone()),
-            pods: pods.clone(),
-        }),
-        ApiPeer::IpBlock { cidr, except } => {
-            let mut except: Vec<_> = except.iter().map(ipnet::IpNet::trunc).collect();
-            except.sort_unstable();
-            except.dedup();
-            PeerSelector::Block(Block { cidr: cidr.trunc(), except })
-        }
+        ApiPeer::Pods(pods) => PeerSelector::Endpoints(EndpointSelector::new(
+            NamespaceSelector::Named(Arc::clone(namespace)),
+            pods.clone(),
+        )),
+        ApiPeer::Namespaces(namespaces) => super::pods(namespaces, &strait_base::LabelSelector::default()),
+        ApiPeer::NamespacedPods { namespaces, pods } => super::pods(namespaces, pods),
+        ApiPeer::IpBlock { cidr, except } => PeerSelector::Block(Block::new(*cidr, except, Reach::Others)),
     }
 }
 

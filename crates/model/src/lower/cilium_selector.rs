@@ -1,0 +1,116 @@
+//! Cilium's selectors: label keys with a source.
+//!
+//! A pod has `k8s:` labels: its own, and of its namespace, service account and cluster under keys of their own. A key of another
+//! source, or of a cluster, is settled here: where no pod can have it, a requirement of it selects nobody or everybody.
+
+use std::sync::Arc;
+
+use strait_api::{CiliumKey, CiliumSelector, CiliumSource};
+use strait_base::{LabelSelector, Labels, Operator, Requirement};
+
+use crate::rule::{EndpointSelector, NamespaceSelector};
+
+const NAMESPACE: &str = "io.kubernetes.pod.namespace";
+const NAMESPACE_LABELS: &str = "io.cilium.k8s.namespace.labels.";
+const SERVICE_ACCOUNT: &str = "io.cilium.k8s.policy.serviceaccount";
+const CLUSTER: &str = "io.cilium.k8s.policy.cluster";
+/// The name of a cluster that nobody named.
+const CLUSTER_NAME: &str = "default";
+
+/// Every requirement of `selector`, those of `matchLabels` first.
+fn requirements(selector: &CiliumSelector) -> impl Iterator<Item = (&CiliumKey, Operator)> {
+    let labels = selector.match_labels.iter().map(|(key, value)| (key, Operator::In(vec![Arc::clone(value)])));
+    labels.chain(selector.match_expressions.iter().map(|requirement| (&requirement.key, requirement.operator.clone())))
+}
+
+/// The pods that `selector` selects; `None` where it selects none whatever their labels. Without a word about namespaces they are
+/// those of `namespace`, where there is one.
+pub(super) fn endpoints(selector: &CiliumSelector, namespace: Option<&Arc<str>>) -> Option<EndpointSelector> {
+    let mut namespaces = Vec::new();
+    let mut pods = Vec::new();
+    let mut accounts = Vec::new();
+    for (key, operator) in requirements(selector) {
+        let requirement = |key: &str, operator| Requirement { key: Arc::from(key), operator };
+        match &key.source {
+            CiliumSource::Any | CiliumSource::K8s => match &*key.key {
+                NAMESPACE => namespaces.push(requirement(crate::snapshot::NAMESPACE_NAME, operator)),
+                SERVICE_ACCOUNT => accounts.push(operator),
+                CLUSTER => holds(&operator, Some(CLUSTER_NAME)).then_some(())?,
+                other => match other.strip_prefix(NAMESPACE_LABELS) {
+                    Some(label) => namespaces.push(requirement(label, operator)),
+                    None => pods.push(requirement(other, operator)),
+                },
+            },
+            _ => holds(&operator, None).then_some(())?,
+        }
+    }
+    let namespaces = match namespace {
+        Some(namespace) if namespaces.is_empty() => NamespaceSelector::Named(Arc::clone(namespace)),
+        _ => NamespaceSelector::Labelled(all_of(namespaces)),
+    };
+    Some(EndpointSelector { namespaces, pods: all_of(pods), accounts })
+}
+
+/// The pods that a policy is about: those of its namespace, where it has one, whatever other namespace the selector names.
+pub(super) fn subjects(selector: &CiliumSelector, namespace: Option<&Arc<str>>) -> Option<EndpointSelector> {
+    let mut selected = endpoints(selector, namespace)?;
+    if let (Some(namespace), NamespaceSelector::Labelled(labels)) = (namespace, &mut selected.namespaces) {
+        labels.match_labels.insert(crate::snapshot::NAMESPACE_NAME, namespace);
+    }
+    Some(selected)
+}
+
+/// The nodes that `selector` selects, by their labels; `None` where it selects none.
+pub(super) fn nodes(selector: &CiliumSelector) -> Option<LabelSelector> {
+    let mut labels = Vec::new();
+    for (key, operator) in requirements(selector) {
+        match &key.source {
+            CiliumSource::Any | CiliumSource::K8s | CiliumSource::Node => {
+                labels.push(Requirement { key: Arc::clone(&key.key), operator });
+            }
+            _ => holds(&operator, None).then_some(())?,
+        }
+    }
+    Some(all_of(labels))
+}
+
+/// The labels that `selector` asks of an object that is no endpoint; `None` where it selects none.
+pub(super) fn objects(selector: &CiliumSelector) -> Option<LabelSelector> {
+    nodes(selector)
+}
+
+/// The reserved identity that `selector` names, where it asks for just that.
+pub(super) fn reserved(selector: &CiliumSelector) -> Option<&str> {
+    let mut all = requirements(selector);
+    let (key, operator) = all.next()?;
+    let named = match operator {
+        Operator::In(values) => values.iter().any(|value| value.is_empty()),
+        Operator::Exists => true,
+        Operator::NotIn(_) | Operator::DoesNotExist => false,
+    };
+    (named && key.source == CiliumSource::Reserved && all.next().is_none()).then_some(&*key.key)
+}
+
+fn holds(operator: &Operator, value: Option<&str>) -> bool {
+    let mut labels = Labels::default();
+    if let Some(value) = value {
+        labels.insert("", value);
+    }
+    Requirement { key: "".into(), operator: operator.clone() }.matches(&labels)
+}
+
+/// One value goes to `matchLabels`, as people write it.
+fn all_of(requirements: Vec<Requirement>) -> LabelSelector {
+    let mut selector = LabelSelector::default();
+    for requirement in requirements {
+        let Requirement { key, operator } = &requirement;
+        match operator {
+            Operator::In(values) if values.len() == 1 && selector.match_labels.get(key).is_none() => {
+                let value = values.first().map_or("", |value| value);
+                selector.match_labels.insert(key, value);
+            }
+            _ => selector.match_expressions.push(requirement),
+        }
+    }
+    selector
+}
