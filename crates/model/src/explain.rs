@@ -163,7 +163,9 @@ impl Snapshot {
         });
         let blocks = peers.filter_map(|peer| match &peer.selects {
             PeerSelector::Block(block) if self.is_peer(peer, view) => Some(block.to_string()),
-            _ => None,
+            PeerSelector::Block(_) | PeerSelector::Endpoints(_) | PeerSelector::Nodes(_) | PeerSelector::Entity(_) => {
+                None
+            }
         });
         blocks.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
     }

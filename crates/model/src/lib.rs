@@ -35,7 +35,8 @@
 //! **Cilium's rules**: one without any member matches nothing, one with only `toPorts` or `icmps` every peer, one with an empty list of
 //! peers nobody. Selectors of a `CiliumNetworkPolicy` mean its own namespace unless they name `io.kubernetes.pod.namespace` or labels of
 //! namespaces; subjects always. A single `reserved:` label means an entity in cluster-wide policies; others with labels that no pod has select
-//! nobody. `ANY`, and an entry of `toPorts` without `ports`, is TCP, UDP and SCTP. `enableDefaultDeny: false` in a direction: no
+//! nobody. `ANY` is TCP, UDP and SCTP; an entry of `toPorts` without `ports` and one of `icmps` without `fields` match nothing. A
+//! service named without a namespace is any of that name. `enableDefaultDeny: false` in a direction: no
 //! isolation, rules still count. ICMP is asked about with an echo request.
 //!
 //! **Closed**: a rule, or an entry of its `toPorts`, that asks for L7, server names, TLS contexts, a listener or authentication denies what

@@ -129,7 +129,7 @@ mod tests {
     use crate::{
         plan::{OriginId, PortEntry, PortSet},
         rule::{Effect, Precedence, Tier},
-        tiers::{Background, By},
+        tiers::{Background, By, Isolation},
     };
 
     fn layer(effect: Effect, origin: u32, spans: Spans) -> Layer<u32> {
@@ -141,7 +141,8 @@ mod tests {
     }
 
     fn isolation(isolated: bool) -> Vec<Layer<u32>> {
-        let background = Background { isolated, ..Background::default() };
+        let enforced = if isolated { Isolation::Isolated } else { Isolation::None };
+        let background = Background { enforced, ..Background::default() };
         background.voices().map(|voice| Layer { voice, spans: Spans::Any }).collect()
     }
 

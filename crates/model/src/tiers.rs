@@ -54,37 +54,42 @@ pub(crate) struct Outcome<O> {
     pub passed: Vec<O>,
 }
 
-/// What holds for a subject, or a peer of it, without any rule.
+/// What holds between a subject and a peer without any rule.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub(crate) struct Background {
-    pub isolated: bool,
-    /// Isolated by policies that only report.
-    pub audited: bool,
-    /// Isolated, though not from the peer, which is its own node: by policies that are enforced, by policies that only report.
-    pub spared: bool,
-    pub spared_audited: bool,
+    pub enforced: Isolation,
+    /// By policies that only report.
+    pub audited: Isolation,
+}
+
+/// Whether policies isolate a subject from a peer.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub(crate) enum Isolation {
+    #[default]
+    None,
+    /// They isolate it from others: the peer is its own node.
+    ButOwnNode,
+    Isolated,
 }
 
 impl Background {
     /// Whether a policy that does not isolate from the own node has a say about it: where others do isolate from it.
-    pub(crate) const fn asks_all(self) -> bool {
-        !self.spared && !self.spared_audited || self.isolated || self.audited
+    pub(crate) fn asks_all(self) -> bool {
+        self.enforced.max(self.audited) != Isolation::ButOwnNode
     }
 
     pub(crate) fn voices<O>(self) -> impl Iterator<Item = Voice<O>> {
-        let voice = |there: bool, effect, audit, by| {
-            there.then_some(Voice { precedence: Precedence::isolation(effect), effect, audit, by })
+        let voice = |isolation, audit| {
+            let (effect, by) = match isolation {
+                Isolation::None => return None,
+                Isolation::ButOwnNode => (Effect::Allow, By::OwnNode),
+                Isolation::Isolated if audit => (Effect::Deny, By::AuditedIsolation),
+                Isolation::Isolated => (Effect::Deny, By::Isolation),
+            };
+            Some(Voice { precedence: Precedence::isolation(effect), effect, audit, by })
         };
         let open = Voice { precedence: Precedence::OPEN, effect: Effect::Allow, audit: false, by: By::Open };
-        [
-            voice(self.isolated, Effect::Deny, false, By::Isolation),
-            voice(self.audited, Effect::Deny, true, By::AuditedIsolation),
-            voice(self.spared, Effect::Allow, false, By::OwnNode),
-            voice(self.spared_audited, Effect::Allow, true, By::OwnNode),
-            Some(open),
-        ]
-        .into_iter()
-        .flatten()
+        [voice(self.enforced, false), voice(self.audited, true), Some(open)].into_iter().flatten()
     }
 }
 
@@ -92,11 +97,11 @@ impl Background {
 pub(crate) fn decide<'a, O: Ord + Clone + 'a>(
     voices: impl Iterator<Item = &'a Voice<O>> + Clone,
 ) -> Option<Outcome<O>> {
-    let enforced = settle(voices.clone().filter(|voice| !voice.audit));
+    let enforced = settle(&voices.clone().filter(|voice| !voice.audit));
     if voices.clone().all(|voice| !voice.audit) {
         return enforced;
     }
-    let all = settle(voices);
+    let all = settle(&voices);
     match (enforced, all) {
         (Some(enforced), Some(all)) if enforced.verdict.passes() && !all.verdict.passes() => {
             Some(Outcome { verdict: PortVerdict::Audit, ..all })
@@ -106,7 +111,7 @@ pub(crate) fn decide<'a, O: Ord + Clone + 'a>(
 }
 
 /// The highest precedence decides; where it passes, the highest of the tiers behind.
-fn settle<'a, O: Ord + Clone + 'a>(voices: impl Iterator<Item = &'a Voice<O>> + Clone) -> Option<Outcome<O>> {
+fn settle<'a, O: Ord + Clone + 'a>(voices: &(impl Iterator<Item = &'a Voice<O>> + Clone)) -> Option<Outcome<O>> {
     let mut passed = Vec::new();
     let mut behind: Option<Tier> = None;
     loop {
@@ -117,7 +122,7 @@ fn settle<'a, O: Ord + Clone + 'a>(voices: impl Iterator<Item = &'a Voice<O>> + 
         if best.effect == Effect::Pass {
             passed.extend(equal.filter_map(|voice| match &voice.by {
                 By::Rule(origin) => Some(origin.clone()),
-                _ => None,
+                By::Isolation | By::AuditedIsolation | By::OwnNode | By::Open => None,
             }));
             behind = Some(best.precedence.tier());
             continue;

@@ -10,7 +10,7 @@ use crate::{
     plan::PortVerdict,
     rule::{Class, Effect, IcmpMatch, L4Match, Origin, Peer, PeerSelector, Peers, Policy, PortMatch, Ports, Rule},
     snapshot::{Node, Owner, Pod, Snapshot},
-    tiers::{self, Background, By, Voice},
+    tiers::{self, Background, By, Isolation, Voice},
 };
 
 /// Whether a connection may be opened. Both ends have to agree.
@@ -228,7 +228,7 @@ impl Snapshot {
             }
             Side::Pod(..) | Side::Node(..) | Side::Address(_) => false,
         };
-        let background = background(isolating.iter().copied(), to_own_node);
+        let background = background(&isolating, to_own_node);
         let policies =
             self.policies_of(subject).filter(|policy| background.asks_all() || policy.isolates_from_own_node);
         let rules = policies.flat_map(|policy| &policy.rules).filter(|rule| rule.direction == view.direction);
@@ -288,18 +288,14 @@ impl Snapshot {
 }
 
 /// What holds without a rule where these policies isolate a subject.
-pub(crate) fn background<'a>(isolating: impl Iterator<Item = &'a Policy> + Clone, to_own_node: bool) -> Background {
-    let any = |audit: bool, spares: bool| {
-        isolating
-            .clone()
-            .any(|policy| policy.audit == audit && spares == (to_own_node && !policy.isolates_from_own_node))
+pub(crate) fn background(isolating: &[&Policy], to_own_node: bool) -> Background {
+    let strongest = |audit: bool| {
+        let isolations = isolating.iter().filter(|policy| policy.audit == audit).map(|policy| {
+            if to_own_node && !policy.isolates_from_own_node { Isolation::ButOwnNode } else { Isolation::Isolated }
+        });
+        isolations.max().unwrap_or_default()
     };
-    Background {
-        isolated: any(false, false),
-        audited: any(true, false),
-        spared: any(false, true),
-        spared_audited: any(true, true),
-    }
+    Background { enforced: strongest(false), audited: strongest(true) }
 }
 
 /// The origin that names `policy` as isolating.

@@ -54,11 +54,11 @@ impl<'a> InForce<'a> {
         let peers = || rules.iter().flat_map(|rule| peers_of(rule));
         let selectors = peers().filter_map(|peer| match &peer.selects {
             PeerSelector::Endpoints(selector) => Some(selector),
-            _ => None,
+            PeerSelector::Block(_) | PeerSelector::Nodes(_) | PeerSelector::Entity(_) => None,
         });
         let nodes = peers().filter_map(|peer| match &peer.selects {
             PeerSelector::Nodes(labels) => Some(labels),
-            _ => None,
+            PeerSelector::Endpoints(_) | PeerSelector::Block(_) | PeerSelector::Entity(_) => None,
         });
         let nodes: Vec<_> = nodes.collect::<BTreeSet<_>>().into_iter().collect();
         let selectors: Vec<_> = selectors.collect::<BTreeSet<_>>().into_iter().collect();
@@ -154,7 +154,7 @@ fn blocks_of(rule: &Rule) -> BlockList<'_> {
     let blocks: BTreeSet<_> = peers_of(rule)
         .filter_map(|peer| match &peer.selects {
             PeerSelector::Block(block) => Some(block),
-            _ => None,
+            PeerSelector::Endpoints(_) | PeerSelector::Nodes(_) | PeerSelector::Entity(_) => None,
         })
         .collect();
     blocks.into_iter().collect()

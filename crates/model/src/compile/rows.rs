@@ -140,8 +140,8 @@ impl Compilation<'_> {
             named.map(|policy| isolation(policy, direction)).collect::<Vec<_>>()
         };
         let (default_origin, audited) = (self.origin(blamed(false)), self.origin(blamed(true)));
-        let judges = |rules, ports, to_own_node| {
-            let background = background(isolating.iter().copied(), to_own_node);
+        let judged_by = |rules, ports, to_own_node| {
+            let background = background(&isolating, to_own_node);
             Judges { rules, ports, background, isolation: default_origin, audited }
         };
 
@@ -160,9 +160,9 @@ impl Compilation<'_> {
         for at in index.entities.get(&Entity::Host).into_iter().flatten() {
             of_atom.entry(*at).or_default();
         }
-        let sparing = |(_, policy): &(usize, &Policy)| !policy.isolates_from_own_node;
-        let sparing: BTreeSet<_> =
-            in_force.rules_about(policies().filter(sparing).map(|(at, _)| at), direction).collect();
+        let spares_own_node = |(_, policy): &(usize, &Policy)| !policy.isolates_from_own_node;
+        let sparing = policies().filter(spares_own_node).map(|(at, _)| at);
+        let sparing: BTreeSet<_> = in_force.rules_about(sparing, direction).collect();
         // On ingress the destination is the subject, on egress it is the peer.
         let nothing = NamedPorts::new();
         let ports = |peer: Option<&Atom>| match (direction, peer) {
@@ -170,7 +170,7 @@ impl Compilation<'_> {
             (Direction::Egress, Some(atom)) => atom.ports.clone(),
             (Direction::Egress, None) => nothing.clone(),
         };
-        let any = port_sets.get(self, judges(of_any.clone(), ports(None), false));
+        let any = port_sets.get(self, judged_by(of_any.clone(), ports(None), false));
         let any = PolicyEntry { port_set: any, default_origin };
         let mut exact = Vec::new();
         for (at, mut rules) in of_atom {
@@ -178,18 +178,18 @@ impl Compilation<'_> {
             rules.extend(&of_any);
             rules.sort_unstable();
             rules.dedup();
-            let judged = match (atom.class, direction) {
+            let judges = match (atom.class, direction) {
                 (Class::OwnNode, Direction::Ingress) => Judges::default(),
                 (Class::OwnNode, Direction::Egress) => {
-                    let mut judged = judges(rules, ports(Some(atom)), true);
-                    if !judged.background.asks_all() {
-                        judged.rules.retain(|rule| !sparing.contains(rule));
+                    let mut judges = judged_by(rules, ports(Some(atom)), true);
+                    if !judges.background.asks_all() {
+                        judges.rules.retain(|rule| !sparing.contains(rule));
                     }
-                    judged
+                    judges
                 }
-                _ => judges(rules, ports(Some(atom)), false),
+                _ => judged_by(rules, ports(Some(atom)), false),
             };
-            let port_set = port_sets.get(self, judged);
+            let port_set = port_sets.get(self, judges);
             if port_set != any.port_set {
                 exact.push((atom.identity, PolicyEntry { port_set, default_origin }));
             }
@@ -260,7 +260,7 @@ impl PortSets<'_, '_> {
             } else {
                 let rules = outcome.by.iter().filter_map(|by| match by {
                     By::Rule(at) => self.in_force.rules.get(*at),
-                    _ => None,
+                    By::Isolation | By::AuditedIsolation | By::OwnNode | By::Open => None,
                 });
                 compilation.origin(rules.map(|rule| rule.origin.clone()).collect())
             };

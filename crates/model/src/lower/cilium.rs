@@ -172,7 +172,7 @@ impl Lowering<'_> {
             (false, false) => Effect::Allow,
         };
         if !rule.icmps.is_empty() {
-            add(L4Match::Icmp(rule.icmps.iter().flatten().map(lower_icmp).collect()), effect);
+            add(L4Match::Icmp(rule.icmps.iter().flatten().copied().map(lower_icmp).collect()), effect);
         } else if rule.ports.is_empty() {
             add(L4Match::Any, effect);
         }
@@ -279,8 +279,7 @@ impl Lowering<'_> {
 
     fn services(&self, service: &CiliumService) -> Vec<PeerSelector> {
         let within = |namespace: &Option<Arc<str>>, found: &Service| {
-            let namespace = namespace.as_ref().or(self.namespace);
-            namespace.is_none_or(|namespace| *namespace == found.meta.namespace)
+            namespace.as_ref().is_none_or(|namespace| *namespace == found.meta.namespace)
         };
         let services = self.references.objects.services();
         let found: Vec<_> = match service {
@@ -302,17 +301,12 @@ impl Lowering<'_> {
     }
 }
 
-fn lower_icmp(field: &CiliumIcmpField) -> IcmpMatch {
+fn lower_icmp(field: CiliumIcmpField) -> IcmpMatch {
     IcmpMatch { family: if field.ipv6 { Family::V6 } else { Family::V4 }, icmp_type: field.icmp_type }
 }
 
-/// An entry without `ports` is about every port of every transport protocol.
+/// An entry without `ports` is about nothing.
 fn lower_ports(entry: &CiliumPortRule) -> Vec<PortMatch> {
-    if entry.ports.is_empty() {
-        let all =
-            |protocol| PortMatch { protocol, ports: Ports::Range(PortRange::ALL), location: entry.location.clone() };
-        return Protocol::ALL.map(all).into();
-    }
     entry.ports.iter().flat_map(lower_port).collect()
 }
 

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use strait_api::{CiliumKey, CiliumSelector, CiliumSource};
-use strait_base::{LabelSelector, Labels, Operator, Requirement};
+use strait_base::{LabelSelector, Operator, Requirement};
 
 use crate::rule::{EndpointSelector, NamespaceSelector};
 
@@ -35,13 +35,13 @@ pub(super) fn endpoints(selector: &CiliumSelector, namespace: Option<&Arc<str>>)
             CiliumSource::Any | CiliumSource::K8s => match &*key.key {
                 NAMESPACE => namespaces.push(requirement(crate::snapshot::NAMESPACE_NAME, operator)),
                 SERVICE_ACCOUNT => accounts.push(operator),
-                CLUSTER => holds(&operator, Some(CLUSTER_NAME)).then_some(())?,
+                CLUSTER => holds(&operator, CLUSTER_NAME).then_some(())?,
                 other => match other.strip_prefix(NAMESPACE_LABELS) {
                     Some(label) => namespaces.push(requirement(label, operator)),
                     None => pods.push(requirement(other, operator)),
                 },
             },
-            _ => holds(&operator, None).then_some(())?,
+            _ => holds_without(&operator).then_some(())?,
         }
     }
     let namespaces = match namespace {
@@ -68,7 +68,7 @@ pub(super) fn nodes(selector: &CiliumSelector) -> Option<LabelSelector> {
             CiliumSource::Any | CiliumSource::K8s | CiliumSource::Node => {
                 labels.push(Requirement { key: Arc::clone(&key.key), operator });
             }
-            _ => holds(&operator, None).then_some(())?,
+            _ => holds_without(&operator).then_some(())?,
         }
     }
     Some(all_of(labels))
@@ -91,12 +91,13 @@ pub(super) fn reserved(selector: &CiliumSelector) -> Option<&str> {
     (named && key.source == CiliumSource::Reserved && all.next().is_none()).then_some(&*key.key)
 }
 
-fn holds(operator: &Operator, value: Option<&str>) -> bool {
-    let mut labels = Labels::default();
-    if let Some(value) = value {
-        labels.insert("", value);
-    }
-    Requirement { key: "".into(), operator: operator.clone() }.matches(&labels)
+fn holds(operator: &Operator, value: &str) -> bool {
+    Requirement { key: "".into(), operator: operator.clone() }.matches(&[("", value)].into_iter().collect())
+}
+
+/// Whether it holds of labels that are not there.
+fn holds_without(operator: &Operator) -> bool {
+    matches!(operator, Operator::NotIn(_) | Operator::DoesNotExist)
 }
 
 /// One value goes to `matchLabels`, as people write it.
@@ -109,7 +110,9 @@ fn all_of(requirements: Vec<Requirement>) -> LabelSelector {
                 let value = values.first().map_or("", |value| value);
                 selector.match_labels.insert(key, value);
             }
-            _ => selector.match_expressions.push(requirement),
+            Operator::In(_) | Operator::NotIn(_) | Operator::Exists | Operator::DoesNotExist => {
+                selector.match_expressions.push(requirement);
+            }
         }
     }
     selector
