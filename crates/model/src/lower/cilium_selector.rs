@@ -41,7 +41,12 @@ pub(super) fn endpoints(selector: &CiliumSelector, namespace: Option<&Arc<str>>)
                     None => pods.push(requirement(other, operator)),
                 },
             },
-            _ => holds_without(&operator).then_some(())?,
+            CiliumSource::Reserved
+            | CiliumSource::Cidr
+            | CiliumSource::CidrGroup
+            | CiliumSource::Fqdn
+            | CiliumSource::Node
+            | CiliumSource::Other(_) => holds_without(&operator).then_some(())?,
         }
     }
     let namespaces = match namespace {
@@ -68,7 +73,11 @@ pub(super) fn nodes(selector: &CiliumSelector) -> Option<LabelSelector> {
             CiliumSource::Any | CiliumSource::K8s | CiliumSource::Node => {
                 labels.push(Requirement { key: Arc::clone(&key.key), operator });
             }
-            _ => holds_without(&operator).then_some(())?,
+            CiliumSource::Reserved
+            | CiliumSource::Cidr
+            | CiliumSource::CidrGroup
+            | CiliumSource::Fqdn
+            | CiliumSource::Other(_) => holds_without(&operator).then_some(())?,
         }
     }
     Some(all_of(labels))

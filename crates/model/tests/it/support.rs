@@ -1,7 +1,9 @@
 use std::{net::IpAddr, sync::Arc};
 
 use strait_api::{Objects, parse::parse};
-use strait_model::{Connection, Direction, Family, L4, NodePlan, Party, Snapshot, Verdict};
+use strait_model::{
+    AllocatorState, Compiler, Connection, Direction, Family, L4, NodePlan, Party, Reason, Snapshot, Verdict,
+};
 
 /// The objects of manifests, which must be without fault.
 pub(crate) fn objects(file: &str, yaml: &str) -> Objects {
@@ -87,6 +89,62 @@ pub(crate) fn with_policies(policies: &[(&str, &str)]) -> Objects {
         yaml.extend([&head, "spec: ", spec, "\n"]);
     }
     objects("cluster.yaml", &yaml)
+}
+
+/// [`CLUSTER`] with policies of any kind, each given as `KIND [namespace/]name [audit]` (`NP`, `CNP`, `CCNP`, `CNPS` with `specs`,
+/// `ADMIN`, `BASELINE`, `ANP`, `BANP`) and its spec as one flow mapping; `YAML` is a manifest as it is.
+pub(crate) fn with_kinds(policies: &[(&str, &str)]) -> Objects {
+    let mut yaml = String::from(CLUSTER);
+    for (head, spec) in policies {
+        let words: Vec<_> = head.split_whitespace().collect();
+        let (field, tier) = match words[0] {
+            "CNPS" => ("specs", ""),
+            "ADMIN" => ("spec", "tier: Admin, "),
+            "BASELINE" => ("spec", "tier: Baseline, "),
+            _ => ("spec", ""),
+        };
+        let kind = match words[0] {
+            "YAML" => {
+                yaml.extend(["---\n", spec, "\n"]);
+                continue;
+            }
+            "NP" => "networking.k8s.io/v1\nkind: NetworkPolicy",
+            "CNP" | "CNPS" => "cilium.io/v2\nkind: CiliumNetworkPolicy",
+            "CCNP" => "cilium.io/v2\nkind: CiliumClusterwideNetworkPolicy",
+            "ADMIN" | "BASELINE" => "policy.networking.k8s.io/v1alpha2\nkind: ClusterNetworkPolicy",
+            "ANP" => "policy.networking.k8s.io/v1alpha1\nkind: AdminNetworkPolicy",
+            "BANP" => "policy.networking.k8s.io/v1alpha1\nkind: BaselineAdminNetworkPolicy",
+            other => panic!("not a kind: {other}"),
+        };
+        let meta = match words[1].split_once('/') {
+            Some((namespace, name)) => format!("name: {name}, namespace: {namespace}"),
+            None => format!("name: {}", words[1]),
+        };
+        let audit = if words.contains(&"audit") { ", annotations: {strait.dev/audit: \"true\"}" } else { "" };
+        let spec = spec.replacen('{', &format!("{{{tier}"), 1);
+        yaml.push_str(&format!("---\napiVersion: {kind}\nmetadata: {{{meta}{audit}}}\n{field}: {spec}\n"));
+    }
+    objects("cluster.yaml", &yaml)
+}
+
+/// Asks policies, as [`with_kinds`] takes them, and the plans compiled from them. A line each: `yes from -> to 80/TCP`, `no …`, or
+/// `audit …` for what is allowed because what would deny it only reports.
+pub(crate) fn check_kinds(policies: &[(&str, &str)], expected: &str) {
+    let snapshot = Snapshot::new(&with_kinds(policies));
+    let plans = ["node-1", "node-2"].map(|node| Compiler::new(AllocatorState::default()).compile(&snapshot, node));
+    for line in expected.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let (answer, question) = line.split_once(' ').expect("yes, no or audit");
+        let asked = connection(&snapshot, question);
+        let verdict = snapshot.verdict(&asked);
+        let audited = [&verdict.egress, &verdict.ingress].iter().any(|decision| decision.reason == Reason::Audited);
+        let found = match (verdict.allowed, audited) {
+            (true, true) => "audit",
+            (true, false) => "yes",
+            (false, _) => "no",
+        };
+        assert_eq!(found, answer, "{policies:#?}\n{line}\n{}", snapshot.explain(&asked).render(false));
+        plans_agree(&snapshot, &plans, &asked, &verdict);
+    }
 }
 
 /// `from -> to 80/TCP [v6]`.
