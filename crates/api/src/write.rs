@@ -1,5 +1,8 @@
 //! Objects back to manifests: what the lab generates is read by agents like any other file.
 
+mod cilium;
+mod cluster_policies;
+
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use serde_json::{Map, Value, json};
@@ -24,8 +27,14 @@ pub fn to_json(object: &Object) -> String {
         Object::EndpointSlice(slice) => ("discovery.k8s.io/v1", slice_fields(slice)),
         Object::Workload(workload) => (workload_version(workload.kind), object_of([("spec", workload_spec(workload))])),
         Object::NetworkPolicy(policy) => ("networking.k8s.io/v1", object_of([("spec", policy_spec(policy))])),
-        Object::CiliumNetworkPolicy(_) | Object::CiliumCidrGroup(_) => ("cilium.io/v2", Map::new()),
-        Object::ClusterNetworkPolicy(_) => ("policy.networking.k8s.io/v1alpha2", Map::new()),
+        Object::CiliumNetworkPolicy(policy) => ("cilium.io/v2", object_of([cilium::policy(policy)])),
+        Object::CiliumCidrGroup(group) => {
+            let cidrs: Value = group.external_cidrs.iter().map(|net| Value::from(net.to_string())).collect();
+            ("cilium.io/v2", object_of([("spec", json!({"externalCIDRs": cidrs}))]))
+        }
+        Object::ClusterNetworkPolicy(policy) => {
+            (cluster_policies::api_version(policy.kind), object_of([("spec", cluster_policies::spec(policy))]))
+        }
     };
     fields.insert("apiVersion".into(), api_version.into());
     fields.insert("kind".into(), object.kind().as_str().into());

@@ -20,7 +20,7 @@ pub(super) enum Class {
     Unknown,
 }
 
-const KINDS: [(Kind, &str); 16] = [
+const KINDS: [(Kind, &str); 23] = [
     (Kind::Namespace, "v1"),
     (Kind::Node, "v1"),
     (Kind::Pod, "v1"),
@@ -37,15 +37,18 @@ const KINDS: [(Kind, &str); 16] = [
     (Kind::Job, "batch/v1"),
     (Kind::CronJob, "batch/v1"),
     (Kind::NetworkPolicy, "networking.k8s.io/v1"),
+    (Kind::CiliumNetworkPolicy, "cilium.io/v2"),
+    (Kind::CiliumClusterwideNetworkPolicy, "cilium.io/v2"),
+    (Kind::CiliumCidrGroup, "cilium.io/v2"),
+    (Kind::CiliumCidrGroup, "cilium.io/v2alpha1"),
+    (Kind::ClusterNetworkPolicy, "policy.networking.k8s.io/v1alpha2"),
+    (Kind::AdminNetworkPolicy, "policy.networking.k8s.io/v1alpha1"),
+    (Kind::BaselineAdminNetworkPolicy, "policy.networking.k8s.io/v1alpha1"),
 ];
 
 /// Groups with kinds that allow or deny traffic, and those kinds; `*` stands for all of a group.
-const UNENFORCED: [(&str, &[&str]); 9] = [
-    (
-        "cilium.io",
-        &["CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy", "CiliumEgressGatewayPolicy", "CiliumCIDRGroup"],
-    ),
-    ("policy.networking.k8s.io", &["*"]),
+const UNENFORCED: [(&str, &[&str]); 8] = [
+    ("cilium.io", &["CiliumEgressGatewayPolicy"]),
     ("security.istio.io", &["*"]),
     ("projectcalico.org", CALICO),
     ("crd.projectcalico.org", CALICO),
@@ -58,7 +61,17 @@ const UNENFORCED: [(&str, &[&str]); 9] = [
 const CALICO: &[&str] = &["NetworkPolicy", "GlobalNetworkPolicy", "NetworkSet", "GlobalNetworkSet", "Tier"];
 
 /// Groups in which a kind named like a known one is that kind in another version, or its group misspelt.
-const BUILT_IN: [&str; 7] = ["", "apps", "batch", "extensions", "discovery.k8s.io", "networking.k8s.io", "networking"];
+const BUILT_IN: [&str; 9] = [
+    "",
+    "apps",
+    "batch",
+    "extensions",
+    "discovery.k8s.io",
+    "networking.k8s.io",
+    "networking",
+    "cilium.io",
+    "policy.networking.k8s.io",
+];
 
 pub(super) fn classify(api_version: &str, kind: &str) -> Class {
     if let Some((known, _)) = KINDS.iter().find(|(known, version)| known.as_str() == kind && *version == api_version) {
@@ -113,8 +126,26 @@ mod tests {
             ("v1", "PodList", Class::List),
             ("apps/v1beta1", "Deployment", Class::OtherVersion("apps/v1")),
             ("projectcalico.org/v3", "NetworkPolicy", Class::UnenforcedPolicy),
-            ("cilium.io/v2", "CiliumNetworkPolicy", Class::UnenforcedPolicy),
-            ("policy.networking.k8s.io/v1alpha2", "ClusterNetworkPolicy", Class::UnenforcedPolicy),
+            ("cilium.io/v2", "CiliumNetworkPolicy", Class::Known(Kind::CiliumNetworkPolicy)),
+            ("cilium.io/v2", "CiliumClusterwideNetworkPolicy", Class::Known(Kind::CiliumClusterwideNetworkPolicy)),
+            ("cilium.io/v2alpha1", "CiliumCIDRGroup", Class::Known(Kind::CiliumCidrGroup)),
+            ("cilium.io/v1", "CiliumNetworkPolicy", Class::PolicyInOtherVersion("cilium.io/v2")),
+            ("cilium.oi/v2", "CiliumNetworkPolicy", Class::PolicyInOtherVersion("cilium.io/v2")),
+            ("v1", "CiliumNetworkPolicy", Class::PolicyInOtherVersion("cilium.io/v2")),
+            ("cilium.io/v2", "CiliumNetworkPolcy", Class::MisspeltPolicy("CiliumNetworkPolicy")),
+            ("cilium.io/v2", "CiliumCidrGroup", Class::MisspeltPolicy("CiliumCIDRGroup")),
+            ("cilium.io/v2", "CiliumNetworkPolicyList", Class::List),
+            ("cilium.io/v2", "CiliumEgressGatewayPolicy", Class::UnenforcedPolicy),
+            ("cilium.io/v2", "CiliumLocalRedirectPolicy", Class::Unknown),
+            ("cilium.io/v2", "CiliumEndpoint", Class::Unknown),
+            ("policy.networking.k8s.io/v1alpha2", "ClusterNetworkPolicy", Class::Known(Kind::ClusterNetworkPolicy)),
+            ("policy.networking.k8s.io/v1alpha1", "AdminNetworkPolicy", Class::Known(Kind::AdminNetworkPolicy)),
+            (
+                "policy.networking.k8s.io/v1beta1",
+                "ClusterNetworkPolicy",
+                Class::PolicyInOtherVersion("policy.networking.k8s.io/v1alpha2"),
+            ),
+            ("crd.antrea.io/v1beta1", "ClusterNetworkPolicy", Class::UnenforcedPolicy),
             ("security.istio.io/v1", "PeerAuthentication", Class::UnenforcedPolicy),
             ("example.com/v1", "OurNetworkPolicy", Class::UnenforcedPolicy),
             ("serving.knative.dev/v1", "Service", Class::Unknown),

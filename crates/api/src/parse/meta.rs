@@ -111,6 +111,11 @@ pub(super) fn labels(d: &mut Decoder<'_>, node: &Node) -> Labels {
 
 fn label(d: &mut Decoder<'_>, entry: &Entry) {
     key(d, entry, values::qualified_name);
+    value(d, entry);
+}
+
+/// Refuses a value that labels cannot have.
+pub(super) fn value(d: &mut Decoder<'_>, entry: &Entry) {
     d.within(Step::Key(Arc::clone(&entry.key)), |d| {
         if let super::tree::Value::Scalar(scalar) = &entry.value.value
             && scalar.reads == super::tree::Reads::String
@@ -147,14 +152,22 @@ pub(super) fn annotations(d: &mut Decoder<'_>, node: &Node) -> BTreeMap<Arc<str>
 pub(super) fn label_selector(d: &mut Decoder<'_>, node: &Node) -> Option<LabelSelector> {
     let mut fields = d.fields(node)?;
     let match_labels = d.optional(&mut fields, "matchLabels", |d, node| Some(labels(d, node))).unwrap_or_default();
-    let match_expressions = d.list(&mut fields, "matchExpressions", requirement);
+    let match_expressions = d.list(&mut fields, "matchExpressions", |d, node| {
+        let (key, operator) = requirement(d, node, |d, node| d.checked(node, values::qualified_name))?;
+        Some(Requirement { key, operator })
+    });
     d.close(&fields, &[]);
     Some(LabelSelector { match_labels, match_expressions })
 }
 
-fn requirement(d: &mut Decoder<'_>, node: &Node) -> Option<Requirement> {
+/// One of `matchExpressions`: its key, as `key` reads it, and what must hold of it.
+pub(super) fn requirement<K>(
+    d: &mut Decoder<'_>,
+    node: &Node,
+    key: impl FnOnce(&mut Decoder<'_>, &Node) -> Option<K>,
+) -> Option<(K, Operator)> {
     let mut fields = d.fields(node)?;
-    let key = d.required(&mut fields, "key", "a label key", |d, node| d.checked(node, values::qualified_name));
+    let key = d.required(&mut fields, "key", "a label key", key);
     let operator = d.required(&mut fields, "operator", "In, NotIn, Exists or DoesNotExist", |d, node| {
         let text = d.string(node)?;
         if !matches!(&*text, "In" | "NotIn" | "Exists" | "DoesNotExist") {
@@ -186,5 +199,5 @@ fn requirement(d: &mut Decoder<'_>, node: &Node) -> Option<Requirement> {
             if &*operator == "Exists" { Operator::Exists } else { Operator::DoesNotExist }
         }
     };
-    Some(Requirement { key: key?, operator })
+    Some((key?, operator))
 }

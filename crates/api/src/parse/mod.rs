@@ -8,6 +8,11 @@
 //! author did not mean, it is refused although the API server would take it: unknown fields, null in place of a rule or peer, numbers with
 //! a leading zero.
 
+mod cilium;
+mod cilium_l7;
+mod cilium_ports;
+mod cilium_select;
+mod cluster_policies;
 mod decode;
 mod identities;
 mod json;
@@ -36,7 +41,7 @@ use self::{
 };
 use crate::{
     objects::ObjectKey,
-    types::{Kind, Object, WorkloadKind},
+    types::{ClusterPolicyKind, Kind, Object, WorkloadKind},
 };
 
 /// Reads all objects of a file: YAML with any number of documents, or JSON (by the name `*.json`, or where the text begins with `{`).
@@ -156,12 +161,16 @@ fn known(d: &mut Decoder<'_>, kind: Kind, fields: &mut decode::Fields<'_>) -> Op
         Kind::Job => workloads::workload(d, fields, meta, WorkloadKind::Job),
         Kind::CronJob => workloads::workload(d, fields, meta, WorkloadKind::CronJob),
         Kind::NetworkPolicy => networking::network_policy(d, fields, meta),
-        Kind::CiliumNetworkPolicy
-        | Kind::CiliumClusterwideNetworkPolicy
-        | Kind::CiliumCidrGroup
-        | Kind::ClusterNetworkPolicy
-        | Kind::AdminNetworkPolicy
-        | Kind::BaselineAdminNetworkPolicy => None,
+        Kind::CiliumNetworkPolicy => cilium::policy(d, fields, meta, false),
+        Kind::CiliumClusterwideNetworkPolicy => cilium::policy(d, fields, meta, true),
+        Kind::CiliumCidrGroup => cilium::cidr_group(d, fields, meta),
+        Kind::ClusterNetworkPolicy => {
+            cluster_policies::policy(d, fields, meta, ClusterPolicyKind::ClusterNetworkPolicy)
+        }
+        Kind::AdminNetworkPolicy => cluster_policies::policy(d, fields, meta, ClusterPolicyKind::AdminNetworkPolicy),
+        Kind::BaselineAdminNetworkPolicy => {
+            cluster_policies::policy(d, fields, meta, ClusterPolicyKind::BaselineAdminNetworkPolicy)
+        }
     };
     d.close(fields, &["status"]);
     object

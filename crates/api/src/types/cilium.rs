@@ -357,10 +357,10 @@ pub struct CiliumKey {
 
 impl fmt::Display for CiliumKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.source {
-            CiliumSource::Any => f.write_str(&self.key),
-            source => write!(f, "{}:{}", source.as_str(), self.key),
+        if self.source != CiliumSource::Any {
+            write!(f, "{}:", self.source.as_str())?;
         }
+        f.write_str(&self.key)
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy.toml does not see as tests")]
 
+mod cilium;
 mod malformed;
 mod manifests;
 mod robust;

@@ -181,10 +181,15 @@ fn locations() {
 fn notes() {
     let policy =
         |spec: &str| format!("apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: p}}\n{spec}");
+    let cilium = |section: &str| {
+        format!(
+            "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {{name: p, namespace: a}}\nspec:\n  endpointSelector: {{}}\n  {section}\n"
+        )
+    };
     let cases = [
         (
-            "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: p}\n".to_owned(),
-            "m.yaml:2:7: CiliumNetworkPolicy (cilium.io/v2) is a policy that is NOT enforced: this version does not know the kind",
+            "apiVersion: cilium.io/v2\nkind: CiliumEgressGatewayPolicy\nmetadata: {name: p}\n".to_owned(),
+            "m.yaml:2:7: CiliumEgressGatewayPolicy (cilium.io/v2) is a policy that is NOT enforced: this version does not know the kind",
         ),
         (
             "apiVersion: apps/v1beta2\nkind: Deployment\n".to_owned(),
@@ -210,6 +215,37 @@ fn notes() {
         (
             policy("spec: {podSelector: {matchLabels: {app: }}}"),
             "m.yaml:4:36: spec.podSelector.matchLabels[app]: nothing after the colon reads as the empty string; write \"\" to say so",
+        ),
+        (
+            cilium("egress: [{toCIDR: [10.1.2.3/8]}]"),
+            "m.yaml:6:22: spec.egress[0].toCIDR[0]: 10.1.2.3/8 has host bits set and means 10.0.0.0/8",
+        ),
+        (
+            cilium("ingress: [{fromEndpoints: []}]"),
+            "m.yaml:6:29: spec.ingress[0].fromEndpoints: an empty list selects nobody: this rule matches nothing",
+        ),
+        (
+            cilium("ingress: [{toPorts: [{}]}]"),
+            "m.yaml:6:24: spec.ingress[0].toPorts[0]: without ports this entry matches nothing; \"0\" is every port",
+        ),
+        (
+            cilium("ingressDeny: [{}]"),
+            "m.yaml:6:17: spec.ingressDeny[0]: an empty rule matches nothing; toEntities or fromEntities: [all] denies all",
+        ),
+        (
+            cilium("ingress: [{toPorts: [{ports: [{port: \"80\", protocol: TCP}], rules: {http: []}}]}]"),
+            "m.yaml:6:70: spec.ingress[0].toPorts[0].rules: no rule in it, so that every request is allowed",
+        ),
+        (
+            cilium("ingress: [{fromEndpoints: [{matchLabels: {\"container:a\": b}}]}]"),
+            "m.yaml:6:45: spec.ingress[0].fromEndpoints[0].matchLabels: nothing here has labels of the source \"container\"",
+        ),
+        (
+            cilium("ingress: [{}]").replace(
+                "endpointSelector: {}",
+                "endpointSelector: {matchLabels: {\"k8s:io.kubernetes.pod.namespace\": b}}",
+            ),
+            "m.yaml:5:21: spec.endpointSelector: the policy is for pods of its own namespace a only: naming b has no effect",
         ),
         (
             "apiVersion: v1\nkind: Pod\nmetadata: {name: p, lables: {a: b}}\nspec: {containers: [{name: c}]}\n"
