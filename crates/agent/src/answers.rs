@@ -41,7 +41,11 @@ impl<K: Kernel> Node<K> {
             revision: u64::from(self.revision),
             objects,
             problems,
-            notes: notes.into_iter().map(ToString::to_string).collect(),
+            notes: notes
+                .into_iter()
+                .map(ToString::to_string)
+                .chain(self.view.snapshot.problems().iter().map(ToString::to_string))
+                .collect(),
             enforcement_error: self.enforcement_error.clone(),
             endpoints: EndpointCounts { ready: self.endpoints.len() - closed, closed },
             maps: self.maps(),

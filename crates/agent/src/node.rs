@@ -193,6 +193,10 @@ impl<K: Kernel> Node<K> {
         if !self.compiled || objects != self.view.objects {
             self.compiled = true;
             let snapshot = Snapshot::new(&objects);
+            let known = self.view.snapshot.problems();
+            for problem in snapshot.problems().iter().filter(|problem| !known.contains(problem)) {
+                log(Level::Warn, "policy", &[("problem", problem)]);
+            }
             let plan = self.compiler.compile(&snapshot, &self.options.node);
             self.save_numbers();
             self.view.advance(objects, snapshot, plan);

@@ -46,7 +46,7 @@ pub(crate) fn resolve<O: Ord + Clone>(layers: &[Layer<O>]) -> BTreeMap<PortKey, 
     let voices = |covers: &dyn Fn(&Spans) -> bool| {
         let covering: Vec<_> = layers.iter().filter(|layer| covers(&layer.spans)).map(|layer| &layer.voice).collect();
         // Which rules passed it on makes no difference to a datapath.
-        tiers::decide(covering.into_iter()).map(|outcome| Outcome { passed: Vec::new(), ..outcome })
+        tiers::decide(&covering.into_iter()).map(|outcome| Outcome { passed: Vec::new(), ..outcome })
     };
     let everywhere = voices(&|spans| matches!(spans, Spans::Any));
     for protocol in protocols(layers) {
@@ -164,7 +164,7 @@ mod tests {
             Spans::Any => true,
             Spans::Of(spans) => spans.iter().any(|(p, range)| *p == protocol && range.contains(port)),
         });
-        tiers::decide(covering.map(|layer| &layer.voice)).map(|outcome| Outcome { passed: Vec::new(), ..outcome })
+        tiers::decide(&covering.map(|layer| &layer.voice)).map(|outcome| Outcome { passed: Vec::new(), ..outcome })
     }
 
     fn looked_up(entries: &BTreeMap<PortKey, Outcome<u32>>, protocol: u8, port: u16) -> Option<Outcome<u32>> {

@@ -95,13 +95,13 @@ impl Background {
 
 /// What these voices, all of which match, come to; `None` where there is none.
 pub(crate) fn decide<'a, O: Ord + Clone + 'a>(
-    voices: impl Iterator<Item = &'a Voice<O>> + Clone,
+    voices: &(impl Iterator<Item = &'a Voice<O>> + Clone),
 ) -> Option<Outcome<O>> {
     let enforced = settle(&voices.clone().filter(|voice| !voice.audit));
     if voices.clone().all(|voice| !voice.audit) {
         return enforced;
     }
-    let all = settle(&voices);
+    let all = settle(voices);
     match (enforced, all) {
         (Some(enforced), Some(all)) if enforced.verdict.passes() && !all.verdict.passes() => {
             Some(Outcome { verdict: PortVerdict::Audit, ..all })

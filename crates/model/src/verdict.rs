@@ -240,7 +240,7 @@ impl Snapshot {
             by: By::Rule(rule.origin.clone()),
         };
         let voices: Vec<_> = of_rules.map(voice).chain(background.voices()).collect();
-        let Some(outcome) = tiers::decide(voices.iter()) else { return Decision::plain(false, Reason::NoRule) };
+        let Some(outcome) = tiers::decide(&voices.iter()) else { return Decision::plain(false, Reason::NoRule) };
         let reason = match (outcome.verdict, outcome.effect, outcome.by.first()) {
             (PortVerdict::Audit, ..) => Reason::Audited,
             (_, Effect::Closed, _) => Reason::Closed,

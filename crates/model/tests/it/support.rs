@@ -122,7 +122,8 @@ pub(crate) fn with_kinds(policies: &[(&str, &str)]) -> Objects {
         };
         let audit = if words.contains(&"audit") { ", annotations: {strait.dev/audit: \"true\"}" } else { "" };
         let spec = spec.replacen('{', &format!("{{{tier}"), 1);
-        yaml.push_str(&format!("---\napiVersion: {kind}\nmetadata: {{{meta}{audit}}}\n{field}: {spec}\n"));
+        let document = format!("---\napiVersion: {kind}\nmetadata: {{{meta}{audit}}}\n{field}: {spec}\n");
+        yaml.push_str(&document);
     }
     objects("cluster.yaml", &yaml)
 }

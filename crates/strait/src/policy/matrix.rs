@@ -73,7 +73,7 @@ impl Question {
 
 pub(crate) fn run(args: &MatrixArgs, ui: Ui) -> anyhow::Result<ExitCode> {
     let objects = args.objects.load()?;
-    let snapshot = Snapshot::new(&objects);
+    let snapshot = super::objects::snapshot(&objects);
     let pods = pods(&objects, &snapshot);
     if pods.is_empty() {
         bail!("the manifests have no pod with an address");

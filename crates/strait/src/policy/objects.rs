@@ -9,6 +9,7 @@ use strait_api::{
     source::{Directory, Problem},
 };
 use strait_lab::{Lab, LabName};
+use strait_model::Snapshot;
 
 /// Manifests, or a running lab.
 #[derive(Args, Debug)]
@@ -65,4 +66,13 @@ fn read(roots: &[PathBuf]) -> anyhow::Result<Objects> {
         eprintln!("note: {note}");
     }
     Ok(expansion.objects)
+}
+
+/// What `objects` mean; what of their policies nothing enforces as it is written is noted.
+pub(crate) fn snapshot(objects: &Objects) -> Snapshot {
+    let snapshot = Snapshot::new(objects);
+    for problem in snapshot.problems() {
+        eprintln!("note: {problem}");
+    }
+    snapshot
 }

@@ -110,7 +110,7 @@ struct Judged {
 impl QuestionArgs {
     fn ask(&self) -> anyhow::Result<(Snapshot, Vec<Connection>)> {
         let objects = self.objects.load()?;
-        let snapshot = Snapshot::new(&objects);
+        let snapshot = super::objects::snapshot(&objects);
         let from = resolve(&self.from, &self.namespace, &objects, &snapshot)?;
         let to = resolve(&self.to, &self.namespace, &objects, &snapshot)?;
         let family = self.family.map(|family| match family {
@@ -217,6 +217,8 @@ fn reason(side: &str, decision: &Decision) -> Option<String> {
         Reason::OwnPod => Some("a pod reaches itself".to_owned()),
         Reason::OwnNode => Some("a node and its pods reach each other".to_owned()),
         Reason::Rule => Some(format!("{side} by {}", origins())),
+        Reason::Closed => Some(format!("{side} closed by {}, of which not everything is enforced yet", origins())),
+        Reason::Audited => Some(format!("{side} would be denied by {}, which only reports", origins())),
         Reason::NoAddress => Some("no address of a common family".to_owned()),
         Reason::NoRule => {
             let miss = decision.nearest_miss.as_ref().map(|miss| format!(": {miss}")).unwrap_or_default();
