@@ -17,7 +17,7 @@ pub mod reference;
 pub mod render;
 pub mod trial;
 
-pub use generate::{Case, case};
+pub use generate::{Case, case, mixed_case};
 pub use live::{LiveCase, LiveProbe, live_case};
 pub use minimize::minimize;
 pub use reference::{Connection, End, Traffic};

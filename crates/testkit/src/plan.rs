@@ -56,8 +56,9 @@ pub fn judge(plan: &NodePlan, pod: &PodKey, direction: Direction, peer: IpAddr, 
     };
     let (protocol, port) = match traffic {
         Traffic::Port(protocol, port) => (protocol.number(), port),
-        Traffic::Icmp if peer.is_ipv6() => (58, 0),
-        Traffic::Icmp => (1, 0),
+        // Where other protocols have a port, ICMP has its type.
+        Traffic::Icmp if peer.is_ipv6() => (58, 128),
+        Traffic::Icmp => (1, 8),
     };
     let fitting = plan.port_sets.get(&policy.port_set).into_iter().flat_map(|set| &set.entries).filter(|(key, _)| {
         let bits = u32::from(key.prefix_len);

@@ -7,7 +7,10 @@ use std::{
 };
 
 use ipnet::IpNet;
-use strait_api::{NetworkPolicyRule, Objects, PeerSelector, PortRef};
+use strait_api::{
+    CiliumCidrSource, CiliumPeers, CiliumRule, CiliumTrafficRule, ClusterPeerSelector, ClusterPort, Objects,
+    PeerSelector, PortRef,
+};
 use strait_base::Protocol;
 
 use crate::{
@@ -53,15 +56,54 @@ pub fn pairs(objects: &Objects) -> Vec<(End, End, bool)> {
     pairs
 }
 
-/// Every block that policies write, and what they leave out of it.
+/// Every block that policies and groups write, and what they leave out of it; addresses of slices.
 fn blocks(objects: &Objects) -> BTreeSet<IpNet> {
+    let mut out = BTreeSet::new();
     let rules = objects.network_policies().flat_map(|policy| policy.ingress.iter().chain(&policy.egress));
-    let selectors = rules.flat_map(|rule| &rule.peers).map(|peer| &peer.selects);
-    let blocks = selectors.filter_map(|selects| match selects {
-        PeerSelector::IpBlock { cidr, except } => Some(except.iter().chain([cidr])),
-        PeerSelector::Pods(_) | PeerSelector::Namespaces(_) | PeerSelector::NamespacedPods { .. } => None,
-    });
-    blocks.flatten().copied().collect()
+    for peer in rules.flat_map(|rule| &rule.peers) {
+        if let PeerSelector::IpBlock { cidr, except } = &peer.selects {
+            out.extend(except.iter().chain([cidr]));
+        }
+    }
+    for rule in cilium_rules(objects) {
+        match &rule.peers {
+            CiliumPeers::Cidrs(cidrs) => out.extend(cidrs),
+            CiliumPeers::CidrSets(sets) => {
+                for set in sets {
+                    out.extend(&set.except);
+                    if let CiliumCidrSource::Cidr(cidr) = &set.source {
+                        out.insert(*cidr);
+                    }
+                }
+            }
+            CiliumPeers::Any
+            | CiliumPeers::Endpoints(_)
+            | CiliumPeers::Entities(_)
+            | CiliumPeers::Services(_)
+            | CiliumPeers::Nodes(_)
+            | CiliumPeers::Fqdns(_)
+            | CiliumPeers::Groups(_) => {}
+        }
+    }
+    out.extend(objects.cilium_cidr_groups().flat_map(|group| &group.external_cidrs));
+    let peers = objects.cluster_policies().flat_map(|policy| &policy.egress).flat_map(|rule| &rule.peers);
+    for peer in peers {
+        if let ClusterPeerSelector::Networks(networks) = &peer.selects {
+            out.extend(networks);
+        }
+    }
+    let endpoints = objects.endpoint_slices().flat_map(|slice| &slice.endpoints);
+    out.extend(endpoints.flat_map(|endpoint| &endpoint.addresses).copied().map(IpNet::from));
+    out
+}
+
+/// All rules of Cilium's policies.
+fn cilium_rules(objects: &Objects) -> impl Iterator<Item = &CiliumTrafficRule> {
+    objects.cilium_policies().flat_map(|policy| &policy.rules).flat_map(sections)
+}
+
+fn sections(rule: &CiliumRule) -> impl Iterator<Item = &CiliumTrafficRule> {
+    [&rule.ingress, &rule.ingress_deny, &rule.egress, &rule.egress_deny].into_iter().flatten()
 }
 
 /// The first and the last address of a block, and their neighbours outside it.
@@ -87,8 +129,8 @@ fn edges(block: IpNet) -> impl Iterator<Item = IpAddr> {
 /// What to send: every protocol to both sides of every boundary that a policy draws and to every port that a pod declares; ICMP.
 pub fn traffic(objects: &Objects) -> Vec<Traffic> {
     let mut ports = BTreeSet::from([ELSEWHERE]);
-    for policy in objects.network_policies() {
-        policy.ingress.iter().chain(&policy.egress).for_each(|rule| boundaries(rule, &mut ports));
+    for (first, last) in ranges(objects) {
+        ports.extend([first.saturating_sub(1), first, last, last.saturating_add(1)]);
     }
     for pod in objects.pods() {
         ports.extend(pod.spec.containers.iter().flat_map(|c| &c.ports).map(|port| port.container_port));
@@ -98,12 +140,22 @@ pub fn traffic(objects: &Objects) -> Vec<Traffic> {
     Protocol::ALL.into_iter().flat_map(each).chain([Traffic::Icmp]).collect()
 }
 
-fn boundaries(rule: &NetworkPolicyRule, ports: &mut BTreeSet<u16>) {
-    for port in &rule.ports {
-        let Some(PortRef::Number(first)) = port.port else { continue };
-        let last = port.end_port.unwrap_or(first);
-        ports.extend([first - 1, first, last, last.saturating_add(1)]);
-    }
+/// First and last of every range of ports that policies write.
+fn ranges(objects: &Objects) -> Vec<(u16, u16)> {
+    let of = |port: &Option<PortRef>, end: Option<u16>| match port {
+        Some(PortRef::Number(first)) => Some((*first, end.unwrap_or(*first))),
+        Some(PortRef::Name(_)) | None => None,
+    };
+    let rules = objects.network_policies().flat_map(|policy| policy.ingress.iter().chain(&policy.egress));
+    let mut out: Vec<_> = rules.flat_map(|rule| &rule.ports).filter_map(|port| of(&port.port, port.end_port)).collect();
+    let cilium = cilium_rules(objects).flat_map(|rule| &rule.ports).flat_map(|entry| &entry.ports);
+    out.extend(cilium.filter_map(|port| of(&port.port, port.end_port)));
+    let tiers = objects.cluster_policies().flat_map(|policy| policy.ingress.iter().chain(&policy.egress));
+    out.extend(tiers.flat_map(|rule| &rule.ports).filter_map(|port| match port {
+        ClusterPort::Range { first, last, .. } => Some((*first, *last)),
+        ClusterPort::Protocol(_) | ClusterPort::Named(_) => None,
+    }));
+    out
 }
 
 /// Every pair with every traffic: all there is to know of the case.

@@ -17,10 +17,10 @@ use strait_model::{
 use crate::{
     Case, Connection, End, Traffic,
     draw::Draw,
-    generate, minimize,
+    minimize,
     plan::{self, Direction},
     probes,
-    reference::{self, Answer, Side},
+    reference::{self, Answer, RuleAt, Side},
 };
 
 /// Somebody judged a connection other than the reference.
@@ -47,9 +47,28 @@ pub struct Figures {
     pub allowed_by_rules: usize,
     /// Those that the reference denies.
     pub denied: usize,
+    /// Of these, those that a rule denies.
+    pub denied_by_rules: usize,
+    /// Of these, those that no enforcer is there for.
+    pub closed: usize,
+    /// Those that it allows because policies are only audited.
+    pub audited: usize,
 }
 
 impl Figures {
+    fn count(&mut self, answer: &Answer) {
+        let either = |is: fn(&Side) -> bool| usize::from(is(&answer.egress) || is(&answer.ingress));
+        self.connections += 1;
+        if answer.allowed() {
+            self.allowed_by_rules += either(|side| matches!(side, Side::Rules(_)));
+            self.audited += either(|side| matches!(side, Side::Audited(_)));
+        } else {
+            self.denied += 1;
+            self.denied_by_rules += either(|side| matches!(side, Side::Denied(_)));
+            self.closed += either(|side| matches!(side, Side::Closed(_)));
+        }
+    }
+
     /// Both together.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
@@ -58,6 +77,9 @@ impl Figures {
             connections: self.connections + other.connections,
             allowed_by_rules: self.allowed_by_rules + other.allowed_by_rules,
             denied: self.denied + other.denied,
+            denied_by_rules: self.denied_by_rules + other.denied_by_rules,
+            closed: self.closed + other.closed,
+            audited: self.audited + other.audited,
         }
     }
 }
@@ -83,12 +105,7 @@ pub fn compare(
     };
     let mut one = |connection: &Connection| {
         let expected = reference::judge(objects, connection)?;
-        figures.connections += 1;
-        figures.denied += usize::from(!expected.allowed());
-        figures.allowed_by_rules += usize::from(
-            expected.allowed()
-                && [&expected.egress, &expected.ingress].iter().any(|side| matches!(side, Side::Rules(_))),
-        );
+        figures.count(&expected);
         bench.judge(connection, &expected)
     };
     let found = match sample {
@@ -208,21 +225,38 @@ fn same_decision(found: &Decision, expected: &Side) -> bool {
         Side::Itself => Reason::OwnPod,
         Side::OwnNode => Reason::OwnNode,
         Side::NotIsolated => Reason::NotIsolated,
-        Side::Rules(_) => Reason::Rule,
+        Side::Rules(_) | Side::Denied(_) => Reason::Rule,
+        Side::Closed(_) => Reason::Closed,
         Side::NoRule(_) => Reason::NoRule,
+        Side::Audited(_) => Reason::Audited,
     };
     found.allowed == expected.allowed() && found.reason == reason && same_origins(&found.origins, expected)
 }
 
-/// Whether the origins are all the rules that allow, or all the policies that isolate, and nothing else.
+/// Whether the origins are all the rules that decide, or all the policies that isolate, and nothing else.
 fn same_origins(found: &[Origin], expected: &Side) -> bool {
-    let found: BTreeSet<(&str, Option<u32>)> = found.iter().map(|origin| (&*origin.name, origin.rule)).collect();
-    let expected = match expected {
-        Side::Rules(rules) => rules.iter().map(|(policy, rule)| (&**policy, u32::try_from(*rule).ok())).collect(),
-        Side::NoRule(policies) => policies.iter().map(|policy| (&**policy, None)).collect(),
-        Side::NotAPod | Side::Itself | Side::OwnNode | Side::NotIsolated => BTreeSet::new(),
+    let found: BTreeSet<_> =
+        found.iter().map(|origin| (&*origin.kind, &*origin.namespace, &*origin.name, place(origin))).collect();
+    let expected = if let Side::Audited(denied) = expected { denied } else { expected };
+    let expected: BTreeSet<_> = match expected {
+        Side::Rules(causes) | Side::Denied(causes) | Side::Closed(causes) | Side::NoRule(causes) => {
+            causes.iter().map(|cause| (cause.kind, &*cause.namespace, &*cause.name, cause.rule)).collect()
+        }
+        Side::NotAPod | Side::Itself | Side::OwnNode | Side::NotIsolated | Side::Audited(_) => BTreeSet::new(),
     };
     found == expected
+}
+
+/// Where the rule is that an origin names: its index, and `ingressDeny` or `specs[1].egress` as its list.
+fn place(origin: &Origin) -> Option<RuleAt> {
+    let section = origin.section.as_deref().unwrap_or_default();
+    let spec =
+        section.strip_prefix("specs[").and_then(|rest| rest.split_once(']')).and_then(|(spec, _)| spec.parse().ok());
+    Some(RuleAt {
+        spec: spec.unwrap_or(0),
+        deny: section.ends_with("Deny"),
+        index: usize::try_from(origin.rule?).ok()?,
+    })
 }
 
 /// In `model`'s words.
@@ -247,13 +281,13 @@ pub fn question(connection: &Connection) -> Question {
 pub fn try_case(case: &Case, questions: Option<usize>) -> Result<Figures, Box<Failure>> {
     let mut draw = Draw::new(case.seed);
     // Every other case meets compilers with a past.
-    let past = (case.seed % 2 == 1).then(|| generate::case(case.seed - 1).objects);
+    let past = (case.seed % 2 == 1).then(|| case.of_seed(case.seed - 1).objects);
     let all = |objects: &Objects| compare(objects, past.as_ref(), None).1;
     let (figures, found) = compare(&case.objects, past.as_ref(), questions.map(|count| (count, &mut draw)));
     let Some(first) = found else { return Ok(figures) };
     let objects = minimize(&case.objects, |objects| all(objects).is_some_and(|found| found.judge == first.judge));
     let disagreement = all(&objects).unwrap_or(first);
-    Err(Box::new(Failure { disagreement, small: Case { seed: case.seed, objects } }))
+    Err(Box::new(Failure { disagreement, small: Case { objects, ..case.clone() } }))
 }
 
 /// A case on which the judges disagree.
@@ -270,7 +304,8 @@ impl fmt::Display for Failure {
         let Disagreement { judge, connection, expected, found } = &self.disagreement;
         writeln!(f, "seed {}: {judge} disagrees with the reference", self.small.seed)?;
         writeln!(f, "  connection: {connection}\n  reference:  {expected:?}\n  {judge}: {found}")?;
-        writeln!(f, "  replay: STRAIT_SEED={} cargo test -p strait-testkit random_clusters", self.small.seed)?;
+        let test = if self.small.mixed { "random_mixed" } else { "random_network" };
+        writeln!(f, "  replay: STRAIT_SEED={} cargo test -p strait-testkit {test}", self.small.seed)?;
         write!(f, "{}", self.small.yaml())
     }
 }

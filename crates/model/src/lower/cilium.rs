@@ -222,9 +222,9 @@ impl Lowering<'_> {
         Peers::Of(named.into_iter().map(|selects| Peer { selects, location: rule.location.clone() }).collect())
     }
 
-    /// Pods, or in a cluster-wide policy what a single `reserved:` label names.
+    /// Pods, or what a single `reserved:` label names, which is in no namespace.
     fn endpoints(&self, pods: &CiliumSelector) -> Vec<PeerSelector> {
-        if let (None, Some(name)) = (self.namespace, selector::reserved(pods)) {
+        if let Some(name) = selector::reserved(pods) {
             let named = CiliumEntity::ALL.into_iter().find(|entity| {
                 entity.as_str() == name
                     && !matches!(entity, CiliumEntity::All | CiliumEntity::Cluster | CiliumEntity::ClusterMesh)

@@ -107,7 +107,6 @@ fn endpoint_selectors() {
         ("CNP a/web", "matchLabels: {'k8s:io.cilium.k8s.policy.serviceaccount': other}", nobody),
         ("CNP a/web", "matchLabels: {'k8s:io.cilium.k8s.policy.cluster': default}", only_a),
         ("CNP a/web", "matchLabels: {'k8s:io.cilium.k8s.policy.cluster': elsewhere}", nobody),
-        ("CNP a/web", "matchLabels: {'reserved:remote-node': ''}", nobody),
         ("CCNP web", "matchLabels: {app: client}", a_and_b),
         ("CCNP web", "matchExpressions: [{key: tier, operator: Exists}]", only_a),
         ("CCNP web", "matchExpressions: [{key: tier, operator: DoesNotExist}]", only_b),
@@ -116,13 +115,16 @@ fn endpoint_selectors() {
     for (kind, selector, expected) in cases {
         check(kind, &[(&from(selector), expected)]);
     }
-    check(
-        "CCNP web",
-        &[(
-            &from("matchLabels: {'reserved:remote-node': ''}"),
-            "yes node/node-2 -> a/server 1/TCP\nno a/client -> a/server 1/TCP",
-        )],
-    );
+    // Labels that no pod has: no namespace is meant.
+    for kind in ["CNP a/web", "CCNP web"] {
+        check(
+            kind,
+            &[(
+                &from("matchLabels: {'reserved:remote-node': ''}"),
+                "yes node/node-2 -> a/server 1/TCP\nno a/client -> a/server 1/TCP",
+            )],
+        );
+    }
 }
 
 #[test]

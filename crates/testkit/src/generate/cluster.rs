@@ -11,7 +11,7 @@ use strait_base::{Labels, Protocol};
 
 use super::{
     nowhere,
-    words::{NAMESPACE_LABELS, NAMESPACES, POD_LABELS, PORT_NAMES, port},
+    words::{NAMESPACE_LABELS, NAMESPACES, NODE_LABELS, POD_LABELS, PORT_NAMES, port},
 };
 use crate::draw::Draw;
 
@@ -54,6 +54,17 @@ pub(super) fn cluster(draw: &mut Draw) -> Objects {
         objects.replace(Object::Pod(pod));
     }
     objects
+}
+
+/// Gives nodes labels.
+pub(super) fn label_nodes(draw: &mut Draw, objects: &mut Objects) {
+    let nodes: Vec<_> = objects.nodes().cloned().collect();
+    for mut node in nodes {
+        for (key, value) in labels(draw, &NODE_LABELS, 60).iter() {
+            Arc::make_mut(&mut node).meta.labels.insert(key, value);
+        }
+        objects.replace(Object::Node(node));
+    }
 }
 
 /// Name and random labels of a declared namespace.

@@ -1,7 +1,9 @@
 //! Random network policies.
 
 use ipnet::IpNet;
-use strait_api::{NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicyRule, PeerSelector, PortRef};
+use strait_api::{
+    NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicyRule, ObjectMeta, PeerSelector, PortRef,
+};
 use strait_base::{LabelSelector, Labels, Operator, Protocol, Requirement};
 
 use super::{
@@ -23,6 +25,14 @@ pub fn network_policy(draw: &mut Draw, universe: &Universe, namespace: &str, nam
         isolates_egress,
         ingress: rules(draw, universe, isolates_ingress),
         egress: rules(draw, universe, isolates_egress),
+    }
+}
+
+/// Now and then the policy is only audited.
+pub(super) fn audit(draw: &mut Draw, meta: &mut ObjectMeta) {
+    if draw.chance(8) {
+        let value = if draw.chance(80) { "true" } else { "false" };
+        meta.annotations.insert("strait.dev/audit".into(), value.into());
     }
 }
 
@@ -99,11 +109,11 @@ fn around(draw: &mut Draw, address: std::net::IpAddr, shortest: u8) -> IpNet {
     IpNet::new(address, length).map_or(host, |net| net.trunc())
 }
 
-fn pod_selector(draw: &mut Draw) -> LabelSelector {
+pub(super) fn pod_selector(draw: &mut Draw) -> LabelSelector {
     label_selector(draw, &POD_LABELS)
 }
 
-fn namespace_selector(draw: &mut Draw) -> LabelSelector {
+pub(super) fn namespace_selector(draw: &mut Draw) -> LabelSelector {
     if draw.chance(25) {
         let by_name = [("kubernetes.io/metadata.name", &NAMESPACES[..])];
         label_selector(draw, &by_name)

@@ -14,6 +14,25 @@ pub(super) const POD_LABELS: [(&str, &[&str]); 3] =
 /// Label keys of namespaces, with their values.
 pub(super) const NAMESPACE_LABELS: [(&str, &[&str]); 2] = [("team", &["x", "y"]), ("env", &["prod", "dev", ""])];
 
+/// Label keys of nodes, with their values.
+pub(super) const NODE_LABELS: [(&str, &[&str]); 2] =
+    [("topology.kubernetes.io/zone", &["east", "west"]), ("node-role.kubernetes.io/control-plane", &[""])];
+
+/// Label keys of services, with their values.
+pub(super) const SERVICE_LABELS: [(&str, &[&str]); 1] = [("kind", &["inside", "outside"])];
+
+/// Label keys of CIDR groups, with their values.
+pub(super) const GROUP_LABELS: [(&str, &[&str]); 1] = [("owner", &["us", "them"])];
+
+/// Service accounts that pods have.
+pub(super) const ACCOUNTS: [&str; 2] = ["default", "robot"];
+
+/// Services that policies mention; now and then one is not there.
+pub(super) const SERVICES: [&str; 2] = ["inner", "outer"];
+
+/// CIDR groups that policies mention; now and then one is not there.
+pub(super) const CIDR_GROUPS: [&str; 2] = ["group-0", "group-1"];
+
 /// A value that no label has.
 pub(super) const NO_SUCH: &str = "other";
 

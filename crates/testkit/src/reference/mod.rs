@@ -1,8 +1,10 @@
-//! The reference evaluator of `NetworkPolicy`, written from the Kubernetes documentation and nothing else:
+//! The reference evaluator of all policy kinds, written from their documentation and nothing else:
 //!
-//! - the field documentation of `NetworkPolicySpec`, `NetworkPolicyIngressRule`, `NetworkPolicyEgressRule`, `NetworkPolicyPeer`,
-//!   `NetworkPolicyPort` and `IPBlock` (networking.k8s.io/v1),
-//! - the concept page <https://kubernetes.io/docs/concepts/services-networking/network-policies/>.
+//! - `NetworkPolicy`: the field documentation of networking.k8s.io/v1 and the concept page
+//!   <https://kubernetes.io/docs/concepts/services-networking/network-policies/>;
+//! - `ClusterNetworkPolicy`, `AdminNetworkPolicy`, `BaselineAdminNetworkPolicy`: the field documentation of policy.networking.k8s.io;
+//! - `CiliumNetworkPolicy`, `CiliumClusterwideNetworkPolicy`, `CiliumCIDRGroup`: the pages "Layer 3 Policies", "Layer 4 Policies", "Deny
+//!   Policies" and "Policy Rule Basics" of Cilium's documentation, and how its parser reads selectors.
 //!
 //! Every question reads all objects again. Where the documentation leaves a choice, this is what Strait chose:
 //!
@@ -10,15 +12,19 @@
 //!   common behaviour);
 //! - a protocol without ports (ICMP) passes only rules that do not restrict ports (undefined by the page);
 //! - `ipBlock` matches the addresses of pods and nodes too (as the conformance tests expect).
+//!
+//! What only a proxy or a resolver can tell is closed: a rule with L7, TLS, listener or authentication denies what it is about unless another
+//! rule allows it; one about names allows nothing.
 
+mod cilium;
+mod cilium_select;
+mod cluster_network_policy;
+mod network_policy;
 mod select;
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
-use strait_api::{
-    NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicyRule, Node, Objects, PeerSelector, Pod, PodPhase,
-    PortRef,
-};
+use strait_api::{ClusterTier, Node, ObjectMeta, Objects, Pod, PodPhase};
 use strait_base::{Labels, Protocol};
 
 /// One end of a connection, as a question names it.
@@ -73,24 +79,60 @@ impl Answer {
 /// Why one side allows or denies.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Side {
-    /// Allowed: this end is no pod that policies apply to.
+    /// Allowed: this end is nobody that policies apply to.
     NotAPod,
     /// Allowed: the pod talks to itself.
     Itself,
-    /// Allowed: a pod and the node it is on.
+    /// Allowed: a pod and the node it is on, from which policies that isolate the pod do not.
     OwnNode,
-    /// Allowed: no policy selects the pod for this direction.
+    /// Allowed: no policy has anything against it.
     NotIsolated,
-    /// Allowed by these rules: policy (of the pod's namespace) and place among its rules of the direction, from 0.
-    Rules(Vec<(Arc<str>, usize)>),
-    /// Denied: these policies select the pod, no rule of theirs matches.
-    NoRule(Vec<Arc<str>>),
+    /// Allowed by these rules.
+    Rules(Vec<Cause>),
+    /// Denied by these rules.
+    Denied(Vec<Cause>),
+    /// Denied: these rules ask for more than an address and a port, and no other rule allows.
+    Closed(Vec<Cause>),
+    /// Denied: these policies isolate the pod, and no rule of theirs allows.
+    NoRule(Vec<Cause>),
+    /// Allowed; it would be denied, and so, if audited policies were enforced.
+    Audited(Box<Side>),
 }
 
 impl Side {
     /// Whether it allows.
     pub fn allowed(&self) -> bool {
-        !matches!(self, Self::NoRule(_))
+        !matches!(self, Self::NoRule(_) | Self::Denied(_) | Self::Closed(_))
+    }
+}
+
+/// What a side is due to: a rule of a policy, or the policy as a whole.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Cause {
+    /// The policy's kind.
+    pub kind: &'static str,
+    /// Its namespace; empty for cluster-wide kinds.
+    pub namespace: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Which rule.
+    pub rule: Option<RuleAt>,
+}
+
+/// Where a rule is in its policy, for the direction concerned.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct RuleAt {
+    /// In which `spec` of a Cilium policy, from 0.
+    pub spec: usize,
+    /// Among the deny rules (`ingressDeny`, `egressDeny`).
+    pub deny: bool,
+    /// Place in its list, from 0.
+    pub index: usize,
+}
+
+impl Cause {
+    fn new(kind: &'static str, meta: &ObjectMeta, rule: Option<RuleAt>) -> Self {
+        Self { kind, namespace: Arc::clone(&meta.namespace), name: Arc::clone(&meta.name), rule }
     }
 }
 
@@ -104,7 +146,7 @@ enum Host<'a> {
 
 /// Host and the address it uses.
 #[derive(Clone, Copy)]
-struct Peer<'a> {
+struct Party<'a> {
     host: Host<'a>,
     address: IpAddr,
 }
@@ -115,19 +157,92 @@ enum Direction {
     Egress,
 }
 
+/// One side of a connection, as policies are asked about it.
+#[derive(Clone, Copy)]
+struct Question<'a> {
+    objects: &'a Objects,
+    direction: Direction,
+    /// Whose policies are asked.
+    me: Party<'a>,
+    peer: Party<'a>,
+    traffic: Traffic,
+    /// Audited policies are asked as well.
+    audits: bool,
+    /// Policies of Cilium's kinds, enforced or audited, isolate me: from my node as well.
+    others_isolate: bool,
+}
+
+impl<'a> Question<'a> {
+    /// Who listens: ports are this one's.
+    fn destination(&self) -> Host<'a> {
+        match self.direction {
+            Direction::Ingress => self.me.host,
+            Direction::Egress => self.peer.host,
+        }
+    }
+
+    /// The name of the node that I am or am on.
+    fn my_node(&self) -> Option<&'a str> {
+        match self.me.host {
+            Host::Pod(pod) => pod.spec.node_name.as_deref(),
+            Host::Node(node) => Some(&node.meta.name),
+            Host::Other => None,
+        }
+    }
+
+    /// Whether the policy has a say.
+    fn asks(&self, meta: &ObjectMeta) -> bool {
+        self.audits || !audits(meta)
+    }
+
+    /// Whether the peer is the node that I am or am on.
+    fn peer_is_my_node(&self) -> bool {
+        matches!(self.peer.host, Host::Node(node) if self.my_node() == Some(&*node.meta.name))
+    }
+}
+
+/// What the policies between the tiers, which are additive, say of one question.
+#[derive(Default)]
+struct Normal {
+    /// These isolate the pod; whether they are only audited.
+    isolating: Vec<(Cause, bool)>,
+    /// The same, but not from the pod's own node, which is the peer.
+    sparing: Vec<(Cause, bool)>,
+    allowing: Vec<Cause>,
+    denying: Vec<Cause>,
+    /// Rules that only a proxy, or a handshake, could tell whether they allow.
+    closed: Vec<Cause>,
+}
+
 /// Answers `question` in the cluster of `objects` (expanded: pods have their addresses). `None` where an end does not exist or has no
 /// address of the family.
 pub fn judge(objects: &Objects, question: &Connection) -> Option<Answer> {
     let from = find(objects, &question.from, question.v6)?;
     let to = find(objects, &question.to, question.v6)?;
-    let traffic = question.traffic;
+    let (traffic, audits, others_isolate) = (question.traffic, false, false);
     Some(Answer {
-        egress: side(objects, Direction::Egress, from, to, traffic),
-        ingress: side(objects, Direction::Ingress, to, from, traffic),
+        egress: side(Question {
+            objects,
+            direction: Direction::Egress,
+            me: from,
+            peer: to,
+            traffic,
+            audits,
+            others_isolate,
+        }),
+        ingress: side(Question {
+            objects,
+            direction: Direction::Ingress,
+            me: to,
+            peer: from,
+            traffic,
+            audits,
+            others_isolate,
+        }),
     })
 }
 
-fn find<'a>(objects: &'a Objects, end: &End, v6: bool) -> Option<Peer<'a>> {
+fn find<'a>(objects: &'a Objects, end: &End, v6: bool) -> Option<Party<'a>> {
     let family = |addresses: &[IpAddr]| addresses.iter().copied().find(|address| address.is_ipv6() == v6);
     match end {
         End::Pod(namespace, name) => {
@@ -138,11 +253,11 @@ fn find<'a>(objects: &'a Objects, end: &End, v6: bool) -> Option<Peer<'a>> {
             if pod.spec.host_network {
                 return find(objects, &End::Node(Arc::clone(pod.spec.node_name.as_ref()?)), v6);
             }
-            Some(Peer { host: Host::Pod(pod), address: family(&pod.pod_ips)? })
+            Some(Party { host: Host::Pod(pod), address: family(&pod.pod_ips)? })
         }
         End::Node(name) => {
             let node = objects.nodes().find(|node| node.meta.name == *name)?;
-            Some(Peer { host: Host::Node(node), address: family(&node.addresses)? })
+            Some(Party { host: Host::Node(node), address: family(&node.addresses)? })
         }
         End::Address(address) => {
             if address.is_ipv6() != v6 {
@@ -156,7 +271,7 @@ fn find<'a>(objects: &'a Objects, end: &End, v6: bool) -> Option<Peer<'a>> {
             } else {
                 Host::Other
             };
-            Some(Peer { host, address: *address })
+            Some(Party { host, address: *address })
         }
     }
 }
@@ -169,122 +284,84 @@ fn ended(pod: &Pod) -> bool {
     }
 }
 
-/// What policies that select `me` say of traffic with `peer`.
-fn side(objects: &Objects, direction: Direction, me: Peer<'_>, peer: Peer<'_>, traffic: Traffic) -> Side {
+/// What policies say of one side.
+fn side(question: Question<'_>) -> Side {
     // "NetworkPolicies apply to a connection with a pod on one or both ends".
-    let Host::Pod(pod) = me.host else { return Side::NotAPod };
-    match peer.host {
-        // "A Pod cannot block access to itself".
-        Host::Pod(other) if same_pod(pod, other) => return Side::Itself,
-        // "Traffic to and from the node where a Pod is running is always allowed, regardless of the IP address of the Pod or the node".
-        Host::Node(node) if pod.spec.node_name.as_deref() == Some(&*node.meta.name) => return Side::OwnNode,
-        Host::Pod(_) | Host::Node(_) | Host::Other => {}
+    let Host::Pod(pod) = question.me.host else { return Side::NotAPod };
+    // "A Pod cannot block access to itself".
+    if matches!(question.peer.host, Host::Pod(other) if same_pod(pod, other)) {
+        return Side::Itself;
     }
-    // "By default, a pod is non-isolated ... A pod is isolated for egress if there is any NetworkPolicy that both selects the pod and has
-    // "Egress" in its policyTypes"; likewise for ingress. Policies do not conflict; they are additive.
-    let (mut isolating, mut allowing) = (Vec::new(), Vec::new());
-    for policy in objects.network_policies() {
-        let (has_type, rules) = match direction {
-            Direction::Ingress => (policy.isolates_ingress, &policy.ingress),
-            Direction::Egress => (policy.isolates_egress, &policy.egress),
-        };
-        if !has_type || !applies_to(policy, pod) {
-            continue;
-        }
-        isolating.push(Arc::clone(&policy.meta.name));
-        // The named port is one of the destination pod.
-        let destination = match direction {
-            Direction::Ingress => me.host,
-            Direction::Egress => peer.host,
-        };
-        for (index, rule) in rules.iter().enumerate() {
-            // "This rule matches traffic if the traffic matches both ports AND from/to".
-            if ports_match(rule, destination, traffic) && peers_match(objects, policy, rule, peer) {
-                allowing.push((Arc::clone(&policy.meta.name), index));
+    // "Kubernetes will automatically allow all communication from the local host of all local endpoints" (Cilium's page on entities); no peer
+    // of an ingress rule of the tiers can be a node.
+    if question.direction == Direction::Ingress && question.peer_is_my_node() {
+        return Side::OwnNode;
+    }
+    let mut cilium = Normal::default();
+    cilium::say(Question { audits: true, ..question }, &mut cilium);
+    let question = Question { others_isolate: !cilium.isolating.is_empty(), ..question };
+    let enforced = settle(question, pod);
+    if !enforced.allowed() {
+        return enforced;
+    }
+    // Policies that are only audited change nothing; what they would deny is reported.
+    let all = settle(Question { audits: true, ..question }, pod);
+    if all.allowed() { enforced } else { Side::Audited(all.into()) }
+}
+
+/// "Policy tiers are evaluated in the following order: Admin tier, `NetworkPolicy` tier, Baseline tier" (`ClusterNetworkPolicySpec.tier`).
+fn settle(question: Question<'_>, pod: &Pod) -> Side {
+    if let Some(side) = cluster_network_policy::decide(question, pod, ClusterTier::Admin) {
+        return side;
+    }
+    let mut normal = Normal::default();
+    network_policy::say(question, pod, &mut normal);
+    cilium::say(question, &mut normal);
+    // "Deny policies take precedence over allow policies, regardless of whether they are a Cilium Network Policy, a Clusterwide Cilium
+    // Network Policy or even a Kubernetes Network Policy."
+    if !normal.denying.is_empty() {
+        return Side::Denied(normal.denying);
+    }
+    if !normal.allowing.is_empty() {
+        return Side::Rules(normal.allowing);
+    }
+    if !normal.closed.is_empty() {
+        return Side::Closed(normal.closed);
+    }
+    if !normal.isolating.is_empty() {
+        // All that isolate are named, be it from this peer or from others.
+        let mut causes = Vec::new();
+        for audited in [false, true] {
+            if normal.isolating.iter().any(|(_, of)| *of == audited) {
+                let named = normal.isolating.iter().chain(&normal.sparing).filter(|(_, of)| *of == audited);
+                causes.extend(named.map(|(cause, _)| cause.clone()));
             }
         }
+        return Side::NoRule(causes);
     }
-    if isolating.is_empty() {
-        Side::NotIsolated
-    } else if allowing.is_empty() {
-        Side::NoRule(isolating)
-    } else {
-        Side::Rules(allowing)
+    if !normal.sparing.is_empty() {
+        return Side::OwnNode;
     }
+    // "If a given connection wasn't allowed or denied by any of the tiers, the default kubernetes policy is applied".
+    let default = if question.peer_is_my_node() { Side::OwnNode } else { Side::NotIsolated };
+    cluster_network_policy::decide(question, pod, ClusterTier::Baseline).unwrap_or(default)
 }
 
 fn same_pod(a: &Pod, b: &Pod) -> bool {
     a.meta.namespace == b.meta.namespace && a.meta.name == b.meta.name
 }
 
-/// `podSelector` "selects the pods to which this NetworkPolicy object applies", in the policy's namespace.
-fn applies_to(policy: &NetworkPolicy, pod: &Pod) -> bool {
-    policy.meta.namespace == pod.meta.namespace && select::selects(&policy.pod_selector, &pod.meta.labels)
+/// Strait's own annotation: the policy reports and does not enforce.
+fn audits(meta: &ObjectMeta) -> bool {
+    meta.annotations.get("strait.dev/audit").is_some_and(|value| **value == *"true")
 }
 
-/// `ports`: "Each item in this list is combined using a logical OR. If this field is empty or missing, this rule matches all ports".
-fn ports_match(rule: &NetworkPolicyRule, destination: Host<'_>, traffic: Traffic) -> bool {
-    if rule.ports.is_empty() {
-        return true;
-    }
-    let Traffic::Port(protocol, number) = traffic else { return false };
-    rule.ports.iter().any(|port| port_matches(port, destination, protocol, number))
-}
-
-fn port_matches(port: &NetworkPolicyPort, destination: Host<'_>, protocol: Protocol, number: u16) -> bool {
-    if port.protocol != protocol {
-        return false;
-    }
-    match (&port.port, port.end_port) {
-        // "If this field is not provided, this matches all port names and numbers."
-        (None, _) => true,
-        (Some(PortRef::Number(only)), None) => *only == number,
-        // "endPort indicates that the range of ports from port to endPort if set, inclusive, should be allowed by the policy."
-        (Some(PortRef::Number(first)), Some(last)) => *first <= number && number <= last,
-        // "This can either be a numerical or named port on a pod."
-        (Some(PortRef::Name(name)), _) => {
-            let Host::Pod(pod) = destination else { return false };
-            pod.spec.containers.iter().any(|container| {
-                container.ports.iter().any(|declared| {
-                    declared.name.as_ref() == Some(name)
-                        && declared.protocol == protocol
-                        && declared.container_port == number
-                })
-            })
-        }
-    }
-}
-
-/// `from`/`to`: "Items in this list are combined using a logical OR operation. If this field is empty or missing, this rule matches all
-/// sources (traffic not restricted by source)."
-fn peers_match(objects: &Objects, policy: &NetworkPolicy, rule: &NetworkPolicyRule, peer: Peer<'_>) -> bool {
-    rule.peers.is_empty() || rule.peers.iter().any(|candidate| peer_matches(objects, policy, candidate, peer))
-}
-
-fn peer_matches(objects: &Objects, policy: &NetworkPolicy, candidate: &NetworkPolicyPeer, peer: Peer<'_>) -> bool {
-    match (&candidate.selects, peer.host) {
-        // "cidr is a string representing the IPBlock", "except is a slice of CIDRs that should not be included within an IPBlock".
-        (PeerSelector::IpBlock { cidr, except }, _) => {
-            select::inside(cidr, peer.address) && !except.iter().any(|hole| select::inside(hole, peer.address))
-        }
-        // "podSelector ... selects the pods matching podSelector in the policy's own namespace."
-        (PeerSelector::Pods(pods), Host::Pod(pod)) => {
-            pod.meta.namespace == policy.meta.namespace && select::selects(pods, &pod.meta.labels)
-        }
-        // "Otherwise it selects all pods in the namespaces selected by namespaceSelector."
-        (PeerSelector::Namespaces(namespaces), Host::Pod(pod)) => {
-            select::selects(namespaces, &namespace_labels(objects, pod))
-        }
-        // "If podSelector is also set, then the NetworkPolicyPeer as a whole selects the pods matching podSelector in the namespaces
-        // selected by namespaceSelector."
-        (PeerSelector::NamespacedPods { namespaces, pods }, Host::Pod(pod)) => {
-            select::selects(namespaces, &namespace_labels(objects, pod)) && select::selects(pods, &pod.meta.labels)
-        }
-        (
-            PeerSelector::Pods(_) | PeerSelector::Namespaces(_) | PeerSelector::NamespacedPods { .. },
-            Host::Node(_) | Host::Other,
-        ) => false,
-    }
+/// Whether a container of the destination has a port of this name, protocol and number.
+fn declares(destination: Host<'_>, name: &str, protocol: Protocol, number: u16) -> bool {
+    let Host::Pod(pod) = destination else { return false };
+    pod.spec.containers.iter().flat_map(|container| &container.ports).any(|declared| {
+        declared.name.as_deref() == Some(name) && declared.protocol == protocol && declared.container_port == number
+    })
 }
 
 /// "The Kubernetes control plane sets an immutable label kubernetes.io/metadata.name on all namespaces, the value of the label is the

@@ -9,14 +9,14 @@ use std::{
 };
 
 use strait_testkit::{
-    case,
+    Case, case, mixed_case,
     trial::{Failure, Figures, try_case},
 };
 
 /// Cases on trial unless `STRAIT_CASES` says otherwise.
 const CASES: u64 = 10_000;
 /// Questions about each of them: a fair draw. Over all cases that is enough to meet what few questions tell; asking everything takes hours.
-const QUESTIONS: usize = 150;
+const QUESTIONS: usize = 100;
 /// A failure is made small before it is shown, which is slow; more than these tell little.
 const MOST_FAILURES: usize = 3;
 
@@ -25,16 +25,34 @@ fn number(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name}={text}: a number is wanted")))
 }
 
-/// Cases from seed `STRAIT_SEED_BASE` (0), `STRAIT_CASES` (10,000) of them, `STRAIT_QUESTIONS` (150) about each. `STRAIT_SEED=n` asks everything
-/// about one case.
 #[test]
-fn random_clusters() {
+fn random_network_policies() {
+    let Some(figures) = trial(case) else { return };
+    assert!(figures.allowed_by_rules * 20 > figures.connections, "{figures:?}");
+    assert!(figures.denied * 5 > figures.connections, "{figures:?}");
+}
+
+#[test]
+fn random_mixed_policies() {
+    let Some(figures) = trial(mixed_case) else { return };
+    assert!(figures.allowed_by_rules * 20 > figures.connections, "{figures:?}");
+    assert!(figures.denied * 5 > figures.connections, "{figures:?}");
+    for (what, count) in
+        [("by deny rules", figures.denied_by_rules), ("closed", figures.closed), ("audited", figures.audited)]
+    {
+        assert!(count * 2000 > figures.connections, "{what}: {figures:?}");
+    }
+}
+
+/// Cases from seed `STRAIT_SEED_BASE` (0), `STRAIT_CASES` (10,000) of them, `STRAIT_QUESTIONS` (100) about each. `STRAIT_SEED=n` asks everything
+/// about one case, and has no figures. A trial in which nothing is decided by policies would show nothing: look at the figures.
+fn trial(case: fn(u64) -> Case) -> Option<Figures> {
     if let Some(seed) = number("STRAIT_SEED") {
         match try_case(&case(seed), None) {
             Ok(figures) => println!("seed {seed}: {figures:?}\n{}", case(seed).yaml()),
             Err(failure) => panic!("{failure}"),
         }
-        return;
+        return None;
     }
     let first = number("STRAIT_SEED_BASE").unwrap_or(0);
     let count = number("STRAIT_CASES").unwrap_or(CASES);
@@ -65,8 +83,6 @@ fn random_clusters() {
     assert!(failures.is_empty(), "{}", failures.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
     let figures = figures.into_inner().unwrap();
     println!("{figures:?}");
-    // A trial in which nothing is decided by policies would show nothing.
     assert_eq!(figures.cases, usize::try_from(count).unwrap());
-    assert!(figures.allowed_by_rules * 20 > figures.connections, "{figures:?}");
-    assert!(figures.denied * 5 > figures.connections, "{figures:?}");
+    Some(figures)
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use proptest::{prop_assert_eq, proptest};
 use strait_api::{NetworkPolicyRule, Objects, PeerSelector, PodPhase, PortRef, parse};
 use strait_base::{LabelSelector, Operator, Protocol};
-use strait_testkit::{Case, case, draw::Draw, generate::cases, minimize, render};
+use strait_testkit::{Case, case, draw::Draw, generate::cases, generate::mixed_cases, minimize, render};
 
 fn reparsed(case: &Case) -> (String, Objects) {
     let text = case.yaml();
@@ -19,6 +19,13 @@ proptest! {
     fn manifests_say_what_is_meant(case in cases()) {
         let (text, objects) = reparsed(&case);
         // Written one way, equal objects are equal texts, wherever they were written before.
+        let canonical = |objects: &Objects| render::manifests(objects, &mut Draw::new(0));
+        prop_assert_eq!(canonical(&objects), canonical(&case.objects), "{}", text);
+    }
+
+    #[test]
+    fn manifests_of_all_kinds_say_what_is_meant(case in mixed_cases()) {
+        let (text, objects) = reparsed(&case);
         let canonical = |objects: &Objects| render::manifests(objects, &mut Draw::new(0));
         prop_assert_eq!(canonical(&objects), canonical(&case.objects), "{}", text);
     }

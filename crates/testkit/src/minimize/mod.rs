@@ -1,8 +1,11 @@
 //! Makes a failing case small.
 
+mod cilium;
+mod cluster_network_policy;
+
 use std::sync::Arc;
 
-use strait_api::{NetworkPolicy, NetworkPolicyRule, Object, Objects, PeerSelector, Pod};
+use strait_api::{CiliumCidrGroup, NetworkPolicy, NetworkPolicyRule, Object, Objects, PeerSelector, Pod};
 use strait_base::LabelSelector;
 
 /// The smallest cluster that can be had from `objects` by leaving out one thing after the other (a policy, a pod, a rule, a peer, a port, an
@@ -32,17 +35,31 @@ fn candidates(objects: &Objects) -> impl Iterator<Item = Objects> {
                 let smaller = smaller_pods(pod).into_iter().map(|pod| Object::Pod(pod.into()));
                 out.extend(smaller.map(|pod| with(&objects, pod)));
             }
+            Object::CiliumNetworkPolicy(policy) => {
+                out.push(without(&objects, &object));
+                let smaller = cilium::smaller(policy).into_iter();
+                out.extend(smaller.map(|policy| with(&objects, Object::CiliumNetworkPolicy(policy.into()))));
+            }
+            Object::ClusterNetworkPolicy(policy) => {
+                out.push(without(&objects, &object));
+                let smaller = cluster_network_policy::smaller(policy).into_iter();
+                out.extend(smaller.map(|policy| with(&objects, Object::ClusterNetworkPolicy(policy.into()))));
+            }
+            Object::CiliumCidrGroup(group) => {
+                out.push(without(&objects, &object));
+                let smaller = one_less(&group.external_cidrs).into_iter().map(|external_cidrs| {
+                    let smaller = CiliumCidrGroup { external_cidrs, ..CiliumCidrGroup::clone(group) };
+                    with(&objects, Object::CiliumCidrGroup(smaller.into()))
+                });
+                out.extend(smaller);
+            }
+            Object::Service(_) | Object::EndpointSlice(_) => out.push(without(&objects, &object)),
             Object::Namespace(_)
             | Object::Node(_)
-            | Object::Service(_)
             | Object::ServiceAccount(_)
             | Object::ConfigMap(_)
             | Object::Secret(_)
-            | Object::EndpointSlice(_)
-            | Object::Workload(_)
-            | Object::CiliumNetworkPolicy(_)
-            | Object::CiliumCidrGroup(_)
-            | Object::ClusterNetworkPolicy(_) => {}
+            | Object::Workload(_) => {}
         }
         out
     })
@@ -57,6 +74,25 @@ fn without(objects: &Objects, object: &Object) -> Objects {
 fn with(objects: &Objects, object: Object) -> Objects {
     let mut out = objects.clone();
     out.replace(object);
+    out
+}
+
+/// Every list that lacks one of `all`.
+fn one_less<T: Clone>(all: &[T]) -> Vec<Vec<T>> {
+    let lacking = |at: usize| all[..at].iter().chain(&all[at + 1..]).cloned().collect();
+    (0..all.len()).map(lacking).collect()
+}
+
+/// Every list in which one of `all` is smaller.
+fn one_smaller<T: Clone>(all: &[T], smaller: impl Fn(&T) -> Vec<T>) -> Vec<Vec<T>> {
+    let mut out = Vec::new();
+    for (at, one) in all.iter().enumerate() {
+        for smaller in smaller(one) {
+            let mut list = all.to_vec();
+            list[at] = smaller;
+            out.push(list);
+        }
+    }
     out
 }
 

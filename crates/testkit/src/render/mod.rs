@@ -1,5 +1,9 @@
 //! Objects written as manifests.
 
+mod cilium;
+mod cluster_network_policy;
+mod services;
+
 use std::fmt::Write as _;
 
 use strait_api::{
@@ -10,7 +14,7 @@ use strait_base::{LabelSelector, Labels, Operator, Protocol};
 
 use crate::draw::Draw;
 
-/// Namespaces, nodes, service accounts, pods and network policies of `objects` as YAML documents; other kinds are left out.
+/// Namespaces, nodes, service accounts, pods, services, endpoint slices and policies of all kinds as YAML documents; other kinds are left out.
 /// `style` chooses among the ways to write the same: a field that has its default may be missing or not, an empty list missing or `[]`.
 pub fn manifests(objects: &Objects, style: &mut Draw) -> String {
     let mut out = String::new();
@@ -21,14 +25,12 @@ pub fn manifests(objects: &Objects, style: &mut Draw) -> String {
             Object::Node(node) => node_manifest(node),
             Object::Pod(pod) => pod_manifest(pod, style),
             Object::NetworkPolicy(policy) => policy_manifest(policy, style),
-            Object::Service(_)
-            | Object::ConfigMap(_)
-            | Object::Secret(_)
-            | Object::EndpointSlice(_)
-            | Object::Workload(_)
-            | Object::CiliumNetworkPolicy(_)
-            | Object::CiliumCidrGroup(_)
-            | Object::ClusterNetworkPolicy(_) => continue,
+            Object::CiliumNetworkPolicy(policy) => cilium::policy_manifest(policy, style),
+            Object::CiliumCidrGroup(group) => cilium::group_manifest(group),
+            Object::ClusterNetworkPolicy(policy) => cluster_network_policy::manifest(policy, style),
+            Object::Service(service) => services::service_manifest(service),
+            Object::EndpointSlice(slice) => services::slice_manifest(slice),
+            Object::ConfigMap(_) | Object::Secret(_) | Object::Workload(_) => continue,
         };
         out.push_str("---\n");
         block(&mut out, &Value::Map(document), 0);
