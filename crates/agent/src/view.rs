@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use strait_api::{Kind, Object, ObjectKey, Objects};
+use strait_api::{CiliumPeers, Kind, Object, ObjectKey, Objects};
 use strait_base::IdentityId;
 use strait_flow::{PolicyMatch, PolicyRef, Workload};
 use strait_model::{Direction, NodePlan, Origin, OriginId, PodKey, Snapshot};
@@ -91,26 +91,57 @@ impl View {
 
     /// How much the first rule among `origins` looks at.
     pub(crate) fn policy_match(&self, origins: &[Origin]) -> PolicyMatch {
-        let rule = origins.iter().find_map(|origin| {
-            let key = ObjectKey {
-                kind: Kind::NetworkPolicy,
-                namespace: Arc::clone(&origin.namespace),
-                name: Arc::clone(&origin.name),
-            };
-            let Some(Object::NetworkPolicy(policy)) = self.objects.get(&key) else { return None };
-            let rules = match origin.direction {
-                Direction::Ingress => &policy.ingress,
-                Direction::Egress => &policy.egress,
-            };
-            rules.get(usize::try_from(origin.rule?).ok()?)
-        });
-        match rule.map(|rule| (rule.peers.is_empty(), rule.ports.is_empty())) {
+        match origins.iter().find_map(|origin| rule_breadth(&self.objects, origin)) {
             None => PolicyMatch::None,
             Some((true, true)) => PolicyMatch::All,
             Some((false, true)) => PolicyMatch::L3Only,
             Some((true, false)) => PolicyMatch::L4Only,
             Some((false, false)) => PolicyMatch::L3L4,
         }
+    }
+}
+
+/// Whether the rule that `origin` names is for every peer, and whether for every port.
+fn rule_breadth(objects: &Objects, origin: &Origin) -> Option<(bool, bool)> {
+    let kind = [
+        Kind::NetworkPolicy,
+        Kind::CiliumNetworkPolicy,
+        Kind::CiliumClusterwideNetworkPolicy,
+        Kind::ClusterNetworkPolicy,
+        Kind::AdminNetworkPolicy,
+        Kind::BaselineAdminNetworkPolicy,
+    ];
+    let kind = kind.into_iter().find(|kind| kind.as_str() == &*origin.kind)?;
+    let key = ObjectKey { kind, namespace: Arc::clone(&origin.namespace), name: Arc::clone(&origin.name) };
+    let index = usize::try_from(origin.rule?).ok()?;
+    let ingress = origin.direction == Direction::Ingress;
+    match objects.get(&key)? {
+        Object::NetworkPolicy(policy) => {
+            let rule = if ingress { &policy.ingress } else { &policy.egress }.get(index)?;
+            Some((rule.peers.is_empty(), rule.ports.is_empty()))
+        }
+        Object::CiliumNetworkPolicy(policy) => {
+            // By its place: there are two sections a direction, in each of any number of specs.
+            let sections = policy.rules.iter().flat_map(|spec| {
+                if ingress { [&spec.ingress, &spec.ingress_deny] } else { [&spec.egress, &spec.egress_deny] }
+            });
+            let rule = sections.flatten().find(|rule| rule.location == origin.location)?;
+            Some((rule.peers == CiliumPeers::Any, rule.ports.is_empty() && rule.icmps.is_empty()))
+        }
+        Object::ClusterNetworkPolicy(policy) => {
+            let rule = if ingress { &policy.ingress } else { &policy.egress }.get(index)?;
+            Some((false, rule.ports.is_empty()))
+        }
+        Object::Namespace(_)
+        | Object::Node(_)
+        | Object::Pod(_)
+        | Object::Service(_)
+        | Object::ServiceAccount(_)
+        | Object::ConfigMap(_)
+        | Object::Secret(_)
+        | Object::EndpointSlice(_)
+        | Object::Workload(_)
+        | Object::CiliumCidrGroup(_) => None,
     }
 }
 
