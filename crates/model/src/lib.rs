@@ -34,8 +34,8 @@
 //!
 //! **Cilium's rules**: one without any member matches nothing, one with only `toPorts` or `icmps` every peer, one with an empty list of
 //! peers nobody. Selectors of a `CiliumNetworkPolicy` mean its own namespace unless they name `io.kubernetes.pod.namespace` or labels of
-//! namespaces; subjects always. A single `reserved:` label means an entity, in no namespace; others with labels that no pod has select
-//! nobody. `ANY` is TCP, UDP and SCTP; an entry of `toPorts` without `ports` and one of `icmps` without `fields` match nothing. A
+//! namespaces; subjects always. A selector of peers that names a `reserved:` label is taken as it is, of whatever namespace, and means
+//! nodes and the world as well as pods; labels of other sources nobody has. `ANY` is TCP, UDP and SCTP; an entry of `toPorts` without `ports` and one of `icmps` without `fields` match nothing. A
 //! service named without a namespace is any of that name. `enableDefaultDeny: false` in a direction: no
 //! isolation, rules still count. ICMP is asked about with an echo request.
 //!

@@ -195,7 +195,9 @@ impl Lowering<'_> {
         let named: Vec<PeerSelector> = match &rule.peers {
             CiliumPeers::Any => return Peers::Any,
             CiliumPeers::Entities(entities) if entities.contains(&CiliumEntity::All) => return Peers::Any,
-            CiliumPeers::Endpoints(selectors) => selectors.iter().flat_map(|pods| self.endpoints(pods)).collect(),
+            CiliumPeers::Endpoints(selectors) => {
+                selectors.iter().flat_map(|pods| self.endpoints(pods, denies)).collect()
+            }
             CiliumPeers::Cidrs(cidrs) => {
                 cidrs.iter().map(|cidr| PeerSelector::Block(Block::new(*cidr, &[], Reach::Outside))).collect()
             }
@@ -222,16 +224,12 @@ impl Lowering<'_> {
         Peers::Of(named.into_iter().map(|selects| Peer { selects, location: rule.location.clone() }).collect())
     }
 
-    /// Pods, or what a single `reserved:` label names, which is in no namespace.
-    fn endpoints(&self, pods: &CiliumSelector) -> Vec<PeerSelector> {
-        if let Some(name) = selector::reserved(pods) {
-            let named = CiliumEntity::ALL.into_iter().find(|entity| {
-                entity.as_str() == name
-                    && !matches!(entity, CiliumEntity::All | CiliumEntity::Cluster | CiliumEntity::ClusterMesh)
-            });
-            return named.map(|entity| self.entity(entity)).unwrap_or_default();
+    fn endpoints(&self, pods: &CiliumSelector, denies: bool) -> Vec<PeerSelector> {
+        match selector::reserved(pods, denies) {
+            Some(selector::Reserved::ApiServer) => self.entity(CiliumEntity::KubeApiserver),
+            Some(selector::Reserved::Peers(peers)) => peers,
+            None => selector::endpoints(pods, self.namespace).map(PeerSelector::Endpoints).into_iter().collect(),
         }
-        selector::endpoints(pods, self.namespace).map(PeerSelector::Endpoints).into_iter().collect()
     }
 
     /// What an entity other than `all` stands for. Nothing here is being initialized, checks health or proxies ingress.

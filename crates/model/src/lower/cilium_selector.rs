@@ -8,12 +8,13 @@ use std::sync::Arc;
 use strait_api::{CiliumKey, CiliumSelector, CiliumSource};
 use strait_base::{LabelSelector, Operator, Requirement};
 
-use crate::rule::{EndpointSelector, NamespaceSelector};
+use crate::rule::{EndpointSelector, Entity, NamespaceSelector, PeerSelector};
 
 const NAMESPACE: &str = "io.kubernetes.pod.namespace";
 const NAMESPACE_LABELS: &str = "io.cilium.k8s.namespace.labels.";
 const SERVICE_ACCOUNT: &str = "io.cilium.k8s.policy.serviceaccount";
 const CLUSTER: &str = "io.cilium.k8s.policy.cluster";
+const API_SERVER: &str = "kube-apiserver";
 /// The name of a cluster that nobody named.
 const CLUSTER_NAME: &str = "default";
 
@@ -88,16 +89,46 @@ pub(super) fn objects(selector: &CiliumSelector) -> Option<LabelSelector> {
     nodes(selector)
 }
 
-/// The reserved identity that `selector` names, where it asks for just that.
-pub(super) fn reserved(selector: &CiliumSelector) -> Option<&str> {
-    let mut all = requirements(selector);
-    let (key, operator) = all.next()?;
-    let named = match operator {
-        Operator::In(values) => values.iter().any(|value| value.is_empty()),
-        Operator::Exists => true,
-        Operator::NotIn(_) | Operator::DoesNotExist => false,
+/// Whom a selector selects that names reserved labels: it is taken as it is, of whatever namespace, and means nodes and the world as
+/// well as pods.
+pub(super) enum Reserved {
+    /// The API server.
+    ApiServer,
+    /// These.
+    Peers(Vec<PeerSelector>),
+}
+
+/// `None` where `selector` names no reserved label. The API server is told apart only where a selector asks for nothing else: beside
+/// other requirements it makes an allowing rule select nobody, and a denying one whomever the others select.
+pub(super) fn reserved(selector: &CiliumSelector, denies: bool) -> Option<Reserved> {
+    let is_reserved = |key: &CiliumKey| key.source == CiliumSource::Reserved;
+    let all: Vec<_> = requirements(selector).collect();
+    if !all.iter().any(|(key, _)| is_reserved(key)) {
+        return None;
+    }
+    let is_api_server = |key: &CiliumKey| is_reserved(key) && *key.key == *API_SERVER;
+    if let [(key, operator)] = all.as_slice()
+        && is_api_server(key)
+        && holds(operator, "")
+    {
+        return Some(Reserved::ApiServer);
+    }
+    if !denies && all.iter().any(|(key, _)| is_api_server(key)) {
+        return Some(Reserved::Peers(Vec::new()));
+    }
+    let has = |entity: Entity, name: &str| {
+        name == entity.to_string() || name == "world" && matches!(entity, Entity::WorldIpv4 | Entity::WorldIpv6)
     };
-    (named && key.source == CiliumSource::Reserved && all.next().is_none()).then_some(&*key.key)
+    let selected = |entity: &Entity| {
+        let mut others = all.iter().filter(|(key, _)| !is_api_server(key));
+        others.all(|(key, operator)| {
+            if is_reserved(key) && has(*entity, &key.key) { holds(operator, "") } else { holds_without(operator) }
+        })
+    };
+    let classes =
+        [Entity::Host, Entity::RemoteNode, Entity::Unmanaged, Entity::WorldIpv4, Entity::WorldIpv6].into_iter();
+    let pods = endpoints(selector, None).map(PeerSelector::Endpoints);
+    Some(Reserved::Peers(classes.filter(selected).map(PeerSelector::Entity).chain(pods).collect()))
 }
 
 fn holds(operator: &Operator, value: &str) -> bool {

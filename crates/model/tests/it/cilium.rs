@@ -107,6 +107,13 @@ fn endpoint_selectors() {
         ("CNP a/web", "matchLabels: {'k8s:io.cilium.k8s.policy.serviceaccount': other}", nobody),
         ("CNP a/web", "matchLabels: {'k8s:io.cilium.k8s.policy.cluster': default}", only_a),
         ("CNP a/web", "matchLabels: {'k8s:io.cilium.k8s.policy.cluster': elsewhere}", nobody),
+        ("CNP a/web", "matchLabels: {'reserved:health': ''}", nobody),
+        ("CNP a/web", "matchLabels: {'reserved:remote-node': '', app: client}", nobody),
+        (
+            "CNP a/web",
+            "matchExpressions: [{key: 'reserved:world', operator: DoesNotExist}, {key: tier, operator: DoesNotExist}]",
+            only_b,
+        ),
         ("CCNP web", "matchLabels: {app: client}", a_and_b),
         ("CCNP web", "matchExpressions: [{key: tier, operator: Exists}]", only_a),
         ("CCNP web", "matchExpressions: [{key: tier, operator: DoesNotExist}]", only_b),
