@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helper fails the test")]
 
 mod agreement;
+mod all_kinds;
 mod expansion;
 mod generator;
 mod live;

@@ -38,13 +38,19 @@ const CLUSTER: &str = r"
 ";
 
 fn cluster(specs: &[&str]) -> Objects {
-    let mut text = CLUSTER.to_owned();
+    let mut text = String::new();
     for (number, spec) in specs.iter().enumerate() {
         let _ = write!(
             text,
             "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: p{number}, namespace: default}}\nspec: {spec}\n"
         );
     }
+    with(&text)
+}
+
+/// The cluster, with further manifests.
+fn with(manifests: &str) -> Objects {
+    let text = format!("{CLUSTER}{manifests}");
     let parsed = parse(&Arc::from("truth.yaml"), text.as_bytes());
     assert!(parsed.errors.is_empty(), "{:?}", parsed.errors);
     strait_cluster::expand(&parsed.objects.into_iter().collect(), &strait_cluster::Options::default(), None).objects
@@ -75,11 +81,21 @@ fn question(text: &str) -> Connection {
 /// Each line of `truths` is a question and its answer.
 #[track_caller]
 fn check(specs: &[&str], truths: &str) {
-    let objects = cluster(specs);
+    answers(&cluster(specs), &specs.join("\n"), truths);
+}
+
+/// As [`check`], with policies of any kind, written out.
+#[track_caller]
+pub(super) fn check_manifests(manifests: &str, truths: &str) {
+    answers(&with(manifests), manifests, truths);
+}
+
+#[track_caller]
+fn answers(objects: &Objects, policies: &str, truths: &str) {
     for line in truths.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let (asked, expected) = line.rsplit_once(' ').unwrap();
-        let answer = reference::judge(&objects, &question(asked)).unwrap_or_else(|| panic!("no such ends: {line}"));
-        assert_eq!(answer.allowed(), expected == "yes", "{line}\npolicies: {specs:#?}\nanswer: {answer:?}");
+        let answer = reference::judge(objects, &question(asked)).unwrap_or_else(|| panic!("no such ends: {line}"));
+        assert_eq!(answer.allowed(), expected == "yes", "{line}\n{policies}\nanswer: {answer:?}");
     }
 }
 
