@@ -2,8 +2,9 @@
 
 use ipnet::IpNet;
 use strait_api::{
-    CiliumAuthentication, CiliumCidrGroup, CiliumCidrRule, CiliumCidrSource, CiliumDefaultDeny, CiliumEntity,
-    CiliumIcmpField, CiliumNetworkPolicy, CiliumPeers, CiliumRule, CiliumService, CiliumSubject, CiliumTrafficRule,
+    CiliumAuthentication, CiliumCidrGroup, CiliumCidrRule, CiliumCidrSource, CiliumCloudGroup, CiliumDefaultDeny,
+    CiliumEntity, CiliumIcmpField, CiliumNetworkPolicy, CiliumPeers, CiliumRule, CiliumService, CiliumSubject,
+    CiliumTrafficRule,
 };
 use strait_base::Labels;
 
@@ -105,7 +106,7 @@ fn icmp_fields(draw: &mut Draw) -> Vec<CiliumIcmpField> {
 
 fn peers(draw: &mut Draw, universe: &Universe, section: Section) -> CiliumPeers {
     let some = |draw: &mut Draw| draw.weighted(&[(1, 0), (9, 1), (4, 2)]);
-    match draw.below(24) {
+    match draw.below(25) {
         0 | 1 => CiliumPeers::Any,
         2..=8 => CiliumPeers::Endpoints((0..some(draw)).map(|_| peer_selector(draw)).collect()),
         9 | 10 => CiliumPeers::Cidrs((0..some(draw)).map(|_| policy::block(draw, universe).0).collect()),
@@ -115,6 +116,10 @@ fn peers(draw: &mut Draw, universe: &Universe, section: Section) -> CiliumPeers 
         21 | 22 if section.egress => CiliumPeers::Services((0..draw.between(1, 2)).map(|_| service(draw)).collect()),
         23 if section.egress && !section.deny => {
             CiliumPeers::Fqdns((0..draw.between(1, 2)).map(|_| fqdn(draw)).collect())
+        }
+        24 => {
+            let group = CiliumCloudGroup { security_group_ids: vec!["sg-0123".into()], ..CiliumCloudGroup::default() };
+            CiliumPeers::Groups(vec![group])
         }
         _ => CiliumPeers::Endpoints(vec![peer_selector(draw)]),
     }

@@ -31,7 +31,7 @@ pub(super) fn say(question: Question<'_>, normal: &mut Normal) {
             for (denies, rules) in [(false, allow), (true, deny)] {
                 for (index, one) in rules.iter().enumerate() {
                     let cause = || Cause::new(kind, &policy.meta, Some(RuleAt { spec, deny: denies, index }));
-                    match matches(question, policy, one) {
+                    match matches(question, policy, one, denies) {
                         Match::No => {}
                         Match::Yes if denies => normal.denying.push(cause()),
                         Match::Yes => normal.allowing.push(cause()),
@@ -75,10 +75,16 @@ enum Match {
 }
 
 /// "If multiple members are set, all of them need to match in order for the rule to take effect."
-fn matches(question: Question<'_>, policy: &CiliumNetworkPolicy, rule: &CiliumTrafficRule) -> Match {
+fn matches(question: Question<'_>, policy: &CiliumNetworkPolicy, rule: &CiliumTrafficRule, denies: bool) -> Match {
     // "This example illustrates how to put an endpoint into default deny mode without whitelisting other peers": `- {}`.
     let says_nothing = rule.peers == CiliumPeers::Any && rule.ports.is_empty() && rule.icmps.is_empty();
-    if says_nothing || !peer_matches(question, policy, &rule.peers) {
+    // Nobody here asks a cloud: its groups are nobody to allow, and to be denied whoever they may be.
+    let peers = if let CiliumPeers::Groups(groups) = &rule.peers {
+        denies && !groups.is_empty() && labels::is_world(question)
+    } else {
+        peer_matches(question, policy, &rule.peers)
+    };
+    if says_nothing || !peers {
         return Match::No;
     }
     let open = match rule.authentication {
@@ -141,7 +147,7 @@ fn peer_matches(question: Question<'_>, policy: &CiliumNetworkPolicy, peers: &Ci
             }
             Host::Pod(_) | Host::Other => false,
         },
-        // Nobody here resolves names or asks a cloud.
+        // Nobody here resolves names.
         CiliumPeers::Fqdns(_) | CiliumPeers::Groups(_) => false,
     }
 }

@@ -143,6 +143,8 @@ fn everything_legal_comes_up_mixed() {
         "- none\n",
         "- kube-apiserver\n",
         "toServices:",
+        "fromGroups:",
+        "toGroups:",
         "k8sService:",
         "k8sServiceSelector:",
         "fromNodes:",
