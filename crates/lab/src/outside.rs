@@ -7,7 +7,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-use strait_api::{NetworkPolicyRule, Objects, PeerSelector, PortRef};
+use strait_api::{CiliumCidrSource, CiliumPeers, ClusterPeerSelector, ClusterPort, Objects, PeerSelector, PortRef};
 use strait_base::Protocol;
 use strait_cluster::addresses;
 
@@ -33,7 +33,7 @@ pub struct Outside {
 impl Outside {
     /// What the policies in `objects` (expanded) ask for.
     ///
-    /// For every `ipBlock`: the first address of `cidr` that no `except` covers, and the first of every `except`. The
+    /// For every block of addresses that a rule names: the first address of `cidr` that no `except` covers, and the first of every `except`. The
     /// first address of a block wider than one is its network's plus one. An address that nodes, pods or services may
     /// have is not outside, and is left out; so is one that no interface can have. Ports are those that the policies
     /// write as numbers, the ends of ranges, and 80, 443 and 8080.
@@ -43,9 +43,12 @@ impl Outside {
             outside.addresses.insert(CLIENT_V6.into());
         }
         let cluster = cluster_ranges(objects);
-        let rules = || objects.network_policies().flat_map(|policy| policy.ingress.iter().chain(&policy.egress));
+        let (blocks, ports) = asked(objects);
         let own = outside.addresses.len();
-        for address in rules().flat_map(blocks).filter(|address| ipv6 || address.is_ipv4()) {
+        let addresses = blocks.iter().flat_map(|(block, holes)| {
+            first_outside_of(*block, holes).into_iter().chain(holes.iter().map(|hole| first(*hole)))
+        });
+        for address in addresses.filter(|address| ipv6 || address.is_ipv4()) {
             if outside.addresses.len() - own < MOST_ADDRESSES
                 && usable(address)
                 && !cluster.iter().any(|range| range.contains(&address))
@@ -53,7 +56,7 @@ impl Outside {
                 outside.addresses.insert(address);
             }
         }
-        outside.ports = rules().flat_map(ports).collect::<BTreeSet<_>>().into_iter().take(MOST_PORTS).collect();
+        outside.ports = ports.into_iter().take(MOST_PORTS).collect();
         for port in [80, 443, 8080] {
             outside.ports.extend([(Protocol::Tcp, port), (Protocol::Udp, port)]);
         }
@@ -78,26 +81,58 @@ fn cluster_ranges(objects: &Objects) -> Vec<IpNet> {
     ranges
 }
 
-fn blocks(rule: &NetworkPolicyRule) -> Vec<IpAddr> {
-    let mut found = Vec::new();
-    for peer in &rule.peers {
-        if let PeerSelector::IpBlock { cidr, except } = &peer.selects {
-            found.extend(first_outside_of(*cidr, except));
-            found.extend(except.iter().map(|hole| first(*hole)));
-        }
-    }
-    found
-}
+/// A block of addresses, and what is left out of it.
+type Block = (IpNet, Vec<IpNet>);
 
-fn ports(rule: &NetworkPolicyRule) -> Vec<(Protocol, u16)> {
-    let mut found = Vec::new();
-    for port in &rule.ports {
-        if let Some(PortRef::Number(number)) = port.port {
-            found.push((port.protocol, number));
-            found.extend(port.end_port.map(|end| (port.protocol, end)));
+/// The blocks and the ports that rules name.
+fn asked(objects: &Objects) -> (Vec<Block>, BTreeSet<(Protocol, u16)>) {
+    let (mut blocks, mut ports) = (Vec::new(), BTreeSet::new());
+    for rule in objects.network_policies().flat_map(|policy| policy.ingress.iter().chain(&policy.egress)) {
+        for peer in &rule.peers {
+            if let PeerSelector::IpBlock { cidr, except } = &peer.selects {
+                blocks.push((*cidr, except.clone()));
+            }
+        }
+        for port in &rule.ports {
+            if let Some(PortRef::Number(number)) = port.port {
+                ports.extend([number, port.end_port.unwrap_or(number)].map(|end| (port.protocol, end)));
+            }
         }
     }
-    found
+    for spec in objects.cilium_policies().flat_map(|policy| &policy.rules) {
+        for rule in [&spec.ingress, &spec.ingress_deny, &spec.egress, &spec.egress_deny].into_iter().flatten() {
+            if let CiliumPeers::Cidrs(cidrs) = &rule.peers {
+                blocks.extend(cidrs.iter().map(|cidr| (*cidr, Vec::new())));
+            } else if let CiliumPeers::CidrSets(sets) = &rule.peers {
+                for set in sets {
+                    if let CiliumCidrSource::Cidr(cidr) = &set.source {
+                        blocks.push((*cidr, set.except.clone()));
+                    }
+                }
+            }
+            for port in rule.ports.iter().flat_map(|entry| &entry.ports) {
+                if let Some(PortRef::Number(number)) = port.port {
+                    let protocols = port.protocol.map_or(vec![Protocol::Tcp, Protocol::Udp], |protocol| vec![protocol]);
+                    let ends = [number, port.end_port.unwrap_or(number)];
+                    ports.extend(protocols.into_iter().flat_map(|protocol| ends.map(|end| (protocol, end))));
+                }
+            }
+        }
+    }
+    blocks.extend(objects.cilium_cidr_groups().flat_map(|group| &group.external_cidrs).map(|cidr| (*cidr, Vec::new())));
+    for rule in objects.cluster_policies().flat_map(|policy| policy.ingress.iter().chain(&policy.egress)) {
+        for peer in &rule.peers {
+            if let ClusterPeerSelector::Networks(networks) = &peer.selects {
+                blocks.extend(networks.iter().map(|network| (*network, Vec::new())));
+            }
+        }
+        for port in &rule.ports {
+            if let ClusterPort::Range { protocol, first, last } = port {
+                ports.extend([(*protocol, *first), (*protocol, *last)]);
+            }
+        }
+    }
+    (blocks, ports)
 }
 
 /// The first address of a block that a host would have.
@@ -138,6 +173,40 @@ fn usable(address: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_kind_of_policy_is_asked() {
+        let manifests = r#"
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: a}
+spec:
+  endpointSelector: {}
+  egress:
+  - {toCIDR: [198.51.100.7], toPorts: [{ports: [{port: "7", protocol: TCP}]}]}
+  - toCIDRSet: [{cidr: 192.0.2.0/24, except: [192.0.2.128/25]}]
+---
+apiVersion: cilium.io/v2
+kind: CiliumCIDRGroup
+metadata: {name: a}
+spec: {externalCIDRs: [198.51.100.8/32]}
+---
+apiVersion: policy.networking.k8s.io/v1alpha1
+kind: AdminNetworkPolicy
+metadata: {name: a}
+spec:
+  priority: 0
+  subject: {namespaces: {}}
+  egress: [{action: Deny, to: [{networks: [198.51.100.9/32]}], ports: [{portNumber: {port: 9, protocol: UDP}}]}]
+"#;
+        let parsed = strait_api::parse(&"a.yaml".into(), manifests.as_bytes());
+        assert!(parsed.errors.is_empty(), "{:?}", parsed.errors);
+        let outside = Outside::of(&parsed.objects.into_iter().collect(), false);
+        let addresses: Vec<String> = outside.addresses.iter().map(ToString::to_string).collect();
+        let expected = ["192.0.2.1", "192.0.2.129", "198.51.100.7", "198.51.100.8", "198.51.100.9", "203.0.113.10"];
+        assert_eq!(addresses, expected);
+        assert!(outside.ports.contains(&(Protocol::Tcp, 7)) && outside.ports.contains(&(Protocol::Udp, 9)));
+    }
 
     #[test]
     fn representatives_of_blocks() {
