@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 
 use crate::{
-    bpf,
+    bpf, demo,
     run::{cargo, now, printed, shown, step},
 };
 
@@ -39,6 +39,7 @@ pub(crate) fn run() -> Result<()> {
     step("build the kernel's programs", || bpf::build().map(drop))?;
     check()?;
     step("build the tests", || shown(cargo().args(["nextest", "run", "--workspace", "--no-run", "--cargo-quiet"])))?;
+    step("the demo, with the binary that the tests use", || demo::compare(demo::Afterwards::Down))?;
     println!("── cargo nextest, {:.0} s after the start", start.elapsed().as_secs_f64());
     shown(cargo().args(["nextest", "run", "--workspace", "--cargo-quiet", "--status-level", "slow"]))
 }
