@@ -215,6 +215,13 @@ fn install_crate(name: &str, flags: &[&str], needs_llvm: bool) -> Result<()> {
     install.args(["install", "--quiet", name]).args(flags);
     // Not the workspace's target folder: its lock file and profile are not this program's.
     install.env_remove("CARGO_TARGET_DIR");
+    // These tools wait for others most of the time: what counts is how soon they are built.
+    install.envs([
+        ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"),
+        ("CARGO_PROFILE_RELEASE_LTO", "off"),
+        ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
+        ("CARGO_PROFILE_RELEASE_DEBUG", "false"),
+    ]);
     if needs_llvm {
         let path = std::env::var("PATH").unwrap_or_default();
         install
