@@ -181,7 +181,9 @@ fn a_file_that_broke_while_no_agent_ran_stays_in_force() {
     assert_eq!(kernel_policy(&node), before);
     assert!(!web_reaches_db(&node, 80), "{:?}", node.status());
     let problems = node.status().problems.join("\n");
-    assert!(problems.contains("policy.yaml: broken since before this agent started"), "{problems}");
+    assert!(problems.contains("policy.yaml:1:"), "{problems}");
+    assert!(problems.contains("(broken since before this agent started; its copy"), "{problems}");
+    assert!(!problems.contains("NOTHING"), "{problems}");
 
     // Set right, with another rule: the copy has had its time.
     setup.write("policy.yaml", &POLICY.replace("5432", "80"));
