@@ -103,15 +103,17 @@ impl LastGood {
     pub(crate) fn tell(&self, problem: &Problem) -> String {
         const COPY: &str =
             "broken since before this agent started; its copy from when it was last right stays in force";
-        match problem {
-            Problem::Wrong { error, in_force: InForce::Nothing } if self.stands_in(&error.location.file) => {
-                format!("{error} ({COPY})")
-            }
-            Problem::Unreadable { file, cause, in_force: InForce::Nothing } if self.stands_in(file) => {
-                format!("{file}: cannot be read: {cause}; {COPY}")
-            }
-            other => other.to_string(),
+        if let Problem::Wrong { error, in_force: InForce::Nothing } = problem
+            && self.stands_in(&error.location.file)
+        {
+            return format!("{error} ({COPY})");
         }
+        if let Problem::Unreadable { file, cause, in_force: InForce::Nothing } = problem
+            && self.stands_in(file)
+        {
+            return format!("{file}: cannot be read: {cause}; {COPY}");
+        }
+        problem.to_string()
     }
 
     fn stands_in(&self, file: &Arc<str>) -> bool {

@@ -432,3 +432,27 @@ fn events_become_flows_with_names_and_rules() {
     assert_ne!(node.ring.iter().last().unwrap().strait.origins, []);
     assert!(node.view.origins(OriginId::NONE).is_empty());
 }
+
+/// What a drop shows of packets whose headers were not all read.
+#[test]
+fn drops_say_no_more_than_is_known() {
+    let setup = Setup::new();
+    let mut node = setup.start(Fake::new());
+    node.endpoint_add(web()).unwrap();
+    let nowhere: SocketAddr = "[::]:0".parse().unwrap();
+    for (protocol, icmp, addressed, expected) in [
+        (1, Some((0, 0)), true, "ICMPv4 EchoReply"),
+        (58, Some((136, 0)), true, "ICMPv6 type 136 code 0"),
+        (58, Some((0, 0)), true, "ICMPv6 message"),
+        (0, None, true, "IP protocol 0"),
+        (0, None, false, ""),
+    ] {
+        let happening = Happening::Dropped(DropReason::InvalidSourceIp);
+        let mut dropped = Event { protocol, icmp, ..event(&node, happening, Direction::Egress, 0) };
+        if !addressed {
+            (dropped.local, dropped.remote) = (nowhere, nowhere);
+        }
+        node.take_events(&[dropped]);
+        assert_eq!(&*node.ring.iter().last().unwrap().summary, expected, "{protocol} {icmp:?}");
+    }
+}
