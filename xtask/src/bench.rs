@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use crate::{
     bpf,
     lab::Lab,
-    run::{cargo, printed, shown, step, succeeds, target},
+    run::{Alone, cargo, printed, shown, step, succeeds, target},
     table,
 };
 
@@ -48,6 +48,7 @@ const FIGURES: [(&str, &str, bool); 6] = [
 ];
 
 pub(crate) fn datapath() -> Result<()> {
+    let _alone = Alone::at("bench")?;
     step("build the programs", || bpf::build().map(drop))?;
     step("build strait", || shown(cargo().args(["build", "--package", "strait"])))?;
     let manifests = write_manifests()?;

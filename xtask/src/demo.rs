@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::{
     bpf,
     lab::{Lab, strait},
-    run::{cargo, is_root, printed, shown, step},
+    run::{Alone, cargo, is_root, printed, shown, step},
     table,
 };
 
@@ -83,6 +83,7 @@ pub(crate) fn run(afterwards: Afterwards) -> Result<()> {
 
 /// The demo with the binary that is there.
 pub(crate) fn compare(afterwards: Afterwards) -> Result<()> {
+    let _alone = Alone::at("demo")?;
     let lab =
         step(&format!("strait lab up -f {MANIFESTS} --name demo"), || Lab::up("demo", Path::new(MANIFESTS), &[]))?;
     let result = show(&lab);
