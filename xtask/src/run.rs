@@ -72,7 +72,9 @@ pub(crate) struct Alone(#[expect(dead_code, reason = "held until it is dropped")
 impl Alone {
     /// Fails where another process is at `what` already.
     pub(crate) fn at(what: &str) -> Result<Self> {
-        let path = std::env::temp_dir().join(format!("strait-xtask-{what}.lock"));
+        let folder = Path::new("/run/strait");
+        std::fs::create_dir_all(folder).context("cannot make /run/strait: run this as root")?;
+        let path = folder.join(format!("xtask-{what}.lock"));
         let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
         file.try_lock().with_context(|| format!("another {what} runs on this machine: wait for its end"))?;
         Ok(Self(file))
