@@ -118,6 +118,13 @@ const NEEDS: &[Need] = &[
         source: Source::Debian(&["curl"]),
     },
     Need {
+        what: "ip (iproute2)",
+        why: "the tests look at links and routes with it",
+        tasks: &[Task::Test],
+        present: || runs("ip", &["-V"]),
+        source: Source::Debian(&["iproute2"]),
+    },
+    Need {
         what: "iperf3",
         why: "measures throughput",
         tasks: &[Task::Bench],
