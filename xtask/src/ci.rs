@@ -41,5 +41,8 @@ pub(crate) fn run() -> Result<()> {
     step("build the tests", || shown(cargo().args(["nextest", "run", "--workspace", "--no-run", "--cargo-quiet"])))?;
     step("the demo, with the binary that the tests use", || demo::compare(demo::Afterwards::Down))?;
     println!("── cargo nextest, {:.0} s after the start", start.elapsed().as_secs_f64());
-    shown(cargo().args(["nextest", "run", "--workspace", "--cargo-quiet", "--status-level", "slow"]))
+    let mut tests = cargo();
+    tests.args(["nextest", "run", "--workspace", "--cargo-quiet", "--status-level", "slow"]);
+    // A test that cannot run for want of these says so elsewhere; here it fails.
+    shown(tests.envs([("STRAIT_REQUIRE_ROOT", "1"), ("STRAIT_REQUIRE_BPF", "1")]))
 }
