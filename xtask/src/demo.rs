@@ -77,7 +77,7 @@ const EXPLAINED: Row = deny("shop/catalog-0", "shop/cart-0", 8080);
 pub(crate) fn run(afterwards: Afterwards) -> Result<()> {
     ensure!(is_root(), "the demo makes network namespaces and loads programs into the kernel: run it as root");
     step("build the kernel's programs", || bpf::build().map(drop))?;
-    step("build strait", || shown(cargo().args(["build", "--package", "strait", "--quiet"])))?;
+    step("build strait", || shown(cargo().args(["build", "--package", "strait"])))?;
     compare(afterwards)
 }
 

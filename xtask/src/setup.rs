@@ -219,7 +219,7 @@ fn apt() -> Command {
 
 fn install_crate(name: &str, flags: &[&str], needs_llvm: bool) -> Result<()> {
     let mut install = cargo();
-    install.args(["install", "--quiet", name]).args(flags);
+    install.args(["install", name]).args(flags);
     // Not the workspace's target folder: its lock file and profile are not this program's.
     install.env_remove("CARGO_TARGET_DIR");
     // These tools wait for others most of the time: what counts is how soon they are built.
