@@ -18,12 +18,12 @@ use serde_json::{Value, json};
 use crate::{
     bpf,
     lab::Lab,
-    run::{cargo, printed, shown, step, succeeds, target},
+    run::{Alone, cargo, printed, shown, step, succeeds, target},
     table,
 };
 
-/// Turns; medians are taken over them.
-const TURNS: usize = 5;
+/// Turns; medians are taken over them, of ratios too.
+const TURNS: usize = 7;
 /// Seconds of each throughput measurement.
 const SECONDS: &str = "2";
 const REQUESTS: &str = "20000";
@@ -48,6 +48,7 @@ const FIGURES: [(&str, &str, bool); 6] = [
 ];
 
 pub(crate) fn datapath() -> Result<()> {
+    let _alone = Alone::at("bench")?;
     step("build the programs", || bpf::build().map(drop))?;
     step("build strait", || shown(cargo().args(["build", "--package", "strait"])))?;
     let manifests = write_manifests()?;
@@ -91,11 +92,13 @@ fn measure(enforced: &Lab, plain: &Lab) -> Result<Samples> {
     let mut samples = Samples::new();
     for turn in 0..TURNS {
         for path in 0..PATHS.len() {
-            // Each turn begins with the other, so that a drift favours neither.
-            for variant in [turn % 2, 1 - turn % 2] {
-                let values = figures(labs[variant], addresses[&(variant, path)])?;
-                for (figure, value) in values.into_iter().enumerate() {
-                    samples.entry((path, figure)).or_default()[variant].push(value);
+            for (first, measure) in MEASURES {
+                // Back to back, and each turn the other way round, so that a drift favours neither.
+                for variant in [turn % 2, 1 - turn % 2] {
+                    let values = measure(labs[variant], addresses[&(variant, path)])?;
+                    for (offset, value) in values.into_iter().enumerate() {
+                        samples.entry((path, first + offset)).or_default()[variant].push(value);
+                    }
                 }
             }
         }
@@ -105,15 +108,22 @@ fn measure(enforced: &Lab, plain: &Lab) -> Result<Samples> {
     Ok(samples)
 }
 
-/// One value of each of [`FIGURES`].
-fn figures(lab: &Lab, address: IpAddr) -> Result<[f64; FIGURES.len()]> {
-    let one = throughput(lab, address, "1")?;
-    let four = throughput(lab, address, "4")?;
-    let latency = client(lab, "requests", address, PORT, REQUESTS)?;
-    let connects = client(lab, "connects", address, PORT, CONNECTS)?;
-    let of = |value: &Value, field: &str| value[field].as_f64().with_context(|| format!("no {field} in {value}"));
-    let (p50, p99, cpu_us) = (of(&latency, "p50_us")?, of(&latency, "p99_us")?, of(&latency, "cpu_us")?);
-    Ok([one, four, p50, p99, cpu_us, of(&connects, "per_second")?])
+/// Takes values of [`FIGURES`] in a row.
+type Measure = fn(&Lab, IpAddr) -> Result<Vec<f64>>;
+
+/// Each with the index of its first figure.
+const MEASURES: [(usize, Measure); 4] = [
+    (0, |lab, address| Ok(vec![throughput(lab, address, "1")?])),
+    (1, |lab, address| Ok(vec![throughput(lab, address, "4")?])),
+    (2, |lab, address| {
+        let latency = client(lab, "requests", address, PORT, REQUESTS)?;
+        ["p50_us", "p99_us", "cpu_us"].into_iter().map(|field| number(&latency, field)).collect()
+    }),
+    (5, |lab, address| Ok(vec![number(&client(lab, "connects", address, PORT, CONNECTS)?, "per_second")?])),
+];
+
+fn number(value: &Value, field: &str) -> Result<f64> {
+    value[field].as_f64().with_context(|| format!("no {field} in {value}"))
 }
 
 /// Gbit/s received.
@@ -179,8 +189,8 @@ fn report(samples: &Samples, packets: &Value) -> Result<()> {
     let mut figures = Vec::new();
     for ((path, figure), [enforced, plain]) in samples {
         let (path, (name, unit, more_is_better)) = (PATHS[*path].0, FIGURES[*figure]);
-        let (enforced, plain) = (median(enforced), median(plain));
-        let ratio = enforced / plain;
+        let ratios: Vec<f64> = enforced.iter().zip(plain).map(|(enforced, plain)| enforced / plain).collect();
+        let (enforced, plain, ratio) = (median(enforced), median(plain), median(&ratios));
         rows.push(vec![
             path.to_owned(),
             format!("{name} ({unit})"),

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::{
     bpf,
     lab::{Lab, strait},
-    run::{cargo, is_root, printed, shown, step},
+    run::{Alone, cargo, is_root, printed, shown, step},
     table,
 };
 
@@ -31,41 +31,59 @@ struct Row {
     from: &'static str,
     to: &'static str,
     port: u16,
+    /// What the people who wrote the manifests mean.
+    meant: Meant,
 }
 
-const fn row(from: &'static str, to: &'static str, port: u16) -> Row {
-    Row { from, to, port }
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Meant {
+    Allow,
+    Deny,
+}
+
+const fn allow(from: &'static str, to: &'static str, port: u16) -> Row {
+    Row { from, to, port, meant: Meant::Allow }
+}
+
+const fn deny(from: &'static str, to: &'static str, port: u16) -> Row {
+    Row { from, to, port, meant: Meant::Deny }
 }
 
 /// What the manifests promise, both sides of each promise.
 const ROWS: &[Row] = &[
-    row("203.0.113.10", "shop/web-0", 8080),
-    row("203.0.113.129", "shop/web-0", 8080),
-    row("203.0.113.10", "shop/cart-0", 8080),
-    row("shop/web-0", "shop/catalog-0", 8080),
-    row("shop/web-0", "shop/cart-0", 8080),
-    row("shop/catalog-0", "shop/cart-0", 8080),
-    row("shop/cart-0", "shop/cart-db-0", 6379),
-    row("shop/web-0", "shop/cart-db-0", 6379),
-    row("shop/cart-0", "payments/payments-0", 8443),
-    row("shop/web-0", "payments/payments-0", 8443),
-    row("payments/payments-0", "payments/payments-db-0", 5432),
-    row("shop/cart-0", "payments/payments-db-0", 5432),
-    row("payments/payments-0", "203.0.113.65", 443),
-    row("payments/payments-0", "203.0.113.97", 443),
-    row("shop/cart-0", "203.0.113.65", 443),
-    row("monitoring/prometheus-0", "shop/cart-0", 9100),
-    row("monitoring/prometheus-0", "shop/cart-0", 8080),
-    row("shop/cart-0", "monitoring/prometheus-0", 9090),
+    allow("203.0.113.10", "shop/web-0", 8080),
+    deny("203.0.113.129", "shop/web-0", 8080),
+    deny("203.0.113.10", "shop/cart-0", 8080),
+    allow("shop/web-0", "shop/catalog-0", 8080),
+    allow("shop/web-0", "shop/cart-0", 8080),
+    deny("shop/catalog-0", "shop/cart-0", 8080),
+    allow("shop/cart-0", "shop/cart-db-0", 6379),
+    deny("shop/web-0", "shop/cart-db-0", 6379),
+    allow("shop/cart-0", "payments/payments-0", 8443),
+    deny("shop/web-0", "payments/payments-0", 8443),
+    allow("payments/payments-0", "payments/payments-db-0", 5432),
+    deny("shop/cart-0", "payments/payments-db-0", 5432),
+    allow("payments/payments-0", "203.0.113.65", 443),
+    deny("payments/payments-0", "203.0.113.97", 443),
+    deny("shop/cart-0", "203.0.113.65", 443),
+    allow("monitoring/prometheus-0", "shop/cart-0", 9100),
+    deny("monitoring/prometheus-0", "shop/cart-0", 8080),
+    deny("shop/cart-0", "monitoring/prometheus-0", 9090),
 ];
 
 /// The deny that is explained in full.
-const EXPLAINED: Row = row("shop/catalog-0", "shop/cart-0", 8080);
+const EXPLAINED: Row = deny("shop/catalog-0", "shop/cart-0", 8080);
 
 pub(crate) fn run(afterwards: Afterwards) -> Result<()> {
     ensure!(is_root(), "the demo makes network namespaces and loads programs into the kernel: run it as root");
     step("build the kernel's programs", || bpf::build().map(drop))?;
-    step("build strait", || shown(cargo().args(["build", "--package", "strait", "--quiet"])))?;
+    step("build strait", || shown(cargo().args(["build", "--package", "strait"])))?;
+    compare(afterwards)
+}
+
+/// The demo with the binary that is there.
+pub(crate) fn compare(afterwards: Afterwards) -> Result<()> {
+    let _alone = Alone::at("demo")?;
     let lab =
         step(&format!("strait lab up -f {MANIFESTS} --name demo"), || Lab::up("demo", Path::new(MANIFESTS), &[]))?;
     let result = show(&lab);
@@ -135,6 +153,7 @@ impl Row {
         let explanation: Value = serde_json::from_str(&text).context("`strait policy explain` printed no JSON")?;
         let expected = explanation["allowed"].as_bool().context("the explanation says not whether it is allowed")?;
         ensure!(code == Some(i32::from(!expected)), "allowed is {expected}, and the exit code {code:?}");
+        ensure!(expected == (self.meant == Meant::Allow), "the policies say {expected}, which is not what was meant");
         Ok(Answer { expected, rule: deciding_rule(&explanation)?, seen: self.knock(lab)? })
     }
 

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
-use crate::run::{printed, shown, target, words};
+use crate::run::{printed, shown, succeeds, target, words};
 
 /// Where agents pin what outlives them.
 const PINS: &str = "/sys/fs/bpf/strait";
@@ -29,7 +29,8 @@ pub(crate) struct Lab {
 impl Lab {
     /// Brings it up; one that is left over from an earlier run goes first.
     pub(crate) fn up(name: &'static str, manifests: &Path, flags: &[&str]) -> Result<Self> {
-        down(name)?;
+        // One that does not go is one that the next does not come up beside.
+        let _there_was_one = succeeds(&mut down(name));
         shown(strait().args(["lab", "up", "--name", name, "-f"]).arg(manifests).args(flags))?;
         let mut status = strait();
         status.args(["lab", "status", "--lab", name, "-o", "json"]);
@@ -40,7 +41,7 @@ impl Lab {
 
     /// Removes it and all its traces.
     pub(crate) fn down(&self) -> Result<()> {
-        down(self.name)
+        shown(&mut down(self.name))
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -118,6 +119,8 @@ fn remove_files(folder: &PathBuf) -> Result<usize> {
     Ok(removed)
 }
 
-fn down(name: &str) -> Result<()> {
-    shown(strait().args(["lab", "down", "--lab", name]))
+fn down(name: &str) -> Command {
+    let mut down = strait();
+    down.args(["lab", "down", "--lab", name]);
+    down
 }

@@ -1,6 +1,7 @@
 //! Commands and steps, with what they are and how long they took.
 
 use std::{
+    fs::File,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Instant,
@@ -63,6 +64,21 @@ pub(crate) fn printed(command: &mut Command) -> Result<(String, Option<i32>)> {
 pub(crate) fn succeeds(command: &mut Command) -> bool {
     let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     quiet.status().is_ok_and(|status| status.success())
+}
+
+/// Held while this process does what another may not do at the same time, on this machine.
+pub(crate) struct Alone(#[expect(dead_code, reason = "held until it is dropped")] File);
+
+impl Alone {
+    /// Fails where another process is at `what` already.
+    pub(crate) fn at(what: &str) -> Result<Self> {
+        let folder = Path::new("/run/strait");
+        std::fs::create_dir_all(folder).context("cannot make /run/strait: run this as root")?;
+        let path = folder.join(format!("xtask-{what}.lock"));
+        let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+        file.try_lock().with_context(|| format!("another {what} runs on this machine: wait for its end"))?;
+        Ok(Self(file))
+    }
 }
 
 /// Whether this process is root.

@@ -13,7 +13,6 @@ use crate::run::{cargo, is_root, shown, step, succeeds};
 const BPF_LINKER: &str = "bpf-linker@0.13.0";
 const LLVM: &str = "/usr/lib/llvm-22";
 const NEXTEST: &str = "cargo-nextest@0.9.143";
-
 const DENY: &str = "cargo-deny@0.20.2";
 
 /// What a machine is set up for.
@@ -54,11 +53,18 @@ const NEEDS: &[Need] = &[
         source: Source::Debian(&["build-essential"]),
     },
     Need {
-        what: "a Rust compiler for BPF (rustc-web 1.96 with core for bpfel-unknown-none), LLVM 22",
+        what: "a Rust compiler for BPF (Debian's rustc-web with core for bpfel-unknown-none, or a nightly with rust-src)",
         why: "builds the kernel's programs",
         tasks: EVERY,
-        present: || has_nightly() || has_debian_bpf(),
-        source: Source::Debian(&["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf", "llvm-22-dev"]),
+        present: || has_debian_bpf() || has_nightly(),
+        source: Source::Debian(&["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf"]),
+    },
+    Need {
+        what: "LLVM 22 in /usr/lib/llvm-22",
+        why: "bpf-linker is built with it",
+        tasks: EVERY,
+        present: || Path::new(LLVM).join("bin/llvm-config").exists(),
+        source: Source::Debian(&["llvm-22-dev"]),
     },
     Need {
         what: "bpf-linker 0.13",
@@ -110,6 +116,13 @@ const NEEDS: &[Need] = &[
         tasks: &[Task::Demo, Task::Test],
         present: || runs("curl", &["--version"]),
         source: Source::Debian(&["curl"]),
+    },
+    Need {
+        what: "ip (iproute2)",
+        why: "the tests look at links and routes with it",
+        tasks: &[Task::Test],
+        present: || runs("ip", &["-V"]),
+        source: Source::Debian(&["iproute2"]),
     },
     Need {
         what: "iperf3",
@@ -182,11 +195,7 @@ fn packages_of(need: &Need) -> &'static [&'static str] {
 fn install_debian(packages: &[&str], missing: &[&Need]) -> Result<()> {
     if !runs("apt-get", &["--version"]) {
         let names: Vec<_> = missing.iter().filter(|need| !packages_of(need).is_empty()).map(|need| need.what).collect();
-        bail!(
-            "this is no Debian; install with your distribution's means, then run this again: {}. For BPF, rustup's \
-             nightly with rust-src does as well as Debian's packages",
-            names.join("; ")
-        );
+        bail!("this is no Debian; install with your distribution's means, then run this again: {}", names.join("; "));
     }
     if !is_root() {
         bail!("installing needs root; run as root, or first: sudo apt-get install {}", packages.join(" "));
@@ -210,9 +219,16 @@ fn apt() -> Command {
 
 fn install_crate(name: &str, flags: &[&str], needs_llvm: bool) -> Result<()> {
     let mut install = cargo();
-    install.args(["install", "--quiet", name]).args(flags);
+    install.args(["install", name]).args(flags);
     // Not the workspace's target folder: its lock file and profile are not this program's.
     install.env_remove("CARGO_TARGET_DIR");
+    // These tools wait for others most of the time: what counts is how soon they are built.
+    install.envs([
+        ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"),
+        ("CARGO_PROFILE_RELEASE_LTO", "off"),
+        ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
+        ("CARGO_PROFILE_RELEASE_DEBUG", "false"),
+    ]);
     if needs_llvm {
         let path = std::env::var("PATH").unwrap_or_default();
         install
@@ -224,7 +240,7 @@ fn install_crate(name: &str, flags: &[&str], needs_llvm: bool) -> Result<()> {
 }
 
 /// rustup's nightly with the sources of `core`: the ordinary way to BPF.
-pub(crate) fn has_nightly() -> bool {
+fn has_nightly() -> bool {
     let listed = Command::new("rustup")
         .args(["component", "list", "--installed", "--toolchain", "nightly"])
         .stderr(Stdio::null())
@@ -232,10 +248,9 @@ pub(crate) fn has_nightly() -> bool {
     listed.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).lines().any(|line| line == "rust-src"))
 }
 
-/// Debian's second Rust with a prebuilt `core` for BPF, and the LLVM that bpf-linker is built with.
-pub(crate) fn has_debian_bpf() -> bool {
-    let libraries = Path::new("/usr/lib/rustlib/bpfel-unknown-none/lib");
-    libraries.is_dir() && Path::new(LLVM).join("bin/llvm-config").exists() && Path::new("/usr/bin/cargo").exists()
+/// Debian's second Rust with a prebuilt `core` for BPF.
+fn has_debian_bpf() -> bool {
+    Path::new("/usr/lib/rustlib/bpfel-unknown-none/lib").is_dir() && Path::new("/usr/bin/cargo").exists()
 }
 
 fn runs(program: &str, arguments: &[&str]) -> bool {

@@ -26,10 +26,7 @@ impl<K: Kernel> Node<K> {
             .problems()
             .filter(|problem| problem.is_worth_showing())
             .partition(|problem| problem.is_error());
-        let mut problems: Vec<String> = errors.into_iter().map(ToString::to_string).collect();
-        problems.extend(self.last_good.standing_in().map(|file| {
-            format!("{file}: broken since before this agent started; its copy from when it was last right is in force")
-        }));
+        let problems: Vec<String> = errors.into_iter().map(|problem| self.last_good.tell(problem)).collect();
         let closed = self.endpoints.keys().filter(|name| self.why_closed(name).is_some()).count();
         Status {
             node: Arc::clone(&self.options.node),

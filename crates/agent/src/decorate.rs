@@ -244,8 +244,8 @@ fn layer4(event: &Event, outgoing: bool) -> Option<Layer4> {
         })),
         17 => Some(Layer4::Udp(ports)),
         132 => Some(Layer4::Sctp(ports)),
-        1 => event.icmp.map(icmp).map(Layer4::Icmpv4),
-        58 => event.icmp.map(icmp).map(Layer4::Icmpv6),
+        1 => icmp_message(event).map(icmp).map(Layer4::Icmpv4),
+        58 => icmp_message(event).map(icmp).map(Layer4::Icmpv6),
         _ => None,
     }
 }
@@ -271,11 +271,17 @@ fn summary(event: &Event) -> String {
         }
         17 => "UDP".to_owned(),
         132 => "SCTP".to_owned(),
-        1 => format!("ICMPv4 {}", icmp_text(event.icmp, [8, 0])),
-        58 => format!("ICMPv6 {}", icmp_text(event.icmp, [128, 129])),
-        0 => "below IP".to_owned(),
+        1 => format!("ICMPv4 {}", icmp_text(icmp_message(event), [8, 0])),
+        58 => format!("ICMPv6 {}", icmp_text(icmp_message(event), [128, 129])),
+        // Below IP, or drops of several protocols told as one.
+        0 if event.local.ip().is_unspecified() && event.remote.ip().is_unspecified() => String::new(),
         number => format!("IP protocol {number}"),
     }
+}
+
+/// Type and code. ICMPv6 type 0 is reserved: it stands for a message that was dropped before its type was kept.
+fn icmp_message(event: &Event) -> Option<(u8, u8)> {
+    event.icmp.filter(|message| event.protocol != 58 || *message != (0, 0))
 }
 
 fn icmp_text(icmp: Option<(u8, u8)>, [request, reply]: [u8; 2]) -> String {

@@ -18,7 +18,7 @@ use strait_api::{
     source::{InForce, Problem},
 };
 
-use crate::state::{StateError, make_private, read, replace};
+use crate::state::{StateError, json_file, make_private, read, replace};
 
 /// Copies of good files, and those of them that stand in for broken ones.
 pub(crate) struct LastGood {
@@ -99,9 +99,25 @@ impl LastGood {
         !before.iter().eq(self.standing_in.keys())
     }
 
-    /// Files that a copy stands in for.
-    pub(crate) fn standing_in(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.standing_in.keys()
+    /// The problem as it is with the copies: the folder source knows nothing of them, and says that nothing is in force.
+    pub(crate) fn tell(&self, problem: &Problem) -> String {
+        const COPY: &str =
+            "broken since before this agent started; its copy from when it was last right stays in force";
+        if let Problem::Wrong { error, in_force: InForce::Nothing } = problem
+            && self.stands_in(&error.location.file)
+        {
+            return format!("{error} ({COPY})");
+        }
+        if let Problem::Unreadable { file, cause, in_force: InForce::Nothing } = problem
+            && self.stands_in(file)
+        {
+            return format!("{file}: cannot be read: {cause}; {COPY}");
+        }
+        problem.to_string()
+    }
+
+    fn stands_in(&self, file: &Arc<str>) -> bool {
+        self.standing_in.contains_key(file)
     }
 
     /// `objects` with those of broken files as they were; an object that is there now goes before an older one.
@@ -131,8 +147,6 @@ impl LastGood {
                 let _ = write!(name, "%{byte:02x}");
             }
         }
-        // File systems allow 255 bytes; the copy itself says which file it is of.
-        let cut = name.len().saturating_sub(200);
-        self.folder.join(format!("{}.json", &name[cut..]))
+        self.folder.join(json_file(&name))
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     os::fd::{AsFd, OwnedFd},
-    path::PathBuf,
+    path::{Path, PathBuf},
     rc::Rc,
     time::Duration,
 };
@@ -67,8 +67,11 @@ pub struct Lock {
 
 /// Takes the run directory, before anything of another agent is touched.
 pub fn lock(options: &Options) -> Result<Lock, RunError> {
-    fs::create_dir_all(&options.run_dir).map_err(RunError::io("make the run directory"))?;
-    let file = fs::File::create(options.run_dir.join("agent.lock")).map_err(RunError::io("make the lock file"))?;
+    let at = |path: &Path, cause: io::Error| io::Error::new(cause.kind(), format!("{}: {cause}", path.display()));
+    fs::create_dir_all(&options.run_dir)
+        .map_err(|cause| RunError::io("make the run directory")(at(&options.run_dir, cause)))?;
+    let path = options.run_dir.join("agent.lock");
+    let file = fs::File::create(&path).map_err(|cause| RunError::io("make the lock file")(at(&path, cause)))?;
     match file.try_lock() {
         Ok(()) => Ok(Lock { _file: file }),
         Err(fs::TryLockError::WouldBlock) => Err(RunError::Busy(options.run_dir.clone())),

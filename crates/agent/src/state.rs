@@ -97,8 +97,25 @@ impl RunDir {
 
     /// Names are DNS labels and subdomains (checked before): no `_` and no `/` in them.
     fn endpoint_file(&self, PodName { namespace, pod }: &PodName) -> PathBuf {
-        self.root.join("endpoints").join(format!("{namespace}_{pod}.json"))
+        self.root.join("endpoints").join(json_file(&format!("{namespace}_{pod}")))
     }
+}
+
+/// Longest name, without its ending, that a file gets as it is. File systems allow 255 bytes; a namespace and a pod may
+/// have 317 together.
+const LONGEST_NAME: usize = 200;
+
+/// The name of a JSON file for `name`, which is ASCII: what is too long keeps its end and gets a hash of the whole.
+pub(crate) fn json_file(name: &str) -> String {
+    let cut = name.len().saturating_sub(LONGEST_NAME);
+    if cut == 0 {
+        return format!("{name}.json");
+    }
+    // FNV-1a: the same number in every version, as an agent looks for the files of the one before it.
+    let hash = name
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    format!("{hash:016x}_{}.json", &name[cut..])
 }
 
 /// Makes a folder that only its owner can look into.
@@ -164,5 +181,26 @@ mod tests {
         assert_eq!(errors.len(), 1);
         assert!(errors[0].to_string().contains("shop_cut.json"), "{}", errors[0]);
         assert!(run.allocator().unwrap().is_none());
+    }
+
+    #[test]
+    fn names_of_any_length_get_files_of_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunDir::open(folder.path()).unwrap();
+        // As long as the API server lets them be.
+        let spec = |namespace: &str, first: &str| EndpointSpec {
+            name: PodName { namespace: namespace.repeat(63).into(), pod: format!("{first}{}", "p".repeat(252)).into() },
+            ifname: format!("v-{namespace}{first}"),
+            mac: Mac([2, 0, 0, 0, 0, 1]),
+            addresses: vec!["10.244.1.10".parse().unwrap()],
+        };
+        let all = [spec("a", "x"), spec("a", "y"), spec("b", "x")];
+        for spec in &all {
+            run.save_endpoint(spec).unwrap();
+        }
+        run.remove_endpoint(&all[1].name).unwrap();
+        let (endpoints, errors) = run.endpoints().unwrap();
+        assert!(errors.is_empty(), "{errors:?}");
+        assert_eq!(endpoints.values().map(|spec| spec.ifname.as_str()).collect::<Vec<_>>(), ["v-ax", "v-bx"]);
     }
 }

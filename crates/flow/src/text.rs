@@ -261,14 +261,21 @@ fn drop_text(number: u8) -> &'static str {
 }
 
 fn summary(flow: &Flow) -> String {
-    let mut text = clean(&flow.summary);
+    let mut parts = vec![clean(&flow.summary)];
+    // The pod is named for what it is, so the address that it made up shows nowhere else.
+    if let (EventType { kind: EventType::DROP, sub_type }, Some(ip)) = (flow.event_type, &flow.ip)
+        && DropReason::from_number(sub_type) == Some(DropReason::InvalidSourceIp)
+    {
+        parts.push(format!("claimed {}", ip.source));
+    }
     if let Some(closed) = &flow.strait.closed {
-        let _ = write!(text, "; closed: {}", clean(closed));
+        parts.push(format!("closed: {}", clean(closed)));
     }
     if let Some(counters) = &flow.strait.counters {
-        let _ = write!(text, "; {}", traffic(counters, flow.event_type.kind == EventType::DROP));
+        parts.push(traffic(counters, flow.event_type.kind == EventType::DROP));
     }
-    text
+    parts.retain(|part| !part.is_empty());
+    parts.join("; ")
 }
 
 fn traffic(counters: &Counters, dropped: bool) -> String {

@@ -23,14 +23,14 @@ pub enum CgroupError {
     )]
     NotMounted,
     /// A file operation failed.
-    #[error("{doing} {}: {source}", path.display())]
+    #[error("{doing} {}: {cause}", path.display())]
     Io {
         /// What was tried.
         doing: &'static str,
         /// On what.
         path: PathBuf,
         /// What came of it.
-        source: io::Error,
+        cause: io::Error,
     },
     /// Processes outlived SIGKILL.
     #[error("processes in {} are still there 10s after they were killed; see its cgroup.procs", path.display())]
@@ -47,7 +47,7 @@ pub struct Cgroup(PathBuf);
 /// Where cgroup v2 is mounted: not always /sys/fs/cgroup, where v1 hierarchies may have been first.
 pub fn mount_point() -> Result<PathBuf, CgroupError> {
     let path = Path::new("/proc/mounts");
-    let mounts = fs::read_to_string(path).map_err(|source| io_error("reading", path, source))?;
+    let mounts = fs::read_to_string(path).map_err(|cause| io_error("reading", path, cause))?;
     find_mount(&mounts).ok_or(CgroupError::NotMounted)
 }
 
@@ -59,8 +59,8 @@ fn find_mount(mounts: &str) -> Option<PathBuf> {
     })
 }
 
-fn io_error(doing: &'static str, path: &Path, source: io::Error) -> CgroupError {
-    CgroupError::Io { doing, path: path.to_owned(), source }
+fn io_error(doing: &'static str, path: &Path, cause: io::Error) -> CgroupError {
+    CgroupError::Io { doing, path: path.to_owned(), cause }
 }
 
 impl Cgroup {
@@ -87,13 +87,13 @@ impl Cgroup {
 
     /// Makes it and what it is in, where missing.
     pub fn create(&self) -> Result<(), CgroupError> {
-        fs::create_dir_all(&self.0).map_err(|source| io_error("making", &self.0, source))
+        fs::create_dir_all(&self.0).map_err(|cause| io_error("making", &self.0, cause))
     }
 
     /// Moves the calling process into it.
     pub fn join(&self) -> Result<(), CgroupError> {
         let path = self.0.join("cgroup.procs");
-        fs::write(&path, std::process::id().to_string()).map_err(|source| io_error("joining", &path, source))
+        fs::write(&path, std::process::id().to_string()).map_err(|cause| io_error("joining", &path, cause))
     }
 
     /// Whether the calling process is in it or below.
@@ -110,7 +110,7 @@ impl Cgroup {
             return Ok(());
         }
         let kill = self.0.join("cgroup.kill");
-        fs::write(&kill, "1").map_err(|source| io_error("killing everything in", &kill, source))?;
+        fs::write(&kill, "1").map_err(|cause| io_error("killing everything in", &kill, cause))?;
         let mut looks = 0;
         while self.populated() {
             looks += 1;
@@ -119,7 +119,7 @@ impl Cgroup {
             }
             std::thread::sleep(LOOK);
         }
-        remove_tree(&self.0).map_err(|source| io_error("removing", &self.0, source))
+        remove_tree(&self.0).map_err(|cause| io_error("removing", &self.0, cause))
     }
 
     fn populated(&self) -> bool {

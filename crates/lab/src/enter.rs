@@ -26,6 +26,9 @@ const LONGEST_HOST_NAME: usize = 63;
 /// Why a place could not be entered.
 #[derive(Debug, thiserror::Error)]
 pub enum EnterError {
+    /// No such lab.
+    #[error("there is no lab `{0}` (`strait lab list` shows those there are)")]
+    NoSuchLab(LabName),
     /// No such place.
     #[error("lab `{lab}` has no {place} (see `strait lab status --lab {lab}`)")]
     NoSuchPlace {
@@ -35,25 +38,25 @@ pub enum EnterError {
         place: Place,
     },
     /// A step failed.
-    #[error("{doing} for {place}: {source}")]
+    #[error("{doing} for {place}: {cause}")]
     Step {
         /// What was tried.
         doing: &'static str,
         /// Where.
         place: Place,
         /// What came of it.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The cgroup could not be joined.
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
     /// The program could not be started.
-    #[error("cannot run `{}`: {source}", program.display())]
+    #[error("cannot run `{}`: {cause}", program.display())]
     Exec {
         /// The program.
         program: PathBuf,
         /// What came of it.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 
@@ -63,8 +66,9 @@ pub enum EnterError {
 /// Call it while the process has one thread: the others stay where they are.
 pub fn enter(lab: &LabName, place: &Place, as_agent: bool) -> Result<(), EnterError> {
     let paths = Paths::of(lab);
-    let step = |doing| move |source: io::Error| EnterError::Step { doing, place: place.clone(), source };
+    let step = |doing| move |cause: io::Error| EnterError::Step { doing, place: place.clone(), cause };
     let namespace = match File::open(paths.namespace(place)) {
+        Err(_) if !paths.root().exists() => return Err(EnterError::NoSuchLab(lab.clone())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(EnterError::NoSuchPlace { lab: lab.clone(), place: place.clone() });
         }
@@ -110,8 +114,8 @@ pub fn exec(lab: &LabName, place: &Place, as_agent: bool, command: &[OsString]) 
         return error;
     }
     let Some((program, arguments)) = command.split_first() else {
-        return EnterError::Exec { program: PathBuf::new(), source: io::Error::other("no command given") };
+        return EnterError::Exec { program: PathBuf::new(), cause: io::Error::other("no command given") };
     };
-    let source = Command::new(program).args(arguments).exec();
-    EnterError::Exec { program: program.into(), source }
+    let cause = Command::new(program).args(arguments).exec();
+    EnterError::Exec { program: program.into(), cause }
 }

@@ -25,14 +25,14 @@ pub enum Error {
     #[error("this runs inside of lab `{0}`, whose end would be its own: run it outside of the lab")]
     Inside(LabName),
     /// A file operation failed.
-    #[error("{doing} {}: {source}", path.display())]
+    #[error("{doing} {}: {cause}", path.display())]
     Io {
         /// What was tried.
         doing: &'static str,
         /// On what.
         path: PathBuf,
         /// What came of it.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The supervisor gave up.
     #[error("{0}")]
@@ -64,12 +64,12 @@ pub enum Error {
     #[error(transparent)]
     Sysctl(#[from] strait_datapath::sysctl::Error),
     /// An agent.
-    #[error("agent on {node}: {source}")]
+    #[error("agent on {node}: {cause}")]
     Agent {
         /// Its node.
         node: String,
         /// What went wrong.
-        source: strait_agent::ClientError,
+        cause: strait_agent::ClientError,
     },
     /// A probing process failed.
     #[error("probing from {place}: {detail}")]
@@ -84,6 +84,6 @@ pub enum Error {
 impl Error {
     pub(crate) fn io(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
-        move |source| Self::Io { doing, path, source }
+        move |cause| Self::Io { doing, path, cause }
     }
 }

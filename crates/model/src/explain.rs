@@ -309,7 +309,9 @@ impl Who {
     fn text(&self, paint: Paint) -> String {
         let identity = match self.identity.reserved_name() {
             Some(name) => format!("identity {} {name}", self.identity.0),
-            None => format!("identity {}, {}", self.identity.0, self.labels.join(",")),
+            // All labels of the pod; what a controller adds to them is no part of its identity.
+            None if self.labels.is_empty() => format!("identity {}, no labels", self.identity.0),
+            None => format!("identity {}, labels {}", self.identity.0, self.labels.join(",")),
         };
         let address = self.address.to_string();
         let address = if address == self.name { String::new() } else { format!(" {address}") };

@@ -43,6 +43,8 @@ enum LabCommand {
     ///
     /// A running lab follows its manifests by itself, within milliseconds; this is for scripts that must know when it
     /// has.
+    ///
+    /// Exit code 1 where something is not as they say: a file is broken, or a program does not listen.
     Sync(WhichLab),
     /// Keep a lab as its manifests say (started by `up`)
     #[command(hide = true)]
@@ -117,8 +119,14 @@ pub(crate) fn run(args: LabArgs, ui: Ui) -> anyhow::Result<ExitCode> {
         LabCommand::Logs(args) => logs::run(&args),
         LabCommand::List(args) => list::run(&args),
         LabCommand::Sync(which) => {
-            Lab::attach(&which.lab)?.sync()?;
-            Ok(ExitCode::SUCCESS)
+            let lab = Lab::attach(&which.lab)?;
+            lab.sync()?;
+            // What is broken is in force as it was, and not as it is.
+            let problems = lab.status()?.problems;
+            for problem in &problems {
+                eprintln!("error: {problem}");
+            }
+            Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
         }
         LabCommand::Supervise(which) => {
             strait_lab::supervise(&which.lab)?;

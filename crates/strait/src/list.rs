@@ -95,7 +95,8 @@ pub(crate) fn identities(args: &IdentityArgs) -> anyhow::Result<ExitCode> {
     let items = collect(args, strait_agent::Client::identities)?;
     let mut table = Table::new(["NODE", "ID", "LABELS"]);
     for OnNode { node, item } in &items {
-        let part = item.refines.map(|id| format!("(part of {id}: {})", item.refined_by.join(", ")));
+        let apart = item.refined_by.iter().cloned().chain(item.cidrs.iter().map(|cidr| format!("in {cidr}")));
+        let part = item.refines.map(|id| format!("(part of {id}: {})", apart.collect::<Vec<_>>().join(", ")));
         let mut lines = item.labels.iter().map(ToString::to_string).chain(part);
         table.row([node.clone(), item.id.0.to_string(), lines.next().unwrap_or_default()]);
         for line in lines {

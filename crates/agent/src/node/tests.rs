@@ -181,7 +181,9 @@ fn a_file_that_broke_while_no_agent_ran_stays_in_force() {
     assert_eq!(kernel_policy(&node), before);
     assert!(!web_reaches_db(&node, 80), "{:?}", node.status());
     let problems = node.status().problems.join("\n");
-    assert!(problems.contains("policy.yaml: broken since before this agent started"), "{problems}");
+    assert!(problems.contains("policy.yaml:1:"), "{problems}");
+    assert!(problems.contains("(broken since before this agent started; its copy"), "{problems}");
+    assert!(!problems.contains("NOTHING"), "{problems}");
 
     // Set right, with another rule: the copy has had its time.
     setup.write("policy.yaml", &POLICY.replace("5432", "80"));
@@ -429,4 +431,28 @@ fn events_become_flows_with_names_and_rules() {
     assert_eq!(&*node.ring.iter().last().unwrap().strait.origins[0].name, "db");
     assert_ne!(node.ring.iter().last().unwrap().strait.origins, []);
     assert!(node.view.origins(OriginId::NONE).is_empty());
+}
+
+/// What a drop shows of packets whose headers were not all read.
+#[test]
+fn drops_say_no_more_than_is_known() {
+    let setup = Setup::new();
+    let mut node = setup.start(Fake::new());
+    node.endpoint_add(web()).unwrap();
+    let nowhere: SocketAddr = "[::]:0".parse().unwrap();
+    for (protocol, icmp, addressed, expected) in [
+        (1, Some((0, 0)), true, "ICMPv4 EchoReply"),
+        (58, Some((136, 0)), true, "ICMPv6 type 136 code 0"),
+        (58, Some((0, 0)), true, "ICMPv6 message"),
+        (0, None, true, "IP protocol 0"),
+        (0, None, false, ""),
+    ] {
+        let happening = Happening::Dropped(DropReason::InvalidSourceIp);
+        let mut dropped = Event { protocol, icmp, ..event(&node, happening, Direction::Egress, 0) };
+        if !addressed {
+            (dropped.local, dropped.remote) = (nowhere, nowhere);
+        }
+        node.take_events(&[dropped]);
+        assert_eq!(&*node.ring.iter().last().unwrap().summary, expected, "{protocol} {icmp:?}");
+    }
 }

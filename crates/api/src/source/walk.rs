@@ -159,10 +159,12 @@ impl Walk<'_> {
     }
 
     fn file(&mut self, path: PathBuf, metadata: io::Result<&Metadata>) {
-        // What is in force already is not pushed out by what is new.
-        if self.listing.files.len() >= MAX_ENTRIES && !(self.known)(&path) {
+        if self.listing.files.len() >= MAX_ENTRIES {
             self.listing.too_many = true;
-            return;
+            // What is in force already is not pushed out by what is new, in whatever order the folder lists them.
+            if !(self.known)(&path) {
+                return;
+            }
         }
         let stamp = metadata.and_then(|metadata| {
             self.inodes.insert((metadata.dev(), metadata.ino()));

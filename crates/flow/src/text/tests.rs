@@ -54,8 +54,24 @@ fn examples() -> Vec<Record> {
         f.summary = "ICMPv6 EchoReply".into();
         f.strait.origins = vec![Origin { file: "bad\x1b[2Jname.yaml".into(), ..origin(Some(1), 3) }];
     });
-    let mut records: Vec<Record> =
-        [allowed, dropped, closed, reply].into_iter().map(|flow| Record::flow(Arc::new(flow))).collect();
+    let spoofed = flow(|f| {
+        f.verdict = Verdict::Dropped;
+        f.event_type = EventType { kind: EventType::DROP, sub_type: DropReason::InvalidSourceIp as u8 };
+        let ip = f.ip.as_mut().unwrap();
+        ip.source = "10.244.1.99".parse().unwrap();
+        f.summary = "UDP".into();
+        f.strait.counters = Some(Counters { packets: 1, bytes: 74, ..Counters::default() });
+    });
+    let summed = flow(|f| {
+        f.verdict = Verdict::Dropped;
+        f.event_type = EventType { kind: EventType::DROP, sub_type: DropReason::InvalidSourceIp as u8 };
+        (f.ip, f.l4, f.summary) = (None, None, "".into());
+        f.strait.counters = Some(Counters { packets: 7, bytes: 518, ..Counters::default() });
+    });
+    let mut records: Vec<Record> = [allowed, dropped, closed, reply, spoofed, summed]
+        .into_iter()
+        .map(|flow| Record::flow(Arc::new(flow)))
+        .collect();
     records.push(Record {
         what: What::LostEvents(LostEvents { source: LostSource::HubbleRingBuffer, num_events_lost: 17 }),
         node_name: "node-1".into(),
@@ -81,6 +97,8 @@ fn compact() {
         Nov 22 22:40:01.123: shop/web-0:43210 (ID:1234) -> shop/db-0:5432 (ID:4321) Policy denied DROPPED (TCP Flags: SYN; 3 packets) isolated by NetworkPolicy shop/db policies/db.yaml:2; would be allowed by policies/db.yaml:14 but for port 8080
         Nov 22 22:40:01.123: shop/web-0:43210 (ID:1234) -> shop/db-0:5432 (ID:4321) from-endpoint FORWARDED (TCP Flags: SYN, ACK, FIN; closed: fin; 12 packets 3.4 kB out, 1 packet 66 B back)
         Nov 22 22:40:01.123: shop/db-0 (ID:4321) <- 2001:db8:113::5 (world) policy-verdict:L3-L4 EGRESS ALLOWED (ICMPv6 EchoReply) NetworkPolicy shop/db bad�[2Jname.yaml:3
+        Nov 22 22:40:01.123: shop/web-0:43210 (ID:1234) -> shop/db-0:5432 (ID:4321) Invalid source ip DROPPED (UDP; claimed 10.244.1.99; 1 packet)
+        Nov 22 22:40:01.123: shop/web-0 (ID:1234) -> shop/db-0 (ID:4321) Invalid source ip DROPPED (7 packets)
         EVENTS LOST: 17 on node-1 (this reader was too slow)
     "#]].assert_eq(&print(Output::Compact, false, false));
     expect![[r#"Nov 22 22:40:01.123 [node-1]: \u{1b}[36mshop/web-0:43210\u{1b}[0m \u{1b}[35m(ID:1234)\u{1b}[0m -> \u{1b}[36mshop/db-0:5432\u{1b}[0m \u{1b}[35m(ID:4321)\u{1b}[0m policy-verdict:L3-L4 EGRESS \u{1b}[32mALLOWED\u{1b}[0m (TCP Flags: SYN) \u{1b}[2mNetworkPolicy shop/db policies/db.yaml:14\u{1b}[0m"#]].assert_eq(&print(Output::Compact, true, true).lines().next().unwrap().escape_debug().to_string());
@@ -94,6 +112,8 @@ fn table_and_dict() {
         Nov 22 22:40:01.123   node-1   shop/web-0:43210   shop/db-0:5432   Policy denied                 DROPPED     TCP Flags: SYN; 3 packets; isolated by NetworkPolicy shop/db policies/db.yaml:2; would be allowed by policies/db.yaml:14 but for port 8080
         Nov 22 22:40:01.123   node-1   shop/web-0:43210   shop/db-0:5432   from-endpoint                 FORWARDED   TCP Flags: SYN, ACK, FIN; closed: fin; 12 packets 3.4 kB out, 1 packet 66 B back
         Nov 22 22:40:01.123   node-1   2001:db8:113::5    shop/db-0        policy-verdict:L3-L4 EGRESS   ALLOWED     ICMPv6 EchoReply; NetworkPolicy shop/db bad�[2Jname.yaml:3
+        Nov 22 22:40:01.123   node-1   shop/web-0:43210   shop/db-0:5432   Invalid source ip             DROPPED     UDP; claimed 10.244.1.99; 1 packet
+        Nov 22 22:40:01.123   node-1   shop/web-0         shop/db-0        Invalid source ip             DROPPED     7 packets
         [31mEVENTS LOST: 17 on node-1 (this reader was too slow)[0m
     "#]].assert_eq(&print(Output::Table, true, true));
     expect![[r#"
@@ -131,6 +151,22 @@ fn table_and_dict() {
             VERDICT: ALLOWED
             SUMMARY: ICMPv6 EchoReply
             DECIDED: NetworkPolicy shop/db bad�[2Jname.yaml:3
+        ------------
+          TIMESTAMP: Nov 22 22:40:01.123
+               NODE: node-1
+             SOURCE: shop/web-0:43210
+        DESTINATION: shop/db-0:5432
+               TYPE: Invalid source ip
+            VERDICT: DROPPED
+            SUMMARY: UDP; claimed 10.244.1.99; 1 packet
+        ------------
+          TIMESTAMP: Nov 22 22:40:01.123
+               NODE: node-1
+             SOURCE: shop/web-0
+        DESTINATION: shop/db-0
+               TYPE: Invalid source ip
+            VERDICT: DROPPED
+            SUMMARY: 7 packets
         EVENTS LOST: 17 on node-1 (this reader was too slow)
     "#]].assert_eq(&print(Output::Dict, false, true));
 }

@@ -194,7 +194,7 @@ impl Cluster {
             let deleted = agent.endpoint_delete(agent_name(name));
             self.network.remove_pod(name, pod)?;
             if self.topology.nodes.contains_key(&pod.node) {
-                deleted.map_err(|source| Error::Agent { node: pod.node.to_string(), source })?;
+                deleted.map_err(|cause| Error::Agent { node: pod.node.to_string(), cause })?;
             }
         }
         files::remove(&self.paths, name, pod)
@@ -382,7 +382,7 @@ impl Cluster {
             for ((name, pod), result) in group.iter().zip(results) {
                 let result = match result {
                     Ok(Ok(_)) => self.network.open_pod(name, pod),
-                    Ok(Err(source)) => Err(Error::Agent { node: pod.node.to_string(), source }),
+                    Ok(Err(cause)) => Err(Error::Agent { node: pod.node.to_string(), cause }),
                     Err(_) => Err(Error::Supervisor("a thread panicked".to_owned())),
                 };
                 if self.check(name, result) {

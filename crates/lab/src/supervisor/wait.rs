@@ -101,11 +101,12 @@ impl Cluster {
             }
             let ports: Vec<_> = silent.iter().map(|(protocol, port)| format!("{port}/{protocol}")).collect();
             let ended = self.children.get(owner).and_then(|child| child.ended());
+            let log = last_lines(&self.paths.log(&place.file_name()));
             sentences.push(format!(
-                "{place}: nothing listens on {}{}; the end of its log:\n{}",
+                "{place}: nothing listens on {}{}; {}{log}",
                 ports.join(" "),
                 ended.map(|how| format!(", the program ended: {how}")).unwrap_or_default(),
-                last_lines(&self.paths.log(&place.file_name()))
+                if log.is_empty() { "it wrote nothing" } else { "the end of its log:\n" },
             ));
         }
         sentences

@@ -48,25 +48,25 @@ fn check(question: &str, expected: &Expect) {
 fn an_allowed_connection() {
     check(
         "a/client -> a/server 80/TCP",
-        &expect![[r"
-        a/client → a/server 80/TCP over IPv4
+        &expect![[r#"
+            a/client → a/server 80/TCP over IPv4
 
-          egress    a/client 10.244.1.10 (identity 22475, app=client,tier=front)
-          policy    NetworkPolicy a/deny, not about this direction  shop.yaml:64
-          peer      a/server 10.244.1.11 (identity 38895, app=server)
-          isolated  no
-          allowed   no policy isolates it in this direction
+              egress    a/client 10.244.1.10 (identity 22475, labels app=client,tier=front)
+              policy    NetworkPolicy a/deny, not about this direction  shop.yaml:64
+              peer      a/server 10.244.1.11 (identity 38895, labels app=server)
+              isolated  no
+              allowed   no policy isolates it in this direction
 
-          ingress   a/server 10.244.1.11 (identity 38895, app=server)
-          policy    NetworkPolicy a/deny  shop.yaml:64
-          policy    NetworkPolicy a/server  shop.yaml:70
-          peer      a/client 10.244.1.10 (identity 22475, app=client,tier=front)
-          isolated  yes: what no rule allows is denied
-          allowed   by a rule
-                    NetworkPolicy a/server ingress[0]  shop.yaml:76
+              ingress   a/server 10.244.1.11 (identity 38895, labels app=server)
+              policy    NetworkPolicy a/deny  shop.yaml:64
+              policy    NetworkPolicy a/server  shop.yaml:70
+              peer      a/client 10.244.1.10 (identity 22475, labels app=client,tier=front)
+              isolated  yes: what no rule allows is denied
+              allowed   by a rule
+                        NetworkPolicy a/server ingress[0]  shop.yaml:76
 
-        verdict: ALLOWED
-    "]],
+            verdict: ALLOWED
+        "#]],
     );
 }
 
@@ -77,15 +77,15 @@ fn a_denied_connection() {
         &expect![[r#"
             b/client → a/server 80/TCP over IPv6
 
-              egress    b/client fd00:10:244:2::10 (identity 51422, app=client)
-              peer      a/server fd00:10:244:1::11 (identity 38895, app=server)
+              egress    b/client fd00:10:244:2::10 (identity 51422, labels app=client)
+              peer      a/server fd00:10:244:1::11 (identity 38895, labels app=server)
               isolated  no
               allowed   no policy isolates it in this direction
 
-              ingress   a/server fd00:10:244:1::11 (identity 38895, app=server)
+              ingress   a/server fd00:10:244:1::11 (identity 38895, labels app=server)
               policy    NetworkPolicy a/deny  shop.yaml:64
               policy    NetworkPolicy a/server  shop.yaml:70
-              peer      b/client fd00:10:244:2::10 (identity 51422, app=client)
+              peer      b/client fd00:10:244:2::10 (identity 51422, labels app=client)
               isolated  yes: what no rule allows is denied
               denied    isolated by a/deny, a/server, and no rule allows it
               nearest   would be allowed by shop.yaml:77 but for namespace label team=red (found team=blue)  [NetworkPolicy a/server ingress[0]]

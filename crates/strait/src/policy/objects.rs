@@ -29,15 +29,19 @@ impl ObjectsArgs {
         if self.roots.is_empty() {
             let lab =
                 Lab::attach(&self.lab).map_err(|error| anyhow!("no manifests are named (-f DIR), and {error}"))?;
-            return Ok(lab.objects()?);
+            // Agents keep the last good version of a file in force, which only they have.
+            for problem in lab.status().map(|status| status.problems).unwrap_or_default() {
+                eprintln!("note: lab `{}`: {problem}", self.lab);
+            }
+            return Ok(open(&lab.roots())?.objects().clone());
         }
         read(&self.roots)
     }
 }
 
-/// Reads and expands manifests. An answer from manifests that are partly wrong would be wrong: every error is shown, and that is
-/// the end of it.
-fn read(roots: &[PathBuf]) -> anyhow::Result<Objects> {
+/// Reads manifests. An answer from manifests that are partly wrong would be wrong: every error is shown, and that is the end
+/// of it.
+fn open(roots: &[PathBuf]) -> anyhow::Result<Directory> {
     let directory = Directory::open(roots)?;
     let mut errors = 0;
     for problem in directory.problems().filter(|problem| problem.is_worth_showing()) {
@@ -53,10 +57,15 @@ fn read(roots: &[PathBuf]) -> anyhow::Result<Objects> {
         }
     }
     match errors {
-        0 => {}
+        0 => Ok(directory),
         1 => bail!("the manifests have an error; correct it and ask again"),
         _ => bail!("the manifests have {errors} errors; correct them and ask again"),
     }
+}
+
+/// Reads and expands manifests.
+fn read(roots: &[PathBuf]) -> anyhow::Result<Objects> {
+    let directory = open(roots)?;
     if directory.objects().is_empty() {
         let roots: Vec<String> = roots.iter().map(|root| root.display().to_string()).collect();
         bail!("no objects in {} (manifests are *.yaml, *.yml and *.json)", roots.join(", "));

@@ -1,6 +1,6 @@
 //! Manifests change, and the lab with them.
 
-use crate::bed::{Bed, eventually};
+use crate::bed::{Bed, eventually, strait};
 
 const DENY: &str = "kind: NetworkPolicy\napiVersion: networking.k8s.io/v1\nmetadata: {name: deny}\nspec: {podSelector: {matchLabels: {app: web}}}\n";
 
@@ -63,6 +63,12 @@ fn a_broken_manifest_takes_nothing_out_of_force() {
         assert!(bed.denied("default/client", "default/web-0", 80), "{broken:?}");
         let status = bed.lab.status().unwrap();
         assert!(status.problems.iter().any(|problem| problem.contains("deny.yaml")), "{:?}", status.problems);
+        // Manifests without the broken file would answer that all is allowed.
+        let question = ["policy", "verdict", "--from", "default/client", "--to", "default/web-0", "--port", "80/TCP"];
+        let answer = strait().args(question).args(["--lab", &bed.lab.name().to_string()]).output().unwrap();
+        let said = String::from_utf8_lossy(&answer.stderr);
+        assert!(said.contains("deny.yaml"), "{broken:?}: {said}");
+        assert_eq!(answer.status.code() == Some(2), !broken.is_empty(), "{broken:?}: {said}");
     }
     // A broken file of pods keeps the pods.
     bed.save("web.yaml", "kind: Pod\napiVersion: v1\nmetadata: {name: [}\n");

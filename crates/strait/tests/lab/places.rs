@@ -139,3 +139,18 @@ fn bookinfo() {
     }
     bed.down();
 }
+
+/// Names as long as the API server lets them be, longer than a file's may be.
+#[test]
+fn names_may_be_long() {
+    let (namespace, pod) = ("n".repeat(63), format!("{}-0", "p".repeat(251)));
+    let manifest = format!(
+        "kind: Namespace\napiVersion: v1\nmetadata: {{name: {namespace}}}\n---\n\
+        kind: Pod\napiVersion: v1\nmetadata: {{name: {pod}, namespace: {namespace}}}\n\
+        spec: {{containers: [{{name: c, ports: [{{containerPort: 80}}]}}]}}\n"
+    );
+    let Some(bed) = Bed::up("long", &[("pods.yaml", &manifest)]) else { return };
+    let name = format!("{namespace}/{pod}");
+    assert!(bed.reaches(&name, &name, 80));
+    bed.down();
+}

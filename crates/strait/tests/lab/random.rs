@@ -1,4 +1,5 @@
-//! Random clusters, judged by the reference evaluator and by packets. `STRAIT_SEED=N` replays one.
+//! Random clusters, judged by the reference evaluator and by packets. `STRAIT_SEED=N` replays one, `STRAIT_SEED=N..M`
+//! tries others.
 
 use std::fmt::Write as _;
 
@@ -62,11 +63,14 @@ fn disagreements(bed: &Bed, case: &LiveCase) -> String {
 
 #[test]
 fn random_clusters_agree_with_packets() {
-    let seeds: Vec<u64> = match std::env::var("STRAIT_SEED") {
-        Ok(seed) => vec![seed.parse().unwrap()],
-        Err(_) => (1..=CASES).collect(),
+    let seeds = match std::env::var("STRAIT_SEED") {
+        Ok(text) => {
+            let (first, last) = text.split_once("..").unwrap_or((&text, &text));
+            first.parse().unwrap()..=last.parse().unwrap()
+        }
+        Err(_) => 1..=CASES,
     };
-    let first = live_case(seeds[0]);
+    let first = live_case(*seeds.start());
     let files = first.files();
     let files: Vec<_> = files.iter().map(|(name, text)| (*name, &**text)).collect();
     let Some(bed) = Bed::up("random", &files) else { return };
