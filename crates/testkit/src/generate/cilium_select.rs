@@ -26,7 +26,7 @@ pub(super) fn subject_selector(draw: &mut Draw, clusterwide: bool) -> CiliumSele
     })
 }
 
-/// Peers: pods, of the policy's namespace or elsewhere; now and then somebody by a reserved label, which stands alone.
+/// Peers: pods, of the policy's namespace or elsewhere; now and then somebody by a reserved label, alone or among others.
 pub(super) fn peer_selector(draw: &mut Draw) -> CiliumSelector {
     if draw.chance(6) {
         let name = *draw.pick(&["host", "remote-node", "world", "world-ipv4", "unmanaged", "health", "kube-apiserver"]);
@@ -44,6 +44,10 @@ pub(super) fn peer_selector(draw: &mut Draw) -> CiliumSelector {
         3 | 4 => namespace_label(draw),
         5 => key(draw, ACCOUNT, &ACCOUNTS),
         6 => key(draw, CLUSTER, &["default"]),
+        7 if draw.chance(50) => {
+            let name = *draw.pick(&["host", "remote-node", "world"]);
+            (CiliumKey { source: CiliumSource::Reserved, key: name.into() }, vec![""])
+        }
         _ => pod_label(draw),
     })
 }
