@@ -37,7 +37,9 @@ impl Traces {
                 continue;
             };
             let cgroup = fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
-            if let Some(line) = cgroup.lines().find(|line| line.contains("/strait-lab/")) {
+            // A cgroup is only removed once nothing in it can run: who is still shown there is on its way out.
+            let lives_in = |line: &&str| line.contains("/strait-lab/") && !line.ends_with(" (deleted)");
+            if let Some(line) = cgroup.lines().find(lives_in) {
                 found.insert(format!("process {} started at tick {} in {line}", process.pid, process.start));
             }
         }

@@ -10,3 +10,4 @@ mod places;
 mod policy;
 mod random;
 mod survival;
+mod upstream;
