@@ -163,6 +163,9 @@ async fn read_events<K: Kernel>(fd: AsyncFd<OwnedFd>, mut events: EventReader, s
                 return;
             }
         }
+        // A reader that has caught up is woken by the next event, at the cost of the connection that caused it: about 6 µs
+        // beside 0.6 µs for the rest. Reading late makes that a hundred a second at most; the ring holds 8,000 events.
+        sleep(GATHER).await;
         loop {
             batch.extend(std::iter::from_fn(|| events.next()).take(EVENTS_AT_ONCE));
             if batch.is_empty() {
