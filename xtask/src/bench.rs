@@ -162,7 +162,7 @@ fn serve(lab: &Lab, pod: &str, port: u16) -> Result<Server> {
     Ok(Server(server))
 }
 
-fn own_executable() -> Result<String> {
+pub(crate) fn own_executable() -> Result<String> {
     std::env::current_exe()?.into_os_string().into_string().ok().context("the path of xtask is no UTF-8")
 }
 

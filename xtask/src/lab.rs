@@ -24,24 +24,31 @@ pub(crate) fn strait() -> Command {
 pub(crate) struct Lab {
     name: &'static str,
     status: Value,
+    executable: PathBuf,
 }
 
 impl Lab {
     /// Brings it up; one that is left over from an earlier run goes first.
     pub(crate) fn up(name: &'static str, manifests: &Path, flags: &[&str]) -> Result<Self> {
+        Self::up_by(strait().get_program().into(), name, manifests, flags)
+    }
+
+    /// The same with another build of `strait`.
+    pub(crate) fn up_by(executable: PathBuf, name: &'static str, manifests: &Path, flags: &[&str]) -> Result<Self> {
         // One that does not go is one that the next does not come up beside.
-        let _there_was_one = succeeds(&mut down(name));
-        shown(strait().args(["lab", "up", "--name", name, "-f"]).arg(manifests).args(flags))?;
-        let mut status = strait();
+        let _there_was_one = succeeds(&mut down(&executable, name));
+        shown(Command::new(&executable).args(["lab", "up", "--name", name, "-f"]).arg(manifests).args(flags))?;
+        let mut status = Command::new(&executable);
         status.args(["lab", "status", "--lab", name, "-o", "json"]);
         let (text, code) = printed(&mut status)?;
         ensure!(code == Some(0), "{} ended with {code:?}", words(&status));
-        Ok(Self { name, status: serde_json::from_str(&text).context("`strait lab status` printed no JSON")? })
+        let status = serde_json::from_str(&text).context("`strait lab status` printed no JSON")?;
+        Ok(Self { name, status, executable })
     }
 
     /// Removes it and all its traces.
     pub(crate) fn down(&self) -> Result<()> {
-        shown(&mut down(self.name))
+        shown(&mut down(&self.executable, self.name))
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -62,7 +69,7 @@ impl Lab {
 
     /// A command that runs in a pod, on `node/NAME`, or `outside`.
     pub(crate) fn command(&self, place: &str, command: &[&str]) -> Command {
-        let mut exec = strait();
+        let mut exec = Command::new(&self.executable);
         exec.args(["lab", "exec", "--lab", self.name, place, "--"]).args(command);
         exec
     }
@@ -119,8 +126,8 @@ fn remove_files(folder: &PathBuf) -> Result<usize> {
     Ok(removed)
 }
 
-fn down(name: &str) -> Command {
-    let mut down = strait();
+fn down(executable: &Path, name: &str) -> Command {
+    let mut down = Command::new(executable);
     down.args(["lab", "down", "--lab", name]);
     down
 }

@@ -4,6 +4,7 @@
 
 mod bench;
 mod bpf;
+mod change;
 mod ci;
 mod demo;
 mod lab;
@@ -27,6 +28,7 @@ cargo xtask COMMAND
   ci                                  check, then every test
   demo [--keep]                       the sample cluster: policy compared with real packets
   bench datapath                      the datapath against plain routing, in one run
+  bench change [--dev]                from a saved file to enforcement; --dev measures the debug build
 ";
 
 fn main() -> ExitCode {
@@ -54,6 +56,8 @@ fn dispatch(arguments: &[&str]) -> Result<()> {
         ["demo"] => demo::run(demo::Afterwards::Down),
         ["demo", "--keep"] => demo::run(demo::Afterwards::Keep),
         ["bench", "datapath"] => bench::datapath(),
+        ["bench", "change"] => change::run("release"),
+        ["bench", "change", "--dev"] => change::run("debug"),
         ["peer", rest @ ..] => peer::run(rest),
         [] | ["help" | "--help" | "-h"] => {
             print!("{HELP}");

@@ -1,4 +1,6 @@
-//! Clients and a server of the benchmark that run inside a lab, as `xtask peer …` started by `strait lab exec`: std sockets.
+//! Clients and servers of the benchmarks that run inside a lab, as `xtask peer …` started by `strait lab exec`: std sockets.
+
+pub(crate) mod stream;
 
 use std::{
     io::{Read, Write},
@@ -25,7 +27,14 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
         ["connects", address, count] => {
             connects(address.parse().context("ADDRESS is no address:port")?, count.parse().context("COUNT")?)
         }
-        _ => bail!("allowed are: serve PORT, requests ADDRESS:PORT COUNT, connects ADDRESS:PORT COUNT"),
+        ["send", address, folder] => {
+            stream::send(address.parse().context("ADDRESS is no address:port")?, folder.as_ref())
+        }
+        ["receive", port, folder] => stream::receive(port.parse().context("PORT is no port")?, folder.as_ref()),
+        _ => bail!(
+            "allowed are: serve PORT, requests ADDRESS:PORT COUNT, connects ADDRESS:PORT COUNT, send ADDRESS:PORT FOLDER, \
+             receive PORT FOLDER"
+        ),
     }
 }
 
