@@ -178,11 +178,12 @@ impl<K: Kernel> Node<K> {
         if change.solved > 0 {
             log(Level::Info, "problems in manifests solved", &[("count", &change.solved)]);
         }
+        if self.last_good.settle(self.directory.problems()) || change.changed {
+            self.enforce();
+        }
+        // Behind it: a copy may be late, enforcement not.
         if !change.files.is_empty() {
             self.keep_last_good(&change.files.iter().cloned().collect());
-        }
-        if change.changed || self.last_good.settle(self.directory.problems()) {
-            self.enforce();
         }
         change.pending
     }

@@ -14,7 +14,7 @@ use tokio::{
     io::{Interest, unix::AsyncFd},
     signal::unix::{SignalKind, signal},
     task::LocalSet,
-    time::{Instant, MissedTickBehavior, interval_at, sleep},
+    time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until},
 };
 
 use crate::{
@@ -24,7 +24,8 @@ use crate::{
     server::{Shared, listen, serve},
 };
 
-/// Changes that come together are taken in together: an editor's save is several events.
+/// A change is taken in at once, unless another was this long ago: what comes in a row is then taken in together. Events of the kernel
+/// that come in a row are read together, too.
 const GATHER: Duration = Duration::from_millis(10);
 /// How often connections that fell silent are collected. Conntrack treats an expired entry as absent, so this is only about room
 /// and about when its end is reported.
@@ -140,6 +141,7 @@ fn readiness(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 }
 
 async fn watch_manifests<K: Kernel>(fd: AsyncFd<OwnedFd>, shared: Rc<Shared<K>>) {
+    let mut next = Instant::now();
     loop {
         match fd.readable().await {
             Ok(mut ready) => ready.clear_ready(),
@@ -148,8 +150,9 @@ async fn watch_manifests<K: Kernel>(fd: AsyncFd<OwnedFd>, shared: Rc<Shared<K>>)
                 return;
             }
         }
-        sleep(GATHER).await;
+        sleep_until(next).await;
         shared.node.borrow_mut().refresh();
+        next = Instant::now() + GATHER;
     }
 }
 
