@@ -44,6 +44,8 @@ impl Verdict {
 enum Admission {
     /// Traffic of the link itself: it passes without a connection.
     Link,
+    /// Neighbour discovery of a pod with an address beyond the link for destination: it passes if that is the node's own.
+    LinkToNode,
     /// A packet of a flow.
     Flow,
 }
@@ -142,6 +144,7 @@ fn admitted<F: Frame, M: Maps>(
         None => return Err(DropReason::UnknownEndpoint),
         Some(Err(reason)) => return Err(reason),
         Some(Ok(Admission::Link)) => return Ok(()),
+        Some(Ok(Admission::LinkToNode)) => return ends_at_node(maps, &scratch.ip),
         Some(Ok(Admission::Flow)) => {}
     }
     let Scratch { flow, ip, config, quoted } = scratch;
@@ -186,12 +189,15 @@ fn admit_from_pod<F: Frame>(
     flow.set_addresses(ip);
     flow.key.protocol = ip.protocol;
     if let Some(message) = link_message(frame, ip) {
-        return neighbour::from_pod(frame, endpoint, ip, message).map(|()| Admission::Link);
+        neighbour::from_pod(frame, endpoint, ip, message)?;
+        let on_link = ip.dst.is_link_scope_multicast() || ip.dst.is_link_local_v6();
+        return Ok(if on_link { Admission::Link } else { Admission::LinkToNode });
     }
     if !endpoint.owns(ip.src) {
         return Err(DropReason::InvalidSourceIp);
     }
     ends_at_link(ip)?;
+    no_loopback(ip)?;
     Ok(Admission::Flow)
 }
 
@@ -239,6 +245,22 @@ fn ends_at_link(ip: &Ip) -> Result<(), DropReason> {
     if ip.dst.is_multicast() { Err(DropReason::Multicast) } else { Ok(()) }
 }
 
+/// Neighbour discovery is judged by no policy. Were it routed, its options would carry anything to anyone.
+#[inline(always)]
+fn ends_at_node<M: Maps>(maps: &M, ip: &Ip) -> Result<(), DropReason> {
+    match maps.ipcache(ip.dst) {
+        Some(value) if value.flags & ipcache_flags::HOST != 0 => Ok(()),
+        _ => Err(DropReason::ForbiddenIcmpv6),
+    }
+}
+
+/// Nodes that let packets to their loopback in (`route_localnet`, which kube-proxy sets) would serve what is meant for
+/// themselves alone.
+#[inline(always)]
+fn no_loopback(ip: &Ip) -> Result<(), DropReason> {
+    if ip.src.is_loopback() || ip.dst.is_loopback() { Err(DropReason::LoopbackAddress) } else { Ok(()) }
+}
+
 #[inline(always)]
 fn uplink_source<F: Frame, M: Maps>(frame: &F, maps: &M, scratch: &mut Scratch) -> Result<(), DropReason> {
     let Scratch { flow, ip, .. } = scratch;
@@ -252,6 +274,7 @@ fn uplink_source<F: Frame, M: Maps>(frame: &F, maps: &M, scratch: &mut Scratch) 
     }
     flow.set_addresses(ip);
     flow.key.protocol = ip.protocol;
+    no_loopback(ip)?;
     if let Some(source) = maps.ipcache(ip.src) {
         flow.peer = source.identity;
         if source.flags & (ipcache_flags::LOCAL_ENDPOINT | ipcache_flags::HOST) != 0 {

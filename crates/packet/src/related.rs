@@ -102,7 +102,7 @@ fn quote<F: Frame>(frame: &F, outer: &Ip, quoted: &mut Quoted) -> Result<(), Dro
         t.icmp_type = kind;
         t.icmp_code = code;
         t.src_port = abi::Port::from_wire(halves(second).0);
-    } else {
+    } else if matches!(ip.protocol, protocol::TCP | protocol::UDP | protocol::SCTP) {
         let (src, dst) = halves(first);
         t.src_port = abi::Port::from_wire(src);
         t.dst_port = abi::Port::from_wire(dst);

@@ -66,6 +66,22 @@ impl Addr {
         }
     }
 
+    /// True for `ff02::/16`: multicast that no router forwards.
+    #[inline(always)]
+    pub const fn is_link_scope_multicast(self) -> bool {
+        u32::from_be(self.0[0]) >> 16 == 0xff02
+    }
+
+    /// True for `127.0.0.0/8` and `::1`.
+    #[inline(always)]
+    pub const fn is_loopback(self) -> bool {
+        if self.is_v4_mapped() {
+            u32::from_be(self.0[3]) >> 24 == 127
+        } else {
+            self.0[0] | self.0[1] | self.0[2] == 0 && self.0[3] == 1_u32.to_be()
+        }
+    }
+
     /// True for `::`.
     #[inline(always)]
     pub const fn is_unspecified(self) -> bool {

@@ -101,4 +101,6 @@ reasons! {
     InvalidTcpFlags = 238, "INVALID_TCP_FLAGS", "impossible combination of TCP flags";
     /// The maps are of another layout than the programs.
     AbiMismatch = 239, "ABI_MISMATCH", "configuration is missing or of another version";
+    /// A loopback address on the wire.
+    LoopbackAddress = 245, "LOOPBACK_ADDRESS", "loopback address on the wire";
 }

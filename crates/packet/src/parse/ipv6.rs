@@ -84,6 +84,7 @@ fn is_extension(next: u8) -> bool {
 fn chain<F: Frame>(frame: &F, first: u8, ip: &mut Ip) -> Result<(), DropReason> {
     let mut next = first;
     let mut at = ip.transport;
+    let mut fragment_seen = false;
     for position in 0..CHAIN_MAX {
         if !is_extension(next) {
             break;
@@ -100,9 +101,11 @@ fn chain<F: Frame>(frame: &F, first: u8, ip: &mut Ip) -> Result<(), DropReason> 
             HOP_BY_HOP if position != 0 => return Err(DropReason::InvalidExtensionHeader),
             ROUTING if kind == 0 || segments_left != 0 => return Err(DropReason::SourceRouted),
             FRAGMENT => {
-                if ip.part != Part::Whole {
+                // Also behind an atomic one: what follows would be a fragment to who takes the first header off and no other.
+                if fragment_seen {
                     return Err(DropReason::InvalidExtensionHeader);
                 }
+                fragment_seen = true;
                 let offset_more = u16::from_be(halves(head).1);
                 ip.id = u32::from_be(second);
                 ip.offset = u32::from(offset_more & 0xfff8);

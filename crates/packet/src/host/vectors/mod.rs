@@ -4,6 +4,7 @@
 //! depends on time.
 
 mod connection;
+mod evasion;
 mod fragment;
 mod header;
 mod icmp;
@@ -90,6 +91,7 @@ pub fn all() -> Vec<Vector> {
         connection::vectors(),
         icmp::vectors(),
         fragment::vectors(),
+        evasion::vectors(),
         uplink::vectors(),
     ]
     .concat()

@@ -31,7 +31,7 @@ fn link_local(last: u16) -> IpAddr {
 pub(super) fn vectors() -> Vec<Vector> {
     let open = || Content::open(1);
     let v4 = tx(false);
-    let v6 = tx(true);
+    let v6 = tx(true).dst(node(true));
     let solicited: IpAddr = [0xff02, 0, 0, 0, 0, 1, 0xff00, 7].into();
     let unspecified = IpAddr::from(Ipv6Addr::UNSPECIFIED);
     let spoofed = DropReason::NeighbourSpoofed;
