@@ -30,8 +30,8 @@ pub enum Passage {
 /// Judges a connection; `origin` becomes the deciding rule's, or that of what isolates the subject.
 ///
 /// # Errors
-/// [`DropReason::NoPolicy`] if nothing is loaded for the subject, [`DropReason::PolicyDenied`] if no rule matches,
-/// [`DropReason::PolicyDeny`] if a rule denies, [`DropReason::ProxyUnavailable`].
+/// [`DropReason::NoPolicy`] if nothing is loaded for the subject, [`DropReason::PolicyDenied`] if no rule matches or
+/// the entry is due to what isolates, [`DropReason::PolicyDeny`] if a rule denies, [`DropReason::ProxyUnavailable`].
 #[inline(never)]
 pub fn judge<M: Maps>(maps: &M, question: &Question, origin: &mut u32) -> Result<Passage, DropReason> {
     *origin = 0;
@@ -53,6 +53,8 @@ pub fn judge<M: Maps>(maps: &M, question: &Question, origin: &mut u32) -> Result
         RuleVerdict::Allow => Ok(Passage::Allowed),
         RuleVerdict::Audit => Ok(Passage::Audited),
         RuleVerdict::Redirect => Err(DropReason::ProxyUnavailable),
+        // Ports that no rule allows, cut out of a wider rule's.
+        RuleVerdict::Deny if rule.origin == value.default_origin => Err(DropReason::PolicyDenied),
         RuleVerdict::Deny => Err(DropReason::PolicyDeny),
     }
 }

@@ -1,8 +1,8 @@
 //! From the pair of identities to the port.
 
 use super::world::{Content, FAMILIES, WORLD, node, other, outside, rx, tx};
-use super::{HOST, OTHER, PEER, Vector};
-use crate::abi::{ANY_PEER, Direction, DropReason, PortSetKey, RuleVerdict, port_prefixes};
+use super::{HOST, OTHER, PEER, SUBJECT, Vector};
+use crate::abi::{ANY_PEER, Direction, DropReason, PolicyKey, PortSetKey, RuleVerdict, port_prefixes};
 use crate::host::tcp_flags::SYN;
 use crate::parse::protocol::{SCTP, TCP, UDP};
 
@@ -25,6 +25,7 @@ pub(super) fn vectors() -> Vec<Vector> {
             peers(v6, family),
             ports(v6, family),
             verdicts(v6, family),
+            isolation(v6, family),
         ]);
     }
     all
@@ -78,4 +79,17 @@ fn verdicts(v6: bool, family: &str) -> Vector {
         .out(tx(v6).tcp(4000, 82, SYN))
         .out_dropped(tx(v6).tcp(4000, 80, SYN), DropReason::ProxyUnavailable)
         .out_dropped(tx(v6).tcp(4000, 81, SYN), DropReason::PolicyDeny)
+}
+
+/// Ports that only isolation denies, within a wider rule's.
+fn isolation(v6: bool, family: &str) -> Vector {
+    let mut content = Content::closed(1).rule(Ingress, PEER, RuleVerdict::Deny, |set| PortSetKey::protocol(set, TCP));
+    content = content.rule(Ingress, PEER, RuleVerdict::Deny, |set| PortSetKey::port_prefix(set, TCP, 80, 16));
+    let isolates = content.policy.iter().find(|(key, _)| *key == PolicyKey::new(SUBJECT, Ingress, PEER));
+    if let (Some((_, pair)), Some((_, entry))) = (isolates, content.port_sets.last_mut()) {
+        entry.origin = pair.default_origin;
+    }
+    Vector::new(format!("{family}: an entry due to isolation is no rule"), content)
+        .into_dropped(rx(v6).tcp(4000, 80, SYN), DENIED)
+        .into_dropped(rx(v6).tcp(4000, 81, SYN), DropReason::PolicyDeny)
 }
