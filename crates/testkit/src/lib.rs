@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! seed → Case (objects; YAML) → probes ─┬─ reference (the API's documentation, read aloud)  ─┐
-//!                                       └─ whoever is on trial: model, NodePlan, packets     ─┴→ Disagreement → minimized, with its seed
+//!                                       └─ whoever is on trial: model, NodePlan, its tables   ─┴→ Disagreement → minimized, with its seed
 //! ```
 //!
 //! For tests only. [`mod@reference`] shares no code with `model`: it does not even match labels the same way. Slow is fine here, subtle is not.
@@ -11,6 +11,7 @@ pub mod draw;
 pub mod generate;
 pub mod live;
 pub mod minimize;
+pub mod packets;
 pub mod plan;
 pub mod probes;
 pub mod reference;

@@ -1,9 +1,9 @@
-//! The reference against the others: `model`'s verdicts, and its plans as a datapath would read them.
+//! The reference against the others: `model`'s verdicts, its plans as a datapath would read them, and the tables made of them with packets.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr},
     sync::Arc,
 };
 
@@ -13,11 +13,13 @@ use strait_model::{
     AllocatorState, Compiler, Connection as Question, Decision, Family, L4, NodePlan, Origin, Party, PodKey, Reason,
     Snapshot,
 };
+use strait_packet::abi::DropReason;
 
 use crate::{
     Case, Connection, End, Traffic,
     draw::Draw,
     minimize,
+    packets::{Machine, Node, Passage, Seen},
     plan::{self, Direction},
     probes,
     reference::{self, Answer, RuleAt, Side},
@@ -53,6 +55,8 @@ pub struct Figures {
     pub closed: usize,
     /// Those that it allows because policies are only audited.
     pub audited: usize,
+    /// Frames that a machine was asked with.
+    pub frames: usize,
 }
 
 impl Figures {
@@ -80,6 +84,7 @@ impl Figures {
             denied_by_rules: self.denied_by_rules + other.denied_by_rules,
             closed: self.closed + other.closed,
             audited: self.audited + other.audited,
+            frames: self.frames + other.frames,
         }
     }
 }
@@ -88,42 +93,132 @@ impl Figures {
 struct Bench<'a> {
     objects: &'a Objects,
     snapshot: Snapshot,
-    plans: BTreeMap<Arc<str>, NodePlan>,
+    plans: BTreeMap<Arc<str>, Plans>,
+}
+
+/// What a node's compiler made.
+struct Plans {
+    last: Option<NodePlan>,
+    now: NodePlan,
+}
+
+/// A question, the reference's answer, and the pods whose policies it is about.
+struct Asked {
+    connection: Connection,
+    expected: Answer,
+    seats: Vec<Seat>,
+}
+
+/// A pod at one end of a connection to somebody else.
+struct Seat {
+    node: Arc<str>,
+    pod: PodKey,
+    direction: Direction,
+    local: IpAddr,
+    remote: IpAddr,
+    /// The other end is neither the node nor on it.
+    from_afar: bool,
+}
+
+impl Asked {
+    fn side(&self, seat: &Seat) -> &Side {
+        match seat.direction {
+            Direction::Egress => &self.expected.egress,
+            Direction::Ingress => &self.expected.ingress,
+        }
+    }
+
+    fn disagreement(&self, judge: &'static str, found: String) -> Disagreement {
+        Disagreement { judge, connection: self.connection.clone(), expected: self.expected.clone(), found }
+    }
 }
 
 /// Asks all judges about `objects`: everything there is to ask, or as many questions as `sample` says, drawn fairly. The plans are those of
-/// compilers that have compiled `before` first, if there is one. Stops at the first disagreement.
-pub fn compare(
+/// compilers that have compiled `before` first, if there is one; `machine` gets one after the other. Stops at the first disagreement.
+pub fn compare<M: Machine>(
     objects: &Objects,
     before: Option<&Objects>,
     sample: Option<(usize, &mut Draw)>,
+    machine: &mut M,
 ) -> (Figures, Option<Disagreement>) {
     let mut figures = Figures { cases: 1, ..Figures::default() };
     let bench = match Bench::new(objects, before) {
         Ok(bench) => bench,
-        Err(what) => return (figures, Some(nonsense(what))),
+        Err(what) => return (figures, Some(nonsense("plan", what))),
     };
-    let mut one = |connection: &Connection| {
-        let expected = reference::judge(objects, connection)?;
+    let mut all = Vec::new();
+    for connection in questions(objects, sample) {
+        let Some(expected) = reference::judge(objects, &connection) else { continue };
         figures.count(&expected);
-        bench.judge(connection, &expected)
-    };
-    let found = match sample {
-        None => probes::probes(objects).find_map(|connection| one(&connection)),
-        Some((count, draw)) => {
-            let (pairs, traffic) = (probes::pairs(objects), probes::traffic(objects));
-            let tcp: Vec<_> =
-                traffic.iter().copied().filter(|traffic| matches!(traffic, Traffic::Port(Protocol::Tcp, _))).collect();
-            let mut ask = || {
-                let (from, to, v6) = draw.pick(&pairs).clone();
-                // As many TCP questions as of all others together: most ports are of TCP.
-                let traffic = if draw.chance(25) { &tcp } else { &traffic };
-                one(&Connection { from, to, v6, traffic: *draw.pick(traffic) })
-            };
-            if pairs.is_empty() { None } else { (0..count).find_map(|_| ask()) }
+        let asked = Asked { seats: bench.seats(&connection), connection, expected };
+        if let Some(found) = bench.judge(&asked) {
+            return (figures, Some(found));
         }
+        all.push(asked);
+    }
+    for (node, plans) in &bench.plans {
+        let found = judge_by_packets(node, plans, &all, machine, &mut figures.frames);
+        if found.is_some() {
+            return (figures, found);
+        }
+    }
+    (figures, None)
+}
+
+/// What to ask.
+fn questions(objects: &Objects, sample: Option<(usize, &mut Draw)>) -> Vec<Connection> {
+    let Some((count, draw)) = sample else { return probes::probes(objects).collect() };
+    let (pairs, traffic) = (probes::pairs(objects), probes::traffic(objects));
+    if pairs.is_empty() {
+        return Vec::new();
+    }
+    let tcp: Vec<_> =
+        traffic.iter().copied().filter(|traffic| matches!(traffic, Traffic::Port(Protocol::Tcp, _))).collect();
+    let mut one = || {
+        let (from, to, v6) = draw.pick(&pairs).clone();
+        // As many TCP questions as of all others together: most ports are of TCP.
+        let traffic = if draw.chance(25) { &tcp } else { &traffic };
+        Connection { from, to, v6, traffic: *draw.pick(traffic) }
     };
-    (figures, found)
+    (0..count).map(|_| one()).collect()
+}
+
+/// One node's part of all questions, as its machine sees it.
+fn judge_by_packets<M: Machine>(
+    node: &Arc<str>,
+    plans: &Plans,
+    all: &[Asked],
+    machine: &mut M,
+    frames: &mut usize,
+) -> Option<Disagreement> {
+    let mut on_trial = match Node::new(machine, plans.last.as_ref(), &plans.now) {
+        Ok(on_trial) => on_trial,
+        Err(what) => return Some(nonsense(M::NAME, format!("{node}: {what}"))),
+    };
+    for asked in all {
+        let here = |seat: &&Seat| seat.node == *node && is_one_host(seat.remote);
+        for seat in asked.seats.iter().filter(here) {
+            let passage = Passage {
+                pod: &seat.pod,
+                direction: seat.direction,
+                local: seat.local,
+                remote: seat.remote,
+                from_afar: seat.from_afar,
+                traffic: asked.connection.traffic,
+            };
+            let found = match on_trial.judge(&passage) {
+                Ok(seen) if same_passage(seen, &plans.now, asked.side(seat)) => continue,
+                Ok(seen) => {
+                    let origins = seen.told.and_then(|told| plans.now.origins.get(&told.origin));
+                    format!("{seen:?} {origins:?}")
+                }
+                Err(what) => what,
+            };
+            return Some(asked.disagreement(M::NAME, format!("{:?} on {node}: {found}", seat.direction)));
+        }
+    }
+    *frames += on_trial.frames;
+    None
 }
 
 impl<'a> Bench<'a> {
@@ -137,45 +232,59 @@ impl<'a> Bench<'a> {
             let name = &node.meta.name;
             let mut compiler = Compiler::new(AllocatorState::default());
             let last = before.as_ref().map(|before| compiler.compile(before, name));
-            let plan = compiler.compile(&snapshot, name);
-            let broken = plan::broken(&plan).or_else(|| plan::contradicts(last.as_ref()?, &plan));
+            let now = compiler.compile(&snapshot, name);
+            let broken = plan::broken(&now).or_else(|| plan::contradicts(last.as_ref()?, &now));
             if let Some(what) = broken {
                 return Err(format!("{name}: {what}"));
             }
-            plans.insert(Arc::clone(name), plan);
+            plans.insert(Arc::clone(name), Plans { last, now });
         }
         Ok(Self { objects, snapshot, plans })
     }
 
-    fn judge(&self, connection: &Connection, expected: &Answer) -> Option<Disagreement> {
-        let disagreement =
-            |judge, found| Disagreement { judge, connection: connection.clone(), expected: expected.clone(), found };
-        let verdict = self.snapshot.verdict(&question(connection));
+    /// The model's verdict and the plans' entries.
+    fn judge(&self, asked: &Asked) -> Option<Disagreement> {
+        let expected = &asked.expected;
+        let verdict = self.snapshot.verdict(&question(&asked.connection));
         let same = verdict.allowed == expected.allowed()
             && same_decision(&verdict.egress, &expected.egress)
             && same_decision(&verdict.ingress, &expected.ingress);
         if !same {
-            return Some(disagreement("model", format!("{verdict:?}")));
+            return Some(asked.disagreement("model", format!("{verdict:?}")));
         }
-        for (direction, me, peer, side) in [
-            (Direction::Egress, &connection.from, &connection.to, &expected.egress),
-            (Direction::Ingress, &connection.to, &connection.from, &expected.ingress),
-        ] {
-            let Some((key, node)) = self.endpoint(me) else { continue };
-            let (Some(plan), Some(address)) = (self.plans.get(&node), self.address(peer, connection.v6)) else {
-                continue;
-            };
-            // A pod's packets to itself do not leave it.
-            if self.endpoint(peer).is_some_and(|(other, _)| other == key) {
-                continue;
-            }
-            let found = plan::judge(plan, &key, direction, address, connection.traffic);
+        for seat in &asked.seats {
+            let Some(Plans { now: plan, .. }) = self.plans.get(&seat.node) else { continue };
+            let side = asked.side(seat);
+            let found = plan::judge(plan, &seat.pod, seat.direction, seat.remote, asked.connection.traffic);
             if found.allowed() != side.allowed() || !same_origins(found.origins(plan), side) {
-                let origins = found.origins(plan);
-                return Some(disagreement("plan", format!("{direction:?} on {node}: {found:?} {origins:?}")));
+                let (direction, node, origins) = (seat.direction, &seat.node, found.origins(plan));
+                return Some(asked.disagreement("plan", format!("{direction:?} on {node}: {found:?} {origins:?}")));
             }
         }
         None
+    }
+
+    /// Where the connection is judged: at the pods among its ends. What a pod sends to itself does not leave it.
+    fn seats(&self, connection: &Connection) -> Vec<Seat> {
+        let (from, to) = (self.endpoint(&connection.from), self.endpoint(&connection.to));
+        if from.is_some() && from == to {
+            return Vec::new();
+        }
+        let address = |end| self.address(end, connection.v6);
+        let (Some(source), Some(destination)) = (address(&connection.from), address(&connection.to)) else {
+            return Vec::new();
+        };
+        let mut seats = Vec::new();
+        for (direction, me, other, local, remote) in [
+            (Direction::Egress, &from, &to, source, destination),
+            (Direction::Ingress, &to, &from, destination, source),
+        ] {
+            let Some((pod, node)) = me.clone() else { continue };
+            let on_it = other.as_ref().is_some_and(|(_, its)| *its == node);
+            let is_it = self.objects.nodes().any(|one| one.meta.name == node && one.addresses.contains(&remote));
+            seats.push(Seat { node, pod, direction, local, remote, from_afar: !on_it && !is_it });
+        }
+        seats
     }
 
     /// The pod that is or has the end, if policies apply to it, and its node.
@@ -208,11 +317,11 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// A plan that breaks its promises, whatever is asked.
-fn nonsense(what: String) -> Disagreement {
+/// What is wrong whatever is asked.
+fn nonsense(judge: &'static str, what: String) -> Disagreement {
     let nobody = End::Node(Arc::default());
     Disagreement {
-        judge: "plan",
+        judge,
         connection: Connection { from: nobody.clone(), to: nobody, traffic: Traffic::Icmp, v6: false },
         expected: Answer { egress: Side::NotAPod, ingress: Side::NotAPod },
         found: what,
@@ -231,6 +340,25 @@ fn same_decision(found: &Decision, expected: &Side) -> bool {
         Side::Audited(_) => Reason::Audited,
     };
     found.allowed == expected.allowed() && found.reason == reason && same_origins(&found.origins, expected)
+}
+
+/// Many are not reached through a router, whatever policies say.
+fn is_one_host(address: IpAddr) -> bool {
+    !address.is_multicast() && address != IpAddr::V4(Ipv4Addr::BROADCAST)
+}
+
+/// Whether a frame went as the side says, and what was told of it says why.
+fn same_passage(seen: Seen, plan: &NodePlan, side: &Side) -> bool {
+    let reason = match side {
+        Side::Denied(_) | Side::Closed(_) => Some(DropReason::PolicyDeny),
+        Side::NoRule(_) => Some(DropReason::PolicyDenied),
+        Side::NotAPod | Side::Itself | Side::OwnNode | Side::NotIsolated | Side::Rules(_) | Side::Audited(_) => None,
+    };
+    seen.passed == side.allowed()
+        && seen.told.is_some_and(|told| {
+            let origins = plan.origins.get(&told.origin).map_or(&[][..], |origins| origins);
+            told.reason == reason && told.audited == matches!(side, Side::Audited(_)) && same_origins(origins, side)
+        })
 }
 
 /// Whether the origins are all the rules that decide, or all the policies that isolate, and nothing else.
@@ -278,16 +406,17 @@ pub fn question(connection: &Connection) -> Question {
 }
 
 /// Puts `case` on trial with `questions` questions, or with all there are. A failure comes small, as manifests, and says how to repeat it.
-pub fn try_case(case: &Case, questions: Option<usize>) -> Result<Figures, Box<Failure>> {
+pub fn try_case<M: Machine>(case: &Case, questions: Option<usize>, machine: &mut M) -> Result<Figures, Box<Failure>> {
     let mut draw = Draw::new(case.seed);
-    // Every other case meets compilers with a past.
+    // Every other case meets compilers and tables with a past.
     let past = (case.seed % 2 == 1).then(|| case.of_seed(case.seed - 1).objects);
-    let all = |objects: &Objects| compare(objects, past.as_ref(), None).1;
-    let (figures, found) = compare(&case.objects, past.as_ref(), questions.map(|count| (count, &mut draw)));
+    let sample = questions.map(|count| (count, &mut draw));
+    let (figures, found) = compare(&case.objects, past.as_ref(), sample, machine);
     let Some(first) = found else { return Ok(figures) };
+    let mut all = |objects: &Objects| compare(objects, past.as_ref(), None, machine).1;
     let objects = minimize(&case.objects, |objects| all(objects).is_some_and(|found| found.judge == first.judge));
     let disagreement = all(&objects).unwrap_or(first);
-    Err(Box::new(Failure { disagreement, small: Case { objects, ..case.clone() } }))
+    Err(Box::new(Failure { disagreement, small: Case { objects, ..case.clone() }, package: M::PACKAGE }))
 }
 
 /// A case on which the judges disagree.
@@ -297,6 +426,8 @@ pub struct Failure {
     pub disagreement: Disagreement,
     /// The case, minimized.
     pub small: Case,
+    /// The package whose tests repeat it.
+    pub package: &'static str,
 }
 
 impl fmt::Display for Failure {
@@ -305,7 +436,7 @@ impl fmt::Display for Failure {
         writeln!(f, "seed {}: {judge} disagrees with the reference", self.small.seed)?;
         writeln!(f, "  connection: {connection}\n  reference:  {expected:?}\n  {judge}: {found}")?;
         let test = if self.small.mixed { "random_mixed" } else { "random_network" };
-        writeln!(f, "  replay: STRAIT_SEED={} cargo test -p strait-testkit {test}", self.small.seed)?;
+        writeln!(f, "  replay: STRAIT_SEED={} cargo test -p {} {test}", self.small.seed, self.package)?;
         write!(f, "{}", self.small.yaml())
     }
 }

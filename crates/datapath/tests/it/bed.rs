@@ -9,7 +9,8 @@ use std::{
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use strait_datapath::{
-    Attachment, Bpf, Datapath, Event, EventReader, Options, PIN_ROOT, netns::Netns, remove_pins, testbed::Testbed,
+    Attachment, Bpf, Datapath, Event, EventReader, Kernel, Options, PIN_ROOT, netns::Netns, remove_pins, table::Table,
+    testbed::Testbed,
 };
 
 use crate::plan;
@@ -33,7 +34,11 @@ impl Drop for Bed {
 
 impl Bed {
     pub(crate) fn new(test: &str) -> Self {
-        Self { bed: Testbed::new(2).unwrap(), instance: format!("test-{}-{test}", std::process::id()) }
+        Self::with(Testbed::new(2).unwrap(), test)
+    }
+
+    pub(crate) fn with(bed: Testbed, test: &str) -> Self {
+        Self { bed, instance: format!("test-{}-{test}", std::process::id()) }
     }
 
     /// Opens the datapath on the router and attaches it to every pod.
@@ -71,6 +76,13 @@ impl Bed {
     /// The server's addresses.
     pub(crate) fn addresses(&self) -> [IpAddr; 2] {
         [self.bed.pods[1].v4, self.bed.pods[1].v6]
+    }
+}
+
+/// Removes all entries.
+pub(crate) fn clear<T: Table>(kernel: &mut impl Kernel) {
+    for (key, _) in kernel.entries::<T>().unwrap() {
+        kernel.delete::<T>(&key).unwrap();
     }
 }
 

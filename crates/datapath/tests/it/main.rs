@@ -1,7 +1,7 @@
 //! Needs root: real namespaces, links and, where the BPF object was built, real programs. Nothing touches the host's own
 //! interfaces.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 mod bed;
 mod cost;
@@ -10,6 +10,7 @@ mod packets;
 mod plan;
 mod reconcile;
 mod restart;
+mod trials;
 mod vectors;
 
 /// True as root and with a BPF object. Elsewhere says so, as [`root`] does.

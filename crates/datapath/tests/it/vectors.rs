@@ -15,15 +15,16 @@ use strait_packet::{
     },
 };
 
-use crate::{bed::Bed, kernel};
+use crate::{
+    bed::{Bed, clear},
+    kernel,
+};
 
 /// Shorter frames cannot be given to `BPF_PROG_TEST_RUN`; the host runs them.
 const ETHERNET: usize = 14;
 
 fn replace<T: Table>(kernel: &mut impl Kernel, wanted: impl IntoIterator<Item = (T::Key, T::Value)>) {
-    for (key, _) in kernel.entries::<T>().unwrap() {
-        kernel.delete::<T>(&key).unwrap();
-    }
+    clear::<T>(kernel);
     for (key, value) in wanted {
         kernel.upsert::<T>(&key, &value).unwrap();
     }

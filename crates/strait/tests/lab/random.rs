@@ -1,5 +1,5 @@
-//! Random clusters, judged by the reference evaluator and by packets. `STRAIT_SEED=N` replays one, `STRAIT_SEED=N..M`
-//! tries others.
+//! Random clusters, judged by the reference evaluator and by packets. `STRAIT_SEED=N` replays one; `STRAIT_CASES=N` tries
+//! more or fewer, `STRAIT_SEED_BASE=N` others.
 
 use std::fmt::Write as _;
 
@@ -11,7 +11,7 @@ use strait_testkit::{End, LiveCase, LiveProbe, Traffic, live_case};
 
 use crate::bed::{Bed, LONG_PATIENCE};
 
-/// Clusters that are drawn.
+/// Clusters that are drawn unless `STRAIT_CASES` says otherwise.
 const CASES: u64 = 100;
 /// Connections tried in each, a fair draw of all there are.
 const PROBES: usize = 400;
@@ -61,16 +61,19 @@ fn disagreements(bed: &Bed, case: &LiveCase) -> String {
     text
 }
 
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text}: a number is wanted")))
+}
+
 #[test]
 fn random_clusters_agree_with_packets() {
-    let seeds = match std::env::var("STRAIT_SEED") {
-        Ok(text) => {
-            let (first, last) = text.split_once("..").unwrap_or((&text, &text));
-            first.parse().unwrap()..=last.parse().unwrap()
-        }
-        Err(_) => 1..=CASES,
+    let first = number("STRAIT_SEED_BASE").unwrap_or(1);
+    let seeds = match number("STRAIT_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => first..first + number("STRAIT_CASES").unwrap_or(CASES),
     };
-    let first = live_case(*seeds.start());
+    let first = live_case(seeds.start);
     let files = first.files();
     let files: Vec<_> = files.iter().map(|(name, text)| (*name, &**text)).collect();
     let Some(bed) = Bed::up("random", &files) else { return };

@@ -10,7 +10,7 @@ use strait_base::LabelSelector;
 
 /// The smallest cluster that can be had from `objects` by leaving out one thing after the other (a policy, a pod, a rule, a peer, a port, an
 /// exception, a requirement, a label, a declared port) while `fails` still holds.
-pub fn minimize(objects: &Objects, fails: impl Fn(&Objects) -> bool) -> Objects {
+pub fn minimize(objects: &Objects, mut fails: impl FnMut(&Objects) -> bool) -> Objects {
     let mut smallest = objects.clone();
     loop {
         let Some(smaller) = candidates(&smallest).find(|candidate| fails(candidate)) else { return smallest };

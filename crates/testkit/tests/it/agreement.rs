@@ -1,4 +1,4 @@
-//! The judges agree: reference, `model`, and the plans it compiles.
+//! The judges agree: reference, `model`, the plans it compiles, and packets at the tables that `datapath` makes of them.
 
 use std::{
     sync::{
@@ -10,6 +10,7 @@ use std::{
 
 use strait_testkit::{
     Case, case, mixed_case,
+    packets::Host,
     trial::{Failure, Figures, try_case},
 };
 
@@ -48,7 +49,7 @@ fn random_mixed_policies() {
 /// about one case, and has no figures. A trial in which nothing is decided by policies would show nothing: look at the figures.
 fn trial(case: fn(u64) -> Case) -> Option<Figures> {
     if let Some(seed) = number("STRAIT_SEED") {
-        match try_case(&case(seed), None) {
+        match try_case(&case(seed), None, &mut Host::new().unwrap()) {
             Ok(figures) => println!("seed {seed}: {figures:?}\n{}", case(seed).yaml()),
             Err(failure) => panic!("{failure}"),
         }
@@ -64,12 +65,13 @@ fn trial(case: fn(u64) -> Case) -> Option<Figures> {
         for _ in 0..thread::available_parallelism().map_or(2, Into::into) {
             scope.spawn(|| {
                 let mut mine = Figures::default();
+                let mut host = Host::new().unwrap();
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     if number >= count || failures.lock().unwrap().len() >= MOST_FAILURES {
                         break;
                     }
-                    match try_case(&case(first + number), Some(questions)) {
+                    match try_case(&case(first + number), Some(questions), &mut host) {
                         Ok(of_case) => mine = mine.plus(of_case),
                         Err(failure) => failures.lock().unwrap().push(failure),
                     }
