@@ -342,9 +342,9 @@ fn same_decision(found: &Decision, expected: &Side) -> bool {
     found.allowed == expected.allowed() && found.reason == reason && same_origins(&found.origins, expected)
 }
 
-/// Many are not reached through a router, whatever policies say.
+/// Many, and oneself, are not reached through a router, whatever policies say.
 fn is_one_host(address: IpAddr) -> bool {
-    !address.is_multicast() && address != IpAddr::V4(Ipv4Addr::BROADCAST)
+    !address.is_multicast() && !address.is_loopback() && address != IpAddr::V4(Ipv4Addr::BROADCAST)
 }
 
 /// Whether a frame went as the side says, and what was told of it says why.
