@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use strait_base::Protocol;
 use strait_datapath::{
-    Kernel,
+    Kernel, Room,
     table::{Conntrack, Endpoints, Ipcache, Policy, PortSets, Table},
 };
 use strait_model::{Direction, OriginId, PolicyKey, PortKey, PortSet};
@@ -71,10 +71,14 @@ impl<K: Kernel> Node<K> {
     }
 
     fn fill<T: Table>(&self, entries: usize) -> MapFill {
+        let Room { capacity, limit, growths, bytes } = self.datapath.kernel().room::<T>();
         MapFill {
             name: T::NAME.into(),
             entries: entries as u64,
-            capacity: u64::from(self.datapath.kernel().capacity::<T>()),
+            capacity: capacity.into(),
+            limit: limit.into(),
+            growths,
+            bytes,
         }
     }
 

@@ -224,6 +224,23 @@ pub struct MapFill {
     pub entries: u64,
     /// Entries that fit.
     pub capacity: u64,
+    /// Entries that will fit at most once it grew.
+    #[serde(default)]
+    pub limit: u64,
+    /// How often it was made larger since the agent started.
+    #[serde(default)]
+    pub growths: u64,
+    /// Kernel memory that it takes, bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+}
+
+impl MapFill {
+    /// Whether it is nearly full and cannot grow: soon policy that does not fit closes endpoints, and connections make room for
+    /// each other.
+    pub const fn is_pressed(&self) -> bool {
+        self.entries >= self.limit - self.limit / 10
+    }
 }
 
 /// A security identity.

@@ -10,6 +10,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use crate::{
     kernel::{AttachError, Interface, Kernel, MapError},
+    room::{GrowError, Room},
     table::{Conntrack, Endpoints, Ipcache, Policy, PortSets, Table},
 };
 
@@ -18,6 +19,8 @@ use crate::{
 pub struct Fake {
     tables: BTreeMap<&'static str, BTreeMap<Vec<u8>, Vec<u8>>>,
     capacities: BTreeMap<&'static str, u32>,
+    limits: BTreeMap<&'static str, u32>,
+    growths: BTreeMap<&'static str, u64>,
     config: Option<Config>,
     attached: BTreeSet<(u32, Hook)>,
     writes: Vec<Write>,
@@ -30,6 +33,8 @@ pub enum Write {
     Upsert(&'static str),
     /// An entry was removed from this table.
     Delete(&'static str),
+    /// This table was made larger.
+    Grow(&'static str),
     /// `CONFIG` was written, with this revision.
     Revision(u32),
 }
@@ -40,16 +45,25 @@ impl Fake {
         Self::default()
     }
 
-    /// Limits the room of a table.
+    /// Limits the room of a table for good.
     #[must_use]
     pub fn with_capacity<T: Table>(mut self, entries: u32) -> Self {
         self.set_capacity::<T>(entries);
         self
     }
 
-    /// Changes the room of a table; what is in it stays.
+    /// Changes the room of a table, for good; what is in it stays.
     pub fn set_capacity<T: Table>(&mut self, entries: u32) {
         self.capacities.insert(T::NAME, entries);
+        self.limits.insert(T::NAME, entries);
+    }
+
+    /// Gives a table room for `entries`, which may grow to `limit`.
+    #[must_use]
+    pub fn with_room<T: Table>(mut self, entries: u32, limit: u32) -> Self {
+        self.set_capacity::<T>(entries);
+        self.limits.insert(T::NAME, limit);
+        self
     }
 
     /// The tables as they are, to run packets through ([`MemoryMaps::run`]).
@@ -101,8 +115,22 @@ impl Kernel for Fake {
         Ok(self.tables.get_mut(T::NAME).is_some_and(|table| table.remove(key.as_bytes()).is_some()))
     }
 
-    fn capacity<T: Table>(&self) -> u32 {
-        self.capacities.get(T::NAME).copied().unwrap_or(u32::MAX)
+    fn room<T: Table>(&self) -> Room {
+        Room {
+            capacity: self.capacities.get(T::NAME).copied().unwrap_or(u32::MAX),
+            limit: self.limits.get(T::NAME).copied().unwrap_or(u32::MAX),
+            growths: self.growths.get(T::NAME).copied().unwrap_or(0),
+            bytes: None,
+        }
+    }
+
+    fn grow(&mut self, capacities: &BTreeMap<&'static str, u32>) -> Result<(), GrowError> {
+        for (name, entries) in capacities {
+            self.capacities.insert(name, *entries);
+            *self.growths.entry(name).or_default() += 1;
+            self.writes.push(Write::Grow(name));
+        }
+        Ok(())
     }
 
     fn config(&self) -> Result<Option<Config>, MapError> {

@@ -7,7 +7,10 @@ use std::{collections::BTreeMap, io};
 
 use strait_packet::abi::{Config, EventKind, Hook, Metric, MetricKey};
 
-use crate::table::Table;
+use crate::{
+    room::{GrowError, Room},
+    table::Table,
+};
 
 /// A kernel.
 pub trait Kernel {
@@ -24,8 +27,17 @@ pub trait Kernel {
     /// Removes an entry. False where there was none.
     fn delete<T: Table>(&mut self, key: &T::Key) -> Result<bool, MapError>;
 
-    /// How many entries a table holds at most.
-    fn capacity<T: Table>(&self) -> u32;
+    /// How many entries a table holds, and may hold once it grew.
+    fn room<T: Table>(&self) -> Room;
+
+    /// How many entries a table holds at most as it is.
+    fn capacity<T: Table>(&self) -> u32 {
+        self.room::<T>().capacity
+    }
+
+    /// Makes the tables of these names larger, to these capacities, with what is in them. Programs go on judging by the same
+    /// entries, and no connection and no event is lost. With no names: finishes what an earlier call left half done.
+    fn grow(&mut self, capacities: &BTreeMap<&'static str, u32>) -> Result<(), GrowError>;
 
     /// `CONFIG`; `None` while nothing was ever written.
     fn config(&self) -> Result<Option<Config>, MapError>;

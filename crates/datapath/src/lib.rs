@@ -13,6 +13,7 @@
 
 mod attach;
 mod bpf;
+mod carry;
 mod collect;
 pub mod cost;
 mod desired;
@@ -23,12 +24,13 @@ pub mod netlink;
 pub mod netns;
 pub mod probe;
 mod reconcile;
+mod room;
 pub mod sysctl;
 pub mod table;
 pub mod testbed;
 
 pub use bpf::{
-    Bpf, Error, EventReader, OBJECT_VARIABLE, ObjectError, Options, PIN_ROOT, PinError, available, instances,
+    Bpf, Error, EventReader, OBJECT_VARIABLE, ObjectError, Options, PIN_ROOT, PinError, Step, available, instances,
     remove_pins,
 };
 pub use collect::monotonic_ns;
@@ -37,3 +39,4 @@ pub use event::{Count, Event, Happening};
 pub use fake::{Fake, Write};
 pub use kernel::{AttachError, Interface, Kernel, MapError, program_name};
 pub use reconcile::{Applied, ApplyError, Changes, Datapath, Incomplete, Shortfall};
+pub use room::{GROWING, GrowError, Room, default_limits};

@@ -2,10 +2,13 @@
 //! takes, and never by a more open one.
 //!
 //! ```text
-//!  port sets ─→ policy ─→ ipcache ─→ endpoints ─→ stale ipcache ─→ stale policy ─→ stale port sets ─→ revision
-//!  (new ids)   exact peers              │
-//!              before any       closed where something they need did not fit
+//!  room ─→ port sets ─→ policy ─→ ipcache ─→ endpoints ─→ stale ipcache ─→ stale policy ─→ stale port sets ─→ revision
+//!          (new ids)   exact peers              │
+//!                      before any       closed where something they need did not fit
 //! ```
+//!
+//! Where there is not room for all, tables first become larger with what is in them, so that growing changes no verdict and no
+//! revision: a packet that meets a program of the larger tables is judged as by one of the smaller.
 //!
 //! Every entry refers to what is to its left, so what is new is complete before anything points to it, and what is stale is
 //! unreferenced before it goes. Connections made meanwhile carry the old revision and are judged again after the last step.
@@ -20,6 +23,7 @@ use strait_packet::abi::{
 use crate::{
     desired::{Attachment, Closed, Desired},
     kernel::{AttachError, Kernel, MapError},
+    room::{GrowError, grown},
     table::{Endpoints, Ipcache, Policy, PortSets, Table},
 };
 
@@ -90,11 +94,18 @@ pub struct Shortfall {
     pub allowed: u32,
     /// The first refusal.
     pub error: MapError,
+    /// Why it did not become larger, where it might have.
+    pub growth: Option<String>,
 }
 
 impl std::fmt::Display for Shortfall {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "map {}: {} entries are needed, {} are allowed ({})", self.map, self.needed, self.allowed, self.error)
+        write!(
+            f,
+            "map {}: {} entries are needed, {} are allowed ({})",
+            self.map, self.needed, self.allowed, self.error
+        )?;
+        self.growth.as_ref().map_or(Ok(()), |growth| write!(f, "; {growth}"))
     }
 }
 
@@ -162,6 +173,11 @@ impl<K: Kernel> Datapath<K> {
     /// Makes the tables equal to `plan` with pods where `attachments` say; does nothing where they are. Level-triggered: after
     /// an error, the next call goes on from whatever state there is.
     pub fn apply(&mut self, plan: &NodePlan, attachments: &[Attachment]) -> Result<Applied, ApplyError> {
+        let growth = match self.make_room(&Desired::new(plan, attachments)) {
+            Ok(()) => None,
+            Err(GrowError::Unfinished(error)) => return Err(error.into()),
+            Err(error) => Some(error.to_string()),
+        };
         let mut applied = Applied::default();
         let mut trouble = Trouble::default();
         // New entries go in before stale ones go out. Where that does not fit, the second pass has the room the first one made.
@@ -186,8 +202,21 @@ impl<K: Kernel> Datapath<K> {
             return Ok(applied);
         }
         let desired = Desired::new(plan, attachments);
-        let shortfalls = trouble.errors.into_iter().map(|(map, error)| self.shortfall(&desired, map, error)).collect();
-        Err(Incomplete { shortfalls, applied }.into())
+        let shortfall = |(map, error)| Shortfall { growth: growth.clone(), ..self.shortfall(&desired, map, error) };
+        Err(Incomplete { shortfalls: trouble.errors.into_iter().map(shortfall).collect(), applied }.into())
+    }
+
+    /// Makes tables larger that cannot hold what is in them beside what is wanted, so that nothing has to go before its
+    /// successor is there.
+    fn make_room(&mut self, desired: &Desired) -> Result<(), GrowError> {
+        let mut larger = BTreeMap::new();
+        let Self { kernel, mirror, .. } = self;
+        let mut consider = |map, room, needed| larger.extend(grown(room, needed).map(|entries| (map, entries)));
+        consider(PortSets::NAME, kernel.room::<PortSets>(), together(&mirror.port_sets, &desired.port_sets));
+        consider(Policy::NAME, kernel.room::<Policy>(), together(&mirror.policy, &desired.policy));
+        consider(Ipcache::NAME, kernel.room::<Ipcache>(), together(&mirror.ipcache, &desired.ipcache));
+        consider(Endpoints::NAME, kernel.room::<Endpoints>(), together(&mirror.endpoints, &desired.endpoints));
+        kernel.grow(&larger)
     }
 
     fn pass(&mut self, desired: &mut Desired, applied: &mut Applied) -> Trouble {
@@ -255,7 +284,7 @@ impl<K: Kernel> Datapath<K> {
             Endpoints::NAME => (desired.endpoints.len(), self.kernel.capacity::<Endpoints>()),
             _ => (1, 1),
         };
-        Shortfall { map, needed, allowed, error }
+        Shortfall { map, needed, allowed, error, growth: None }
     }
 
     /// Reads the tables again and returns how many entries were not as this datapath left them: somebody else wrote to them.
@@ -329,6 +358,11 @@ impl Applied {
     const fn deleted(&self) -> usize {
         self.port_sets.deleted + self.policy.deleted + self.ipcache.deleted + self.endpoints.deleted
     }
+}
+
+/// How many keys two tables have together.
+fn together<Key: Ord, Value>(a: &BTreeMap<Key, Value>, b: &BTreeMap<Key, Value>) -> usize {
+    a.len() + b.keys().filter(|key| !a.contains_key(key)).count()
 }
 
 fn differences<Key: Ord, Value: Eq>(expected: &BTreeMap<Key, Value>, found: &BTreeMap<Key, Value>) -> usize {

@@ -41,6 +41,8 @@ pub struct Options {
     pub ipv6: bool,
     /// Whether agents that die are started again.
     pub restart_agents: bool,
+    /// More options for every `strait agent`.
+    pub agent_options: Vec<String>,
     /// The `strait` binary that plays all roles.
     pub executable: PathBuf,
 }
@@ -49,7 +51,8 @@ impl Options {
     /// Two nodes, both families, agents that are kept alive, all played by the running binary.
     pub fn new(name: LabName, manifests: Vec<PathBuf>) -> io::Result<Self> {
         let executable = std::env::current_exe()?;
-        Ok(Self { name, manifests, nodes: 2, ipv6: true, restart_agents: true, executable })
+        let agent_options = Vec::new();
+        Ok(Self { name, manifests, nodes: 2, ipv6: true, restart_agents: true, agent_options, executable })
     }
 }
 
@@ -69,6 +72,9 @@ pub struct Settings {
     pub ipv6: bool,
     /// Whether agents that die are started again.
     pub restart_agents: bool,
+    /// More options for every `strait agent`.
+    #[serde(default)]
+    pub agent_options: Vec<String>,
     /// The `strait` binary that plays all roles.
     pub executable: PathBuf,
 }
@@ -320,9 +326,9 @@ fn claim(paths: &Paths) -> Result<(), Error> {
 }
 
 fn start(paths: &Paths, options: Options, progress: &mut impl FnMut(&str)) -> Result<Lab, Error> {
-    let Options { name, manifests, nodes, ipv6, restart_agents, executable } = options;
+    let Options { name, manifests, nodes, ipv6, restart_agents, agent_options, executable } = options;
     let directory = std::env::current_dir().map_err(Error::io("finding", "."))?;
-    let settings = Settings { name, manifests, directory, nodes, ipv6, restart_agents, executable };
+    let settings = Settings { name, manifests, directory, nodes, ipv6, restart_agents, agent_options, executable };
     let text = serde_json::to_vec_pretty(&settings).unwrap_or_default();
     write_atomically(&paths.settings(), &text).map_err(Error::io("writing", paths.settings()))?;
     fs::create_dir(paths.logs()).map_err(Error::io("making", paths.logs()))?;

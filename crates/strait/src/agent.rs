@@ -5,7 +5,7 @@ use std::{io, path::PathBuf, process::ExitCode};
 use anyhow::Context as _;
 use clap::Args;
 use strait_agent::{Host, Options};
-use strait_datapath::{Datapath, netlink::Netlink, probe};
+use strait_datapath::{Datapath, GROWING, netlink::Netlink, probe};
 
 /// Serve a node: read manifests, keep the kernel's policy equal to them, tell what happens
 ///
@@ -39,6 +39,19 @@ pub(crate) struct AgentArgs {
     /// Interface to the rest of the world; may be repeated
     #[arg(long = "uplink", value_name = "INTERFACE")]
     uplinks: Vec<String>,
+
+    /// Room that a map has at first: endpoints, ipcache, policy, port-sets or conntrack, and how many entries; may be repeated
+    ///
+    /// Maps grow by themselves while packets flow when manifests need more, but conntrack, which forgets the connections that
+    /// were silent for longest. One that is pinned with less is made larger when the agent starts.
+    #[arg(long = "map-capacity", value_name = "MAP=ENTRIES", value_parser = map_room)]
+    capacities: Vec<(&'static str, u32)>,
+
+    /// What a map may grow to; may be repeated
+    ///
+    /// An endpoint whose policy does not fit is closed, and `strait status` says so.
+    #[arg(long = "map-limit", value_name = "MAP=ENTRIES", value_parser = map_room)]
+    limits: Vec<(&'static str, u32)>,
 }
 
 /// Serves until SIGTERM or SIGINT.
@@ -46,13 +59,16 @@ pub(crate) fn run(args: AgentArgs) -> anyhow::Result<ExitCode> {
     let report = probe::probe();
     let host =
         Host { kernel: report.kernel.clone(), missing_features: report.missing().map(ToString::to_string).collect() };
-    let AgentArgs { node, roots, instance, run_dir, uplinks } = args;
+    let AgentArgs { node, roots, instance, run_dir, uplinks, capacities, limits } = args;
     let options = Options { node: node.into(), roots, run_dir, uplinks, host };
     // Before the pins are touched: two agents would undo each other's work.
     let lock = strait_agent::lock(&options)?;
     probe::ensure_bpffs()?;
-    let mut datapath = Datapath::open(&strait_datapath::Options::new(&instance))
-        .with_context(|| format!("cannot open the datapath `{instance}`"))?;
+    let mut datapath_options = strait_datapath::Options::new(&instance);
+    datapath_options.capacities.extend(capacities);
+    datapath_options.limits.extend(limits);
+    let mut datapath =
+        Datapath::open(&datapath_options).with_context(|| format!("cannot open the datapath `{instance}`"))?;
     let events = datapath.events()?;
     strait_agent::run(options, lock, datapath, Some(events), interface_index)?;
     Ok(ExitCode::SUCCESS)
@@ -61,4 +77,36 @@ pub(crate) fn run(args: AgentArgs) -> anyhow::Result<ExitCode> {
 fn interface_index(name: &str) -> io::Result<u32> {
     let link = Netlink::current().and_then(|mut netlink| netlink.link(name)).map_err(io::Error::other)?;
     link.map(|link| link.index).ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+/// `policy=1024`: a map that grows, by its name in the kernel, and a number of entries.
+fn map_room(text: &str) -> Result<(&'static str, u32), String> {
+    let names = || GROWING.map(|(name, _)| name).join(", ");
+    let (name, entries) =
+        text.split_once('=').ok_or_else(|| format!("found {text:?}, expected MAP=ENTRIES, as in policy=1024"))?;
+    let (_, map) = GROWING
+        .iter()
+        .find(|(known, _)| *known == name)
+        .ok_or_else(|| format!("no map {name:?}: there are {}", names()))?;
+    match entries.parse() {
+        Ok(entries) if entries > 0 => Ok((map, entries)),
+        _ => Err(format!("found {entries:?} entries, allowed are 1 to {}", u32::MAX)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rooms_of_maps() {
+        assert_eq!(map_room("port-sets=7"), Ok(("PORT_SETS", 7)));
+        for (text, expected) in [
+            ("policy", "found \"policy\", expected MAP=ENTRIES, as in policy=1024"),
+            ("events=1", "no map \"events\": there are endpoints, ipcache, policy, port-sets, conntrack"),
+            ("policy=0", "found \"0\" entries, allowed are 1 to 4294967295"),
+        ] {
+            assert_eq!(map_room(text).unwrap_err(), expected);
+        }
+    }
 }

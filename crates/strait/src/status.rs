@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::Args;
-use strait_agent::api::Status;
+use strait_agent::api::{MapFill, Status};
 
 use crate::{
     agents::AgentsArgs,
@@ -95,11 +95,7 @@ fn print(answer: &Answered, ui: Ui, out: &mut impl Write) -> io::Result<()> {
         closed => ui.paint(Paint::Red, &format!(", {closed} closed (see `strait endpoint list`)")),
     };
     writeln!(out, "  endpoints  {} ready{closed} (policy revision {})", status.endpoints.ready, status.revision)?;
-    let maps: Vec<String> =
-        status.maps.iter().map(|map| format!("{} {}/{}", map.name, map.entries, map.capacity)).collect();
-    if !maps.is_empty() {
-        writeln!(out, "  maps       {}", maps.join(", "))?;
-    }
+    print_maps(&status.maps, ui, out)?;
     let lost = match status.lost_events {
         0 => "none lost".to_owned(),
         lost => ui.paint(Paint::Red, &format!("{lost} kernel events lost")),
@@ -110,4 +106,46 @@ fn print(answer: &Answered, ui: Ui, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "  {} {feature}", ui.paint(Paint::Yellow, "missing:"))?;
     }
     Ok(())
+}
+
+fn print_maps(maps: &[MapFill], ui: Ui, out: &mut impl Write) -> io::Result<()> {
+    if maps.is_empty() {
+        return Ok(());
+    }
+    let fill = |map: &MapFill| {
+        let grown = match map.growths {
+            0 => String::new(),
+            times => format!(" (grown {times}×)"),
+        };
+        let text = format!("{} {}/{}{grown}", map.name, map.entries, map.capacity);
+        if map.is_pressed() { ui.paint(Paint::Yellow, &format!("{text} (nearly full)")) } else { text }
+    };
+    let fills: Vec<String> = maps.iter().map(fill).collect();
+    let bytes: u64 = maps.iter().filter_map(|map| map.bytes).sum();
+    writeln!(out, "  maps       {}; {} MiB of kernel memory", fills.join(", "), bytes.div_ceil(1 << 20))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn maps_say_how_full_they_are() {
+        let map = |name: &str, entries, capacity, limit, growths| MapFill {
+            name: name.into(),
+            entries,
+            capacity,
+            limit,
+            growths,
+            bytes: Some(1 << 20),
+        };
+        let mut out = Vec::new();
+        let maps = [map("POLICY", 100, 128, 1_000, 2), map("CONNTRACK", 95, 100, 100, 0), map("IPCACHE", 1, 2, 4, 0)];
+        print_maps(&maps, Ui::new(crate::ui::ColorChoice::Never), &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(
+            text,
+            "  maps       POLICY 100/128 (grown 2×), CONNTRACK 95/100 (nearly full), IPCACHE 1/2; 3 MiB of kernel memory\n"
+        );
+    }
 }

@@ -1,6 +1,12 @@
 //! Pinned maps, typed.
 
-use std::{collections::BTreeMap, fs, io, mem::size_of, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    mem::size_of,
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+    path::Path,
+};
 
 use aya::{
     Pod,
@@ -9,7 +15,12 @@ use aya::{
 use nix::errno::Errno;
 use strait_packet::abi::{self, ABI_VERSION, Config, CtEntry, CtKey, EventKind, Metric, MetricKey, map};
 
-use super::Error;
+use zerocopy::FromBytes as _;
+
+use super::{
+    Error,
+    raw::{self, Sizes},
+};
 use crate::{
     kernel::MapError,
     table::{Conntrack, DropsSeen, Endpoints, Fragments, Ipcache, Plain, Policy, PortSets, Table},
@@ -88,15 +99,18 @@ pub(super) fn find(folder: &Path) -> Result<Found, Error> {
 /// The maps of one instance.
 #[derive(Debug)]
 pub(super) struct Maps {
-    maps: BTreeMap<&'static str, Map>,
+    typed: BTreeMap<&'static str, Map>,
     capacities: BTreeMap<&'static str, u32>,
+    /// To ask the kernel about each, whatever its type.
+    descriptors: BTreeMap<&'static str, OwnedFd>,
 }
 
 impl Maps {
     /// Opens every map that is pinned in `folder`.
     pub(super) fn open(folder: &Path) -> Result<Self, Error> {
-        let mut maps = BTreeMap::new();
+        let mut typed = BTreeMap::new();
         let mut capacities = BTreeMap::new();
+        let mut descriptors = BTreeMap::new();
         for (name, key_size, value_size) in layout() {
             let refuse = |error| Error::map(name, "open", error);
             let data = MapData::from_pin(folder.join(name)).map_err(refuse)?;
@@ -106,17 +120,38 @@ impl Maps {
                 return Err(Error::Layout { map: name, found, expected: (key_size, value_size) });
             }
             capacities.insert(name, info.max_entries());
-            maps.insert(name, Map::from_map_data(data).map_err(refuse)?);
+            let descriptor = data.fd().as_fd().try_clone_to_owned();
+            descriptors.insert(name, descriptor.map_err(|source| Error::io(name, "open", source))?);
+            typed.insert(name, Map::from_map_data(data).map_err(refuse)?);
         }
-        Ok(Self { maps, capacities })
+        Ok(Self { typed, capacities, descriptors })
+    }
+
+    /// Pins the map `name` in another folder as well.
+    pub(super) fn share(&self, name: &'static str, folder: &Path) -> Result<(), MapError> {
+        const OPERATION: &str = "pin it";
+        let pinned = self.get(name, OPERATION)?.pin(folder.join(name));
+        pinned.map_err(|error| MapError::Refused { map: name, operation: OPERATION, source: io::Error::other(error) })
+    }
+
+    /// Writes everything that a table of `from` holds.
+    pub(super) fn fill<T: Table>(&mut self, from: &Self) -> Result<(), MapError> {
+        from.entries::<T>()?.iter().try_for_each(|(key, value)| self.upsert::<T>(key, value))
+    }
+
+    /// Kernel memory that a map takes, bytes.
+    pub(super) fn bytes(&self, name: &'static str) -> Option<u64> {
+        let descriptor = self.descriptors.get(name)?.as_raw_fd();
+        let about = fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).ok()?;
+        about.lines().find_map(|line| line.strip_prefix("memlock:"))?.trim().parse().ok()
     }
 
     fn get(&self, name: &'static str, operation: &'static str) -> Result<&Map, MapError> {
-        self.maps.get(name).ok_or_else(|| absent(name, operation))
+        self.typed.get(name).ok_or_else(|| absent(name, operation))
     }
 
     fn get_mut(&mut self, name: &'static str, operation: &'static str) -> Result<&mut Map, MapError> {
-        self.maps.get_mut(name).ok_or_else(|| absent(name, operation))
+        self.typed.get_mut(name).ok_or_else(|| absent(name, operation))
     }
 
     pub(super) fn capacity(&self, name: &'static str) -> u32 {
@@ -136,12 +171,12 @@ impl Maps {
 
     pub(super) fn entries<T: Table>(&self) -> Result<BTreeMap<T::Key, T::Value>, MapError> {
         const OPERATION: &str = "list its entries";
-        let map = self.get(T::NAME, OPERATION)?;
-        let refuse = |error| self.failed(T::NAME, OPERATION, error);
-        // A key that is removed while it is being passed starts the listing over; this ends it even so.
-        let limit = 2 * self.capacity(T::NAME) as usize;
         let mut entries = BTreeMap::new();
         if T::LONGEST_PREFIX {
+            let map = self.get(T::NAME, OPERATION)?;
+            let refuse = |error| self.failed(T::NAME, OPERATION, error);
+            // A key that is removed while it is being passed starts the listing over; this ends it even so.
+            let limit = 2 * self.capacity(T::NAME) as usize;
             let trie: LpmTrie<_, Raw<T::Lookup>, Raw<T::Value>> = LpmTrie::try_from(map).map_err(refuse)?;
             for entry in trie.iter().take(limit) {
                 let (key, Raw(value)) = entry.map_err(refuse)?;
@@ -149,11 +184,12 @@ impl Maps {
                 entries.insert(T::join(key.prefix_len(), lookup), value);
             }
         } else {
-            let hash: HashMap<_, Raw<T::Key>, Raw<T::Value>> = HashMap::try_from(map).map_err(refuse)?;
-            for entry in hash.iter().take(limit) {
-                let (Raw(key), Raw(value)) = entry.map_err(refuse)?;
-                entries.insert(key, value);
-            }
+            let descriptor = self.descriptors.get(T::NAME).ok_or_else(|| absent(T::NAME, OPERATION))?;
+            let sizes = Sizes { key: size_of::<T::Key>(), value: size_of::<T::Value>() };
+            let read = raw::each(descriptor.as_fd(), sizes, |key, value| {
+                entries.extend(T::Key::read_from_bytes(key).ok().zip(T::Value::read_from_bytes(value).ok()));
+            });
+            read.map_err(|source| MapError::Refused { map: T::NAME, operation: OPERATION, source })?;
         }
         Ok(entries)
     }

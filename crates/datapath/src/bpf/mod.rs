@@ -3,6 +3,7 @@
 //! ```text
 //!  open ─┬─ nothing pinned ──────────→ new maps, programs                (pods are closed until the first apply)
 //!        ├─ maps of this layout ─────→ same maps, links updated to the new programs, without a gap
+//!        │                             (and what a switch that ended in the middle left is cleared up: see `switch`)
 //!        └─ maps of another layout ──→ new maps beside the old; the old programs go on enforcing the old ones until the first
 //!                                      apply has filled the new ones, then links are updated. Connections start over.
 //! ```
@@ -10,9 +11,17 @@
 mod maps;
 mod object;
 mod pins;
+mod raw;
 mod ring;
+mod source;
+mod switch;
 
-use std::{collections::BTreeMap, io, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use aya::{
     Ebpf, EbpfLoader, TestRun, TestRunOptions,
@@ -28,18 +37,22 @@ use strait_packet::abi::{Config, EventKind, Hook, Metric, MetricKey, capacity, m
 use self::{
     maps::{Found, Maps},
     pins::Pins,
+    source::Source,
+    switch::{Stage, carry},
 };
 use crate::{
     kernel::{AttachError, Interface, Kernel, MapError, program_name},
     netlink::{self, Netlink},
     probe,
     reconcile::Datapath,
+    room::{self, GrowError, Room},
     table::Table,
 };
 
 pub use object::{OBJECT_VARIABLE, ObjectError, available};
 pub use pins::{PIN_ROOT, PinError, instances, remove_pins};
 pub use ring::EventReader;
+pub use switch::Step;
 
 const HOOKS: [Hook; 3] = [Hook::FromPod, Hook::ToPod, Hook::FromUplink];
 
@@ -50,16 +63,20 @@ pub struct Options {
     pub instance: String,
     /// Folder on bpffs that instances are pinned below; [`PIN_ROOT`].
     pub pin_root: PathBuf,
-    /// Capacities of the maps by name, where not those that the object declares. Maps that are pinned keep theirs.
+    /// Capacities of the maps by name, where not those that the object declares. Maps that are pinned with more keep theirs; those
+    /// with less are made larger, where they are among [`GROWING`](crate::GROWING).
     pub capacities: BTreeMap<&'static str, u32>,
+    /// What maps may grow to by name, where not [`default_limits`](crate::default_limits).
+    pub limits: BTreeMap<&'static str, u32>,
 }
 
 impl Options {
-    /// The datapath `instance` with pins below [`PIN_ROOT`] and room for a large node: kernel memory for hashes and tries is
-    /// taken as it is used, connections take about 24 MB at once.
+    /// The datapath `instance` with pins below [`PIN_ROOT`] and room for a large node: kernel memory for tries is taken as it is
+    /// used, connections take about 24 MB at once.
     pub fn new(instance: &str) -> Self {
         let capacities = BTreeMap::from([(map::IPCACHE, 4 * capacity::IPCACHE)]);
-        Self { instance: instance.to_owned(), pin_root: PIN_ROOT.into(), capacities }
+        let limits = BTreeMap::new();
+        Self { instance: instance.to_owned(), pin_root: PIN_ROOT.into(), capacities, limits }
     }
 }
 
@@ -109,6 +126,9 @@ pub enum Error {
     /// A program cannot be attached.
     #[error(transparent)]
     Attach(#[from] AttachError),
+    /// A map that is pinned is smaller than asked for, and cannot be made larger.
+    #[error(transparent)]
+    Grow(#[from] GrowError),
     /// Interfaces cannot be listed.
     #[error(transparent)]
     Netlink(#[from] netlink::Error),
@@ -118,6 +138,10 @@ impl Error {
     fn map(map: &'static str, operation: &'static str, error: AyaMapError) -> Self {
         let source =
             if let AyaMapError::SyscallError(error) = error { error.io_error } else { io::Error::other(error) };
+        Self::io(map, operation, source)
+    }
+
+    fn io(map: &'static str, operation: &'static str, source: io::Error) -> Self {
         Self::Map(MapError::Refused { map, operation, source })
     }
 }
@@ -128,8 +152,11 @@ pub struct Bpf {
     pins: Pins,
     maps: Maps,
     object: Ebpf,
-    /// The maps are new ones that the pinned links do not use yet.
-    pending: bool,
+    stage: Stage,
+    options: Options,
+    limits: BTreeMap<&'static str, u32>,
+    growths: BTreeMap<&'static str, u64>,
+    stop_at: Option<Step>,
 }
 
 impl Datapath<Bpf> {
@@ -162,33 +189,42 @@ impl Datapath<Bpf> {
 
 impl Bpf {
     fn open(options: &Options) -> Result<Self, Error> {
-        let bytes = object::bytes()?;
         probe::probe().require()?;
         let pins = Pins::open(&options.pin_root, &options.instance)?;
-        let pending = maps::find(&pins.maps())? == Found::Incompatible;
-        let folder = if pending { pins.fresh_next_maps()? } else { pins.maps() };
-
-        let mut loader = EbpfLoader::new();
-        for name in map::ALL {
-            loader.map_pin_path(name, folder.join(name));
-        }
-        for (name, entries) in &options.capacities {
-            loader.map_max_entries(name, *entries);
-        }
-        let mut object = loader.load(&bytes).map_err(|error| Error::Load(chain(&error)))?;
-        for hook in HOOKS {
-            load(&mut object, hook)?;
-        }
-        let maps = Maps::open(&folder)?;
-        let mut bpf = Self { pins, maps, object, pending };
-        if !pending {
+        let new_layout = maps::find(&pins.maps())? == Found::Incompatible;
+        // Of a switch that ended in the middle: some links may use it.
+        let mut left_over: Vec<Source> = Source::open(&pins.next_maps(), &pins.maps())?.into_iter().collect();
+        let folder = if new_layout { pins.fresh_next_maps()? } else { pins.maps() };
+        let (object, maps) = load_set(&folder, &options.capacities)?;
+        let mut limits = room::default_limits();
+        limits.extend(&options.limits);
+        let (options, growths) = (options.clone(), BTreeMap::new());
+        let mut bpf = Self { pins, maps, object, stage: Stage::Settled, options, limits, growths, stop_at: None };
+        if new_layout {
+            bpf.stage = Stage::Filling(Vec::new());
+        } else {
+            carry(&mut left_over, &mut bpf.maps)?;
             bpf.update_links()?;
+            carry(&mut left_over, &mut bpf.maps)?;
+            bpf.pins.remove_next_maps()?;
+            bpf.grow_to(&bpf.smaller_than_wanted())?;
         }
         Ok(bpf)
     }
 
+    /// Tables that were pinned with less room than these options ask for.
+    fn smaller_than_wanted(&self) -> BTreeMap<&'static str, u32> {
+        let wanted = self.options.capacities.iter();
+        wanted.filter(|(name, entries)| self.maps.capacity(name) < **entries).map(|(name, n)| (*name, *n)).collect()
+    }
+
+    /// Whether pinned links may use other tables.
+    fn pending(&self) -> bool {
+        !matches!(self.stage, Stage::Settled)
+    }
+
     fn maps_folder(&self) -> PathBuf {
-        if self.pending { self.pins.next_maps() } else { self.pins.maps() }
+        if self.pending() { self.pins.next_maps() } else { self.pins.maps() }
     }
 
     fn program(&mut self, hook: Hook) -> Result<&mut SchedClassifier, AttachError> {
@@ -198,10 +234,11 @@ impl Bpf {
 
     /// Has the programs that are attached replaced by those just loaded.
     fn update_links(&mut self) -> Result<(), AttachError> {
-        for (index, hook) in self.attached()? {
+        for (number, (index, hook)) in self.attached()?.into_iter().enumerate() {
             if !self.update_link(index, hook)? {
                 self.detach(hook, index)?;
             }
+            self.reach(Step::Moved(number + 1))?;
         }
         Ok(())
     }
@@ -253,6 +290,12 @@ impl Bpf {
         Ok(())
     }
 
+    /// For tests: from now on, tables are replaced up to this step and no further, and nothing is cleared up, as if the agent had
+    /// ended there.
+    pub const fn stop_at(&mut self, step: Step) {
+        self.stop_at = Some(step);
+    }
+
     /// Runs the program of `hook` once on a packet, `repeat` times over, as if it came by the interface with that index in the
     /// calling thread's network namespace: what it returns, and how long it took on average. Loopback is index 1. Maps change as
     /// they would.
@@ -290,8 +333,18 @@ impl Kernel for Bpf {
         self.maps.delete::<T>(key)
     }
 
-    fn capacity<T: Table>(&self) -> u32 {
-        self.maps.capacity(T::NAME)
+    fn room<T: Table>(&self) -> Room {
+        let capacity = self.maps.capacity(T::NAME);
+        Room {
+            capacity,
+            limit: self.limits.get(T::NAME).copied().unwrap_or(0).max(capacity),
+            growths: self.growths.get(T::NAME).copied().unwrap_or(0),
+            bytes: self.maps.bytes(T::NAME),
+        }
+    }
+
+    fn grow(&mut self, capacities: &BTreeMap<&'static str, u32>) -> Result<(), GrowError> {
+        self.grow_to(capacities)
     }
 
     fn config(&self) -> Result<Option<Config>, MapError> {
@@ -311,7 +364,7 @@ impl Kernel for Bpf {
     }
 
     fn attach(&mut self, hook: Hook, interface: &Interface) -> Result<(), AttachError> {
-        if self.pending && self.pins.link(interface.index, hook).exists() {
+        if self.pending() && self.pins.link(interface.index, hook).exists() {
             // The old program goes on enforcing until `activate`.
             return Ok(());
         }
@@ -339,14 +392,25 @@ impl Kernel for Bpf {
     }
 
     fn activate(&mut self) -> Result<(), AttachError> {
-        if !self.pending {
-            return Ok(());
-        }
-        self.update_links()?;
-        self.pins.promote_next_maps().map_err(|error| failure("move", Hook::FromPod, "any", &error.to_string()))?;
-        self.pending = false;
-        Ok(())
+        self.start_to_move()
     }
+}
+
+/// Programs that use the tables in `folder`; those that are not there are made, of these capacities.
+fn load_set(folder: &Path, capacities: &BTreeMap<&'static str, u32>) -> Result<(Ebpf, Maps), Error> {
+    let bytes = object::bytes()?;
+    let mut loader = EbpfLoader::new();
+    for name in map::ALL {
+        loader.map_pin_path(name, folder.join(name));
+    }
+    for (name, entries) in capacities {
+        loader.map_max_entries(name, *entries);
+    }
+    let mut object = loader.load(&bytes).map_err(|error| Error::Load(chain(&error)))?;
+    for hook in HOOKS {
+        load(&mut object, hook)?;
+    }
+    Ok((object, Maps::open(folder)?))
 }
 
 fn load(object: &mut Ebpf, hook: Hook) -> Result<(), Error> {

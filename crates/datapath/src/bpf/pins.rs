@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! <root>/<instance>/maps/IPCACHE …             the tables the programs use
-//!                   maps_next/IPCACHE …        while tables of an older layout are still in use: those that replace them
+//!                   maps_next/IPCACHE …        while tables are being replaced: those that will be used, or are by some links
+//!                   maps_old/IPCACHE …         for a moment: those that were used before
 //!                   links/<ifindex>_<program>  one per program and interface
 //! ```
 
@@ -60,10 +61,10 @@ impl Pins {
             probe::ensure_bpffs()?;
         }
         if !pins.maps().exists() && pins.next_maps().exists() {
-            // An agent ended between the two steps of `promote_next_maps`.
-            fs::rename(pins.next_maps(), pins.maps())
-                .map_err(|source| io_error("move into place", &pins.next_maps(), source))?;
+            // An agent ended between the two steps of putting new tables in place: all links use the new ones.
+            pins.move_into_place()?;
         }
+        remove_tree(&pins.old_maps())?;
         for folder in [pins.maps(), pins.links()] {
             fs::create_dir_all(&folder).map_err(|source| io_error("make folder", &folder, source))?;
         }
@@ -116,13 +117,27 @@ impl Pins {
         Ok(next)
     }
 
-    /// The next tables become the tables.
-    pub(super) fn promote_next_maps(&self) -> Result<(), PinError> {
-        let (maps, next, old) = (self.maps(), self.next_maps(), self.old_maps());
+    /// Gives up tables that would have been.
+    pub(super) fn remove_next_maps(&self) -> Result<(), PinError> {
+        remove_tree(&self.next_maps())
+    }
+
+    /// All links use the next tables; first of two steps that make them the tables.
+    pub(super) fn move_away(&self) -> Result<(), PinError> {
+        let (maps, old) = (self.maps(), self.old_maps());
         remove_tree(&old)?;
-        fs::rename(&maps, &old).map_err(|source| io_error("move away", &maps, source))?;
-        fs::rename(&next, &maps).map_err(|source| io_error("move into place", &next, source))?;
-        remove_tree(&old)
+        fs::rename(&maps, &old).map_err(|source| io_error("move away", &maps, source))
+    }
+
+    /// The second step.
+    pub(super) fn move_into_place(&self) -> Result<(), PinError> {
+        let next = self.next_maps();
+        fs::rename(&next, self.maps()).map_err(|source| io_error("move into place", &next, source))
+    }
+
+    /// What the tables were before.
+    pub(super) fn remove_old_maps(&self) -> Result<(), PinError> {
+        remove_tree(&self.old_maps())
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod bed;
 mod cost;
+mod grow;
 mod links;
 mod packets;
 mod plan;

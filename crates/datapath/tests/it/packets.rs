@@ -187,6 +187,7 @@ fn a_full_map_closes_who_needs_it_and_says_how_much_is_missing() {
         let bed = Bed::new("full");
         let mut options = Options::new(&bed.instance);
         options.capacities.insert(map, room);
+        options.limits.insert(map, room);
         let mut datapath = bed.open_with(&options);
         let error = datapath.apply(&isolated_server(), &bed.attachments()).unwrap_err().to_string();
         assert!(error.contains(&format!("map {map}: ")) && error.contains(&format!("{room} are allowed")), "{error}");

@@ -193,3 +193,38 @@ fn the_tables_judge_packets_on_the_host() {
         }
     }
 }
+
+#[test]
+fn tables_grow_before_anything_is_written_and_no_one_is_closed() {
+    let fake = Fake::new().with_room::<PortSets>(1, 100).with_room::<Policy>(4, 100).with_room::<Ipcache>(2, 100);
+    let mut datapath = datapath(fake.with_room::<Endpoints>(1, 2));
+    let applied = datapath.apply(&shop(), &attachments()).unwrap();
+    assert!(applied.closed.is_empty());
+    let grown = [Endpoints::NAME, Ipcache::NAME, Policy::NAME, PortSets::NAME].map(Write::Grow);
+    assert_eq!(steps(&mut datapath)[..4], grown);
+    let kernel = datapath.kernel();
+    assert_eq!([kernel.capacity::<Ipcache>(), kernel.capacity::<Policy>()], [8, 8]);
+    assert_eq!((kernel.room::<Policy>().growths, kernel.room::<PortSets>().capacity), (1, 2));
+
+    // What is new stands beside what is stale for a moment: room for both, so that nothing goes first.
+    let mut moved = shop();
+    moved.ipcache.retain(|prefix, _| prefix.prefix_len() < 32);
+    plan::pod(&mut moved, "web", 301, &["10.0.0.4", "fd00::4", "10.0.0.5"]);
+    plan::policy(&mut moved, 301, Direction::Ingress, 0, 0, 7);
+    datapath.apply(&moved, &attachments()).unwrap();
+    let steps = steps(&mut datapath);
+    assert_eq!(steps[0], Write::Grow(Ipcache::NAME), "{steps:?}");
+    assert!(!datapath.apply(&moved, &attachments()).unwrap().changed());
+}
+
+#[test]
+fn at_the_limit_stale_entries_go_first_and_what_still_does_not_fit_is_closed() {
+    let mut datapath = datapath(Fake::new().with_room::<Policy>(2, 4));
+    let error = datapath.apply(&shop(), &attachments()).unwrap_err().to_string();
+    assert!(error.contains("map POLICY: 5 entries are needed, 4 are allowed"), "{error}");
+    assert_eq!(datapath.kernel().room::<Policy>().growths, 1);
+    let mut fewer = shop();
+    fewer.policy.retain(|key, _| key.subject.0 == 301);
+    let applied = datapath.apply(&fewer, &attachments()[1..]).unwrap();
+    assert!(applied.closed.is_empty());
+}

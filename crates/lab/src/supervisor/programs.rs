@@ -88,6 +88,7 @@ pub(super) fn agent(settings: &Settings, paths: &Paths, node: &str) -> Result<Co
     command.arg("-f").arg(paths.generated());
     command.args(["--instance", &paths.instance(node), "--uplink", UPLINK]);
     command.arg("--run-dir").arg(paths.agent(node));
+    command.args(&settings.agent_options);
     logged(&mut command, paths, &agent_file_name(node))?;
     Ok(command)
 }

@@ -49,6 +49,10 @@ pub(crate) struct UpArgs {
     /// Leave an agent that dies dead, to see that traffic and policy go on without it
     #[arg(long)]
     no_restart_agents: bool,
+
+    /// An option for every node's agent, as in --agent-option=--map-capacity=policy=1024; may be repeated
+    #[arg(long = "agent-option", value_name = "OPTION", allow_hyphen_values = true)]
+    agent_options: Vec<String>,
 }
 
 pub(crate) fn run(args: UpArgs, ui: Ui) -> anyhow::Result<ExitCode> {
@@ -56,6 +60,7 @@ pub(crate) fn run(args: UpArgs, ui: Ui) -> anyhow::Result<ExitCode> {
     options.nodes = args.nodes;
     options.ipv6 = args.ipv6 || !args.no_ipv6;
     options.restart_agents = !args.no_restart_agents;
+    options.agent_options = args.agent_options;
     let terminal = io::stderr().is_terminal();
     let lab = Lab::up(options, |line| {
         if terminal {

@@ -117,3 +117,59 @@ fn servers_are_started_again() {
     });
     bed.down();
 }
+
+/// So many policies, each lets another part of the server's peers in at a port of its own.
+fn policies(count: u16) -> String {
+    let policy = |number| {
+        format!(
+            "---
+kind: NetworkPolicy
+apiVersion: networking.k8s.io/v1
+metadata: {{name: more-{number}}}
+spec:
+  podSelector: {{matchLabels: {{app: server}}}}
+  ingress: [{{from: [{{ipBlock: {{cidr: 198.51.100.{number}/32}}}}], ports: [{{port: {}}}]}}]
+",
+            1_000 + number
+        )
+    };
+    (0..count).map(policy).collect()
+}
+
+#[test]
+fn maps_grow_with_the_manifests() {
+    let files = [("cluster.yaml", CLUSTER)];
+    let small = |options: &mut strait_lab::Options| {
+        let rooms = ["policy=2", "port-sets=2", "ipcache=8", "endpoints=1"];
+        options.agent_options = rooms.iter().map(|room| format!("--map-capacity={room}")).collect();
+        options.agent_options.push("--map-limit=policy=64".to_owned());
+    };
+    let Some(bed) = Bed::up_with("growth", &files, small) else { return };
+    let policy_map = || {
+        let status = bed.lab.agent("node-2").status().unwrap();
+        (status.ok, status.maps.into_iter().find(|map| &*map.name == "POLICY").unwrap())
+    };
+    let (ok, first) = policy_map();
+    assert!(ok && first.growths > 0 && first.capacity < 16, "{first:?}");
+
+    bed.save("more.yaml", &policies(20));
+    bed.lab.sync().unwrap();
+    let (ok, grown) = policy_map();
+    assert!(ok && grown.growths > first.growths && grown.entries > 20, "{grown:?}");
+    assert!(bed.reaches("default/client", "default/server", 7));
+    assert!(bed.denied("default/stranger", "default/server", 7));
+
+    // More than it may ever hold: closed, and told.
+    bed.save("more.yaml", &policies(100));
+    let error = bed.lab.sync().unwrap_err().to_string();
+    assert!(error.contains("map POLICY: ") && error.contains("64 are allowed"), "{error}");
+    assert!(bed.denied("default/client", "default/server", 7));
+    let closed = bed.lab.agent("node-2").endpoints().unwrap();
+    let closed: Vec<_> = closed.iter().filter_map(|endpoint| endpoint.closed.as_deref()).collect();
+    assert_eq!(closed, ["what its policy needs does not fit into map POLICY"]);
+
+    bed.save("more.yaml", &policies(1));
+    bed.lab.sync().unwrap();
+    assert!(policy_map().0 && bed.reaches("default/client", "default/server", 7));
+    bed.down();
+}
