@@ -271,10 +271,6 @@ pub(crate) enum Class {
 }
 
 impl Entity {
-    /// All of them.
-    pub(crate) const ALL: [Self; 7] =
-        [Self::World, Self::WorldIpv4, Self::WorldIpv6, Self::Cluster, Self::Host, Self::RemoteNode, Self::Unmanaged];
-
     pub(crate) fn includes(self, class: Class) -> bool {
         match self {
             Self::World => matches!(class, Class::World(_)),

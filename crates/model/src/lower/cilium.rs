@@ -29,14 +29,14 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const API_SERVER: (&str, &str) = ("default", "kubernetes");
 
 /// Objects that rules refer to.
-pub(super) struct References<'a> {
+pub(crate) struct References<'a> {
     objects: &'a Objects,
     /// Addresses of the slices of services, by namespace and name of these.
     slices: BTreeMap<(&'a str, &'a str), Vec<IpAddr>>,
 }
 
 impl<'a> References<'a> {
-    pub(super) fn new(objects: &'a Objects) -> Self {
+    pub(crate) fn new(objects: &'a Objects) -> Self {
         let mut slices: BTreeMap<_, Vec<IpAddr>> = BTreeMap::new();
         for slice in objects.endpoint_slices() {
             if let Some(service) = slice.meta.labels.get(SERVICE_NAME) {

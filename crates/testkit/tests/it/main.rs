@@ -5,5 +5,6 @@ mod agreement;
 mod all_kinds;
 mod expansion;
 mod generator;
+mod incremental;
 mod live;
 mod truths;
