@@ -7,6 +7,7 @@ mod bpf;
 mod change;
 mod ci;
 mod demo;
+mod fuzz;
 mod lab;
 #[cfg(test)]
 mod layers;
@@ -28,6 +29,8 @@ cargo xtask COMMAND
   ci                                  check, then every test
   demo [--keep]                       the sample cluster: policy compared with real packets
   bench datapath                      the datapath against plain routing, in one run
+  fuzz [TARGET…] [--seconds N]        every fuzz target or these, each for so long (60)
+  fuzz TARGET FILE                    one input again
   bench change [--dev]                from a saved file to enforcement; --dev measures the debug build
 ";
 
@@ -58,6 +61,7 @@ fn dispatch(arguments: &[&str]) -> Result<()> {
         ["bench", "datapath"] => bench::datapath(),
         ["bench", "change"] => change::run("release"),
         ["bench", "change", "--dev"] => change::run("debug"),
+        ["fuzz", rest @ ..] => fuzz::run(rest),
         ["peer", rest @ ..] => peer::run(rest),
         [] | ["help" | "--help" | "-h"] => {
             print!("{HELP}");
