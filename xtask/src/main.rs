@@ -12,6 +12,7 @@ mod lab;
 #[cfg(test)]
 mod layers;
 mod peer;
+mod policy;
 mod run;
 mod setup;
 mod table;
@@ -31,6 +32,7 @@ cargo xtask COMMAND
   bench datapath                      the datapath against plain routing, in one run
   fuzz [TARGET…] [--seconds N]        every fuzz target or these, each for so long (60)
   fuzz TARGET FILE                    one input again
+  bench policy                        what compiling policy costs, from nothing and change by change
   bench change [--dev]                from a saved file to enforcement; --dev measures the debug build
 ";
 
@@ -62,6 +64,7 @@ fn dispatch(arguments: &[&str]) -> Result<()> {
         ["bench", "change"] => change::run("release"),
         ["bench", "change", "--dev"] => change::run("debug"),
         ["fuzz", rest @ ..] => fuzz::run(rest),
+        ["bench", "policy"] => policy::run(),
         ["peer", rest @ ..] => peer::run(rest),
         [] | ["help" | "--help" | "-h"] => {
             print!("{HELP}");

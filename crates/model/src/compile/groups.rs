@@ -214,6 +214,11 @@ impl Update<'_> {
                 }
             }
         }
+        self.leave_subjects(pod);
+    }
+
+    /// An endpoint, where it is the node's, is no subject any more.
+    pub(super) fn leave_subjects(&mut self, pod: &Pod) {
         if self.is_own(pod.node()) {
             self.leave_subject(pod);
             self.leave_profile(pod);

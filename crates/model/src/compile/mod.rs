@@ -46,7 +46,7 @@ use crate::{
     connection::{Family, PodKey},
     identity::BaseIdentity,
     plan::{IdentityInfo, IpcacheEntry, NodePlan, OriginId, PolicyEntry, PolicyKey, PortSetId},
-    snapshot::{Delta, Node, Snapshot},
+    snapshot::{Delta, Node, Pod, Snapshot},
 };
 
 /// When so many numbers were given out, a plan is compiled from nothing.
@@ -206,17 +206,30 @@ impl<'a> Update<'a> {
 
     /// Pods are others.
     fn take(&mut self, delta: &Delta) {
-        for old in delta.pods.values().flatten().filter(|pod| pod.is_endpoint()) {
-            self.leave(old);
+        let snapshot = self.snapshot;
+        let pods = || delta.pods.iter().map(|(key, old)| (old.as_ref(), snapshot.pod(key)));
+        let same_peer =
+            |(old, new): &(Option<&Pod>, Option<&Pod>)| old.zip(*new).is_some_and(|(a, b)| a.is_same_peer(b));
+        for (old, _) in pods().filter(|pods| !same_peer(pods)) {
+            old.filter(|pod| pod.is_endpoint()).into_iter().for_each(|pod| self.leave(pod));
         }
-        for (key, old) in &delta.pods {
-            let new = self.snapshot.pod(key);
-            for base in old.iter().chain(new).map(crate::snapshot::Pod::base) {
+        for (old, new) in pods().filter(|pods| !same_peer(pods)) {
+            for base in old.into_iter().chain(new).map(Pod::base) {
                 self.settle_base(base);
             }
             if let Some(pod) = new.filter(|pod| pod.is_endpoint()) {
-                self.joining.push(key.clone());
+                self.joining.push(pod.key.clone());
                 self.join_profile(pod);
+            }
+        }
+        // Others are selected by other policies at most.
+        for (old, new) in pods().filter(same_peer) {
+            if let (Some(old), Some(new)) = (old, new)
+                && old.is_endpoint()
+                && old.profile() != new.profile()
+            {
+                self.leave_subjects(old);
+                self.join_profile(new);
             }
         }
     }

@@ -148,6 +148,15 @@ impl Pod {
     pub(crate) fn profile(&self) -> u32 {
         self.profile
     }
+
+    /// Whether others see no difference: to them, and apart from the policies that select it, it is the same.
+    pub(crate) fn is_same_peer(&self, other: &Self) -> bool {
+        self.base == other.base
+            && self.addresses == other.addresses
+            && self.node() == other.node()
+            && self.named_ports == other.named_ports
+            && (Arc::ptr_eq(&self.object, &other.object) || self.labels() == other.labels())
+    }
 }
 
 impl Node {
