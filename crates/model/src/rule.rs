@@ -224,6 +224,8 @@ pub enum Peers {
 pub struct Peer {
     /// Whom it names.
     pub selects: PeerSelector,
+    /// Which entry of the list of peers says so, from 0: one entry may be several peers, or none.
+    pub entry: usize,
     /// Where it is written.
     pub location: Location,
 }

@@ -1,7 +1,7 @@
 //! From objects as users write them to the IR, a file for each kind.
 
 mod cilium;
-mod cilium_selector;
+pub mod cilium_selector;
 mod cluster;
 mod network_policy;
 
