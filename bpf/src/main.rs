@@ -5,10 +5,11 @@
 mod maps;
 mod packet;
 
+use aya_ebpf::helpers::bpf_redirect_peer;
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use strait_packet::abi::action;
-use strait_packet::hooks;
+use strait_packet::hooks::{self, Verdict};
 
 use crate::maps::KernelMaps;
 use crate::packet::Skb;
@@ -17,10 +18,20 @@ use crate::packet::Skb;
 macro_rules! run {
     ($hook:path, $ctx:expr) => {
         match maps::scratch() {
-            Some(scratch) => $hook(&Skb::new(&$ctx), &mut KernelMaps, scratch).action(),
+            Some(scratch) => finish($hook(&Skb::new(&$ctx), &mut KernelMaps, scratch)),
             None => action::DROP,
         }
     };
+}
+
+/// What the program returns; for a delivery the kernel is told where to.
+#[inline(always)]
+fn finish(verdict: Verdict) -> i32 {
+    if let Verdict::Deliver { ifindex } = verdict {
+        // SAFETY: takes numbers. It notes the interface, and says to drop if it cannot.
+        return unsafe { bpf_redirect_peer(ifindex, 0) } as i32;
+    }
+    verdict.action()
 }
 
 /// TCX ingress of a pod's host-side veth.

@@ -115,6 +115,14 @@ impl Maps for KernelMaps {
     }
 
     #[inline(always)]
+    fn connection_at<R>(&mut self, key: &CtKey, visit: impl FnOnce(&mut CtEntry, &Endpoint) -> R) -> Option<R> {
+        let entry = CONNTRACK.get_ptr_mut(key)?;
+        // SAFETY: as in `connection`.
+        let entry = unsafe { &mut *entry };
+        self.endpoint(entry.ifindex, |endpoint| visit(entry, endpoint))
+    }
+
+    #[inline(always)]
     fn insert_connection(&mut self, key: &CtKey, fill: impl FnOnce(&mut CtEntry)) -> bool {
         let Some(slot) = NEW_ENTRY.get_ptr_mut(0) else {
             return false;

@@ -2,8 +2,9 @@
 
 use core::hint::black_box;
 
+use aya_ebpf::helpers::bpf_csum_update;
 use aya_ebpf::programs::TcContext;
-use strait_packet::Frame;
+use strait_packet::{Frame, Head};
 
 /// Headers end before this; the verifier wants a bound on what is added to a packet pointer.
 const REACH: u32 = 1 << 11;
@@ -69,5 +70,25 @@ impl Frame for Skb<'_> {
     fn byte(&self, at: u32) -> Option<u8> {
         // By helper: the walks that go byte by byte would make the verifier follow the offset of each.
         self.ctx.load(at as usize).ok()
+    }
+
+    #[inline(always)]
+    fn is_for_host(&self) -> bool {
+        const PACKET_HOST: u32 = 0;
+        // SAFETY: as in `ifindex`.
+        unsafe { (*self.ctx.skb.skb).pkt_type == PACKET_HOST }
+    }
+
+    #[inline(always)]
+    fn replace_head(&self, head: &Head, sum_change: u32) -> bool {
+        // By helper: programs that write through the pointer have every packet made writable, not those that need it alone.
+        if self.ctx.store(0, head, 0).is_err() {
+            return false;
+        }
+        if sum_change != 0 {
+            // SAFETY: the context is valid. It refuses where the packet has no sum to change.
+            let _ = unsafe { bpf_csum_update(self.ctx.skb.skb, sum_change) };
+        }
+        true
     }
 }

@@ -14,6 +14,11 @@ fn main() -> io::Result<()> {
         println!("cargo::rerun-if-changed={}", folder.display());
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
+    // Not written over: a copied build folder may share the file by a hard link.
+    match fs::remove_file(out.join("strait.o")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
     let code = match fs::copy(&object, out.join("strait.o")) {
         Ok(_) => "Some(aya::include_bytes_aligned!(concat!(env!(\"OUT_DIR\"), \"/strait.o\")))",
         Err(error) if error.kind() == io::ErrorKind::NotFound => "None",

@@ -17,7 +17,8 @@ use std::{
 use jiff::Timestamp;
 use strait_api::source::{Directory, SourceError};
 use strait_datapath::{
-    ApplyError, AttachError, Attachment, Closed, Datapath, Event, Incomplete, Interface, Kernel, MapError, monotonic_ns,
+    ApplyError, AttachError, Attachment, Closed, Datapath, Event, Incomplete, Interface, Kernel, MapError,
+    monotonic_ns, sysctl::tracks_connections,
 };
 use strait_flow::Ring;
 use strait_model::{AllocatorState, Compiler, PodKey, Snapshot};
@@ -43,6 +44,8 @@ pub struct Options {
     pub run_dir: PathBuf,
     /// Interfaces to the rest of the world.
     pub uplinks: Vec<String>,
+    /// Every packet goes through the host's stack, also where connections could take the shortcut past it.
+    pub host_legacy_routing: bool,
     /// What it runs on.
     pub host: Host,
 }
@@ -206,8 +209,23 @@ impl<K: Kernel> Node<K> {
         self.apply();
     }
 
+    /// Lets connections that both ends know take the shortcut past the host's stack, unless netfilter follows connections there:
+    /// it would take the rest of one whose packets it has missed for invalid.
+    fn choose_way(&mut self) {
+        let past = !self.options.host_legacy_routing && !tracks_connections();
+        match self.datapath.take_shortcuts(past) {
+            Ok(false) => {}
+            Ok(true) => {
+                let way = if past { "past the host's stack" } else { "through the host's stack" };
+                log(Level::Info, "established connections are carried", &[("way", &way)]);
+            }
+            Err(error) => log(Level::Error, "cannot choose the way of packets", &[("reason", &error)]),
+        }
+    }
+
     /// Puts the current plan in force for the endpoints that are there.
     fn apply(&mut self) {
+        self.choose_way();
         let attachments: Vec<Attachment> = self
             .endpoints
             .values()

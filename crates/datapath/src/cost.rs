@@ -169,7 +169,11 @@ impl Traffic {
     /// Nanoseconds a run.
     fn run(&self, datapath: &Datapath<Bpf>, hook: Hook, frame: &[u8], repeat: u32) -> Result<f64, Error> {
         let (returned, duration) = datapath.kernel.test_run(hook, frame, self.ifindex, repeat)?;
-        if returned == action::PASS { Ok(duration.as_secs_f64() * 1e9) } else { Err(Error::Dropped(hook)) }
+        if matches!(returned, action::PASS | action::REDIRECT) {
+            Ok(duration.as_secs_f64() * 1e9)
+        } else {
+            Err(Error::Dropped(hook))
+        }
     }
 }
 

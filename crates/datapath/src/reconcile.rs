@@ -318,6 +318,16 @@ impl<K: Kernel> Datapath<K> {
         Ok(())
     }
 
+    /// Whether connections that both ends know go past the host's stack. True if that changed.
+    pub fn take_shortcuts(&mut self, yes: bool) -> Result<bool, MapError> {
+        let config = Config { shortcut: u32::from(yes), ..self.config };
+        if config == self.config {
+            return Ok(false);
+        }
+        self.set_config(&config)?;
+        Ok(true)
+    }
+
     /// The kernel underneath, to read.
     pub const fn kernel(&self) -> &K {
         &self.kernel

@@ -39,6 +39,13 @@ pub fn has_ipv6() -> bool {
     Path::new("/proc/sys/net/ipv6").exists()
 }
 
+/// Whether netfilter tracks connections in this namespace: a rule of somebody's wants to see each packet of them, or translates
+/// them.
+pub fn tracks_connections() -> bool {
+    let count = fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_count").unwrap_or_default();
+    count.trim().parse().is_ok_and(|count: u64| count > 0)
+}
+
 /// What every namespace gets before its links come up: addresses are usable at once (no duplicate address detection), and
 /// nobody on the link configures it (no router advertisements).
 pub fn host() -> Result<(), Error> {

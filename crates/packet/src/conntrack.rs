@@ -87,6 +87,8 @@ pub fn open(entry: &mut CtEntry, flow: &Flow, now_ns: u64, config: &Config, flag
     entry.endpoint = flow.endpoint;
     entry.subject = flow.subject;
     entry.peer = flow.peer;
+    entry.peer_place = flow.peer_place as u8;
+    entry.ifindex = flow.ifindex;
     entry.policy_port = flow.policy_port;
     entry.direction = flow.direction as u8;
     entry.flags = flags;
@@ -105,6 +107,8 @@ pub fn allow_again(entry: &mut CtEntry, flow: &Flow, now_ns: u64, config: &Confi
     entry.origin = flow.origin;
     entry.subject = flow.subject;
     entry.peer = flow.peer;
+    entry.peer_place = flow.peer_place as u8;
+    entry.ifindex = flow.ifindex;
     entry.flags = entry.flags & !ct_flags::AUDITED | if audited { ct_flags::AUDITED } else { 0 };
     if CtState::from_number(entry.state) != CtState::Denied {
         return false;

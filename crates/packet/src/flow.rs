@@ -1,4 +1,4 @@
-use crate::abi::{CtKey, Direction, Hook, Port};
+use crate::abi::{CtKey, Direction, Hook, PeerPlace, Port};
 use crate::parse::{Ip, Transport, protocol};
 
 /// What a transport header says about the life of its connection.
@@ -39,6 +39,8 @@ pub struct Flow {
     pub subject: u32,
     /// The peer's identity; zero until looked up.
     pub peer: u32,
+    /// Where the peer is; unknown until looked up.
+    pub peer_place: PeerPlace,
     /// Origin of the decision; zero until decided.
     pub origin: u32,
     /// Destination port, or ICMP type: what policy judges if this packet opens the connection.

@@ -15,7 +15,17 @@ pub trait Frame {
 
     /// The byte at `at`; `None` past the end.
     fn byte(&self, at: u32) -> Option<u8>;
+
+    /// True if its hardware address says that it is for the interface it is seen at.
+    fn is_for_host(&self) -> bool;
+
+    /// Replaces the frame's first bytes, words in wire order as from [`words`](Self::words). `sum_change` is added to the sum
+    /// over what follows the Ethernet header, for who has one. False if that cannot be done; the frame is as before then.
+    fn replace_head(&self, head: &Head, sum_change: u32) -> bool;
 }
+
+/// The Ethernet header and as much of the IP header as a router changes.
+pub type Head = [u32; 7];
 
 /// Half a word as read from the wire: its first or last two bytes, in wire order.
 #[inline(always)]

@@ -7,23 +7,32 @@
 //!  from_uplink IP ─ source is nobody's here
 //! ```
 //!
+//! Packets of connections that both ends know take a [shortcut](self::Verdict::Deliver) from `from_pod` and `from_uplink` to the
+//! receiving pod.
+//!
 //! Multicast and broadcast end at the pod's link, in both directions: neighbour discovery about the pod itself passes, group
 //! membership is dropped quietly, everything else as [`DropReason::Multicast`].
 
-use crate::abi::{ABI_VERSION, Config, DropReason, Endpoint, Hook, action, event_flags, ipcache_flags};
+use crate::abi::{ABI_VERSION, Config, DropReason, Endpoint, Hook, PeerPlace, action, event_flags, ipcache_flags};
 use crate::flow::Flow;
 use crate::frame::Frame;
 use crate::maps::Maps;
 use crate::neighbour::{self, LinkMessage};
 use crate::parse::{self, ETHERNET, EtherType, Ip, Part, protocol};
 use crate::related::Quoted;
-use crate::{fragment, related, report, track};
+use crate::shortcut::Arrival;
+use crate::{fragment, related, report, shortcut, track};
 
 /// What happens to a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It goes on.
     Pass,
+    /// It goes to the pod behind this interface, past the host's stack: judged for it as well, and made what a router would.
+    Deliver {
+        /// Index of the host-side veth.
+        ifindex: u32,
+    },
     /// It ends here.
     Drop(DropReason),
 }
@@ -34,6 +43,7 @@ impl Verdict {
     pub const fn action(self) -> i32 {
         match self {
             Self::Pass => action::PASS,
+            Self::Deliver { .. } => action::REDIRECT,
             Self::Drop(_) => action::DROP,
         }
     }
@@ -58,6 +68,7 @@ pub struct Scratch {
     ip: Ip,
     config: Config,
     quoted: Quoted,
+    arrival: Arrival,
 }
 
 /// A packet that a pod sends, at its host-side veth.
@@ -66,15 +77,14 @@ pub fn from_pod<F: Frame, M: Maps>(frame: &F, maps: &mut M, scratch: &mut Scratc
     if !configured(maps, scratch) {
         return unconfigured(frame, maps, Hook::FromPod);
     }
-    scratch.flow = Flow::new(Hook::FromPod, frame.ifindex(), frame.len());
-    let Scratch { flow, ip, .. } = scratch;
-    let admission = maps.endpoint(flow.ifindex, |endpoint| {
-        flow.endpoint = endpoint.id;
-        flow.subject = endpoint.identity;
-        admit_from_pod(frame, endpoint, flow, ip)
-    });
-    let result = admitted(frame, maps, scratch, admission);
-    settle(maps, scratch, result)
+    let result = at_pod::<F, M, true>(frame, maps, scratch);
+    let verdict = settle(maps, scratch, result.err());
+    let Scratch { flow, ip, config, arrival, .. } = scratch;
+    if result == Ok(PeerPlace::Endpoint) && shortcut::is_plain(frame, ip, config) {
+        arrival.turn(flow);
+        return onward(shortcut::deliver(frame, maps, arrival, ip.v6, config, PeerPlace::Endpoint));
+    }
+    verdict
 }
 
 /// A packet that a pod is about to receive, at its host-side veth.
@@ -83,15 +93,8 @@ pub fn to_pod<F: Frame, M: Maps>(frame: &F, maps: &mut M, scratch: &mut Scratch)
     if !configured(maps, scratch) {
         return unconfigured(frame, maps, Hook::ToPod);
     }
-    scratch.flow = Flow::new(Hook::ToPod, frame.ifindex(), frame.len());
-    let Scratch { flow, ip, .. } = scratch;
-    let admission = maps.endpoint(flow.ifindex, |endpoint| {
-        flow.endpoint = endpoint.id;
-        flow.subject = endpoint.identity;
-        admit_to_pod(frame, endpoint, flow, ip)
-    });
-    let result = admitted(frame, maps, scratch, admission);
-    settle(maps, scratch, result)
+    let result = at_pod::<F, M, false>(frame, maps, scratch);
+    settle(maps, scratch, result.err())
 }
 
 /// A packet that arrives at the node: it may not claim to come from the node or its pods. Without configuration it passes; pods
@@ -103,8 +106,18 @@ pub fn from_uplink<F: Frame, M: Maps>(frame: &F, maps: &mut M, scratch: &mut Scr
         return Verdict::Pass;
     }
     scratch.flow = Flow::new(Hook::FromUplink, frame.ifindex(), frame.len());
-    let result = uplink_source(frame, maps, scratch);
-    settle(maps, scratch, result)
+    match uplink(frame, maps, scratch) {
+        Ok(delivered) => {
+            settle(maps, scratch, None);
+            onward(delivered)
+        }
+        Err(reason) => settle(maps, scratch, Some(reason)),
+    }
+}
+
+#[inline(always)]
+fn onward(delivered: Option<u32>) -> Verdict {
+    delivered.map_or(Verdict::Pass, |ifindex| Verdict::Deliver { ifindex })
 }
 
 /// Read before every lookup: a verdict is stamped with a revision that is no newer than the maps it came from.
@@ -120,34 +133,41 @@ fn unconfigured<F: Frame, M: Maps>(frame: &F, maps: &mut M, hook: Hook) -> Verdi
 }
 
 #[inline(always)]
-fn settle<M: Maps>(maps: &mut M, scratch: &Scratch, result: Result<(), DropReason>) -> Verdict {
+fn settle<M: Maps>(maps: &mut M, scratch: &Scratch, dropped: Option<DropReason>) -> Verdict {
     let Scratch { flow, config, .. } = scratch;
-    maps.count(flow.hook, result.err(), flow.len);
-    match result {
-        Ok(()) => Verdict::Pass,
-        Err(reason) => {
+    maps.count(flow.hook, dropped, flow.len);
+    match dropped {
+        None => Verdict::Pass,
+        Some(reason) => {
             report::dropped(maps, flow, reason, config);
             Verdict::Drop(reason)
         }
     }
 }
 
-/// From the transport header on, which is the same both ways.
+/// All checks at a pod's link, of what it sends or of what it is about to receive. Where the peer of a connection that stands
+/// is. Generic, so that each hook gets code of its own.
 #[inline(always)]
-fn admitted<F: Frame, M: Maps>(
+fn at_pod<F: Frame, M: Maps, const SENT: bool>(
     frame: &F,
     maps: &mut M,
     scratch: &mut Scratch,
-    admission: Option<Result<Admission, DropReason>>,
-) -> Result<(), DropReason> {
+) -> Result<PeerPlace, DropReason> {
+    let hook = if SENT { Hook::FromPod } else { Hook::ToPod };
+    scratch.flow = Flow::new(hook, frame.ifindex(), frame.len());
+    let Scratch { flow, ip, config, quoted, .. } = scratch;
+    let admission = maps.endpoint(flow.ifindex, |endpoint| {
+        flow.endpoint = endpoint.id;
+        flow.subject = endpoint.identity;
+        if SENT { admit_from_pod(frame, endpoint, flow, ip) } else { admit_to_pod(frame, endpoint, flow, ip) }
+    });
     match admission {
         None => return Err(DropReason::UnknownEndpoint),
         Some(Err(reason)) => return Err(reason),
-        Some(Ok(Admission::Link)) => return Ok(()),
-        Some(Ok(Admission::LinkToNode)) => return ends_at_node(maps, &scratch.ip),
+        Some(Ok(Admission::Link)) => return Ok(PeerPlace::Unknown),
+        Some(Ok(Admission::LinkToNode)) => return ends_at_node(maps, ip).map(|()| PeerPlace::Unknown),
         Some(Ok(Admission::Flow)) => {}
     }
-    let Scratch { flow, ip, config, quoted } = scratch;
     let transport = match ip.part {
         Part::Later => fragment::later(maps, flow, ip)?,
         Part::Whole => parse::transport(frame, ip)?,
@@ -158,14 +178,14 @@ fn admitted<F: Frame, M: Maps>(
     };
     flow.set_transport(ip.protocol, &transport);
     if related::is_error(flow) {
-        return related::error(frame, maps, flow, ip, config, quoted);
+        return related::error(frame, maps, flow, ip, config, quoted).map(|()| PeerPlace::Unknown);
     }
     if ip.protocol == protocol::ICMP && matches!(transport.icmp_type, 4 | 5) {
         return Err(DropReason::ForbiddenIcmpv4);
     }
-    track::track(maps, flow, config)?;
+    let place = track::track::<M, SENT>(maps, flow, config)?;
     fragment::remember(maps, flow, ip, &transport);
-    Ok(())
+    Ok(place)
 }
 
 /// Checks of what a pod sends, up to whose it is.
@@ -261,25 +281,36 @@ fn no_loopback(ip: &Ip) -> Result<(), DropReason> {
     if ip.src.is_loopback() || ip.dst.is_loopback() { Err(DropReason::LoopbackAddress) } else { Ok(()) }
 }
 
+/// Where the packet may go at once; `None` for the host's stack.
 #[inline(always)]
-fn uplink_source<F: Frame, M: Maps>(frame: &F, maps: &M, scratch: &mut Scratch) -> Result<(), DropReason> {
-    let Scratch { flow, ip, .. } = scratch;
+fn uplink<F: Frame, M: Maps>(frame: &F, maps: &mut M, scratch: &mut Scratch) -> Result<Option<u32>, DropReason> {
+    let Scratch { flow, ip, config, arrival, .. } = scratch;
     let Some(ethernet) = parse::ethernet(frame) else {
         return Err(DropReason::UnsupportedL2);
     };
     match ethernet.ethertype {
         EtherType::Ipv4 => parse::ipv4(frame, ETHERNET, ip)?,
         EtherType::Ipv6 => parse::ipv6_base(frame, ETHERNET, ip)?,
-        EtherType::Arp | EtherType::Other => return Ok(()),
+        EtherType::Arp | EtherType::Other => return Ok(None),
     }
     flow.set_addresses(ip);
     flow.key.protocol = ip.protocol;
     no_loopback(ip)?;
+    if shortcut::is_plain(frame, ip, config)
+        && let Ok(transport) = parse::transport(frame, ip)
+    {
+        arrival.follow(flow, ip.protocol, &transport);
+        // A connection to somewhere beyond the uplinks: its judgement has looked up what is asked below.
+        let delivered = shortcut::deliver(frame, maps, arrival, ip.v6, config, PeerPlace::Beyond);
+        if delivered.is_some() {
+            return Ok(delivered);
+        }
+    }
     if let Some(source) = maps.ipcache(ip.src) {
         flow.peer = source.identity;
         if source.flags & (ipcache_flags::LOCAL_ENDPOINT | ipcache_flags::HOST) != 0 {
             return Err(DropReason::InvalidSourceIp);
         }
     }
-    Ok(())
+    Ok(None)
 }

@@ -40,10 +40,11 @@ pub mod parse;
 pub mod policy;
 mod related;
 mod report;
+mod shortcut;
 mod track;
 
 pub use flow::{Flow, Signal};
-pub use frame::Frame;
+pub use frame::{Frame, Head};
 pub use maps::Maps;
 #[cfg(test)]
 mod tests;

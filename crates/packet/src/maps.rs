@@ -31,6 +31,9 @@ pub trait Maps {
     /// `CONNTRACK`: an existing entry.
     fn connection<R>(&mut self, key: &CtKey, visit: impl FnOnce(&mut CtEntry) -> R) -> Option<R>;
 
+    /// `CONNTRACK`: an existing entry, together with `ENDPOINTS` of its interface.
+    fn connection_at<R>(&mut self, key: &CtKey, visit: impl FnOnce(&mut CtEntry, &Endpoint) -> R) -> Option<R>;
+
     /// `CONNTRACK`: stores what `fill` makes of an empty entry, over whatever was there. False if the map refuses.
     fn insert_connection(&mut self, key: &CtKey, fill: impl FnOnce(&mut CtEntry)) -> bool;
 

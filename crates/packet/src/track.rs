@@ -1,28 +1,28 @@
 //! Conntrack and policy together: the established path, a new connection, an old verdict.
 
-use crate::abi::{CloseReason, Config, Direction, DropReason, EventKind, Port, ct_flags};
+use crate::abi::{CloseReason, Config, Direction, DropReason, EventKind, PeerPlace, Port, ct_flags, ipcache_flags};
 use crate::conntrack::{self, Opener, Outcome};
 use crate::flow::{Flow, Signal};
 use crate::maps::Maps;
 use crate::policy::{self, Passage, Question};
 use crate::report;
 
-/// Lets a packet of a known flow through or says why not.
+/// Lets a packet of a known flow through or says why not. Where its peer is, for a packet of a connection whose verdict
+/// stands. Generic, so that each hook gets code of its own.
 #[inline(always)]
-pub(crate) fn track<M: Maps>(maps: &mut M, flow: &mut Flow, config: &Config) -> Result<(), DropReason> {
+pub(crate) fn track<M: Maps, const SENT: bool>(
+    maps: &mut M,
+    flow: &mut Flow,
+    config: &Config,
+) -> Result<PeerPlace, DropReason> {
     let now = maps.tick_ns();
-    let outcome = maps.connection(&flow.key, |entry| conntrack::observe(entry, flow, now, config));
-    match outcome.unwrap_or(Outcome::Fresh(None)) {
-        Outcome::Pass => Ok(()),
-        Outcome::PassActive => {
-            report::connection(maps, flow, EventKind::Active, None);
-            Ok(())
-        }
-        Outcome::PassClosed(reason) => {
-            report::connection(maps, flow, EventKind::Closed, Some(reason));
-            Ok(())
-        }
-        Outcome::Fresh(ended) => fresh(maps, flow, config, ended),
+    let known = maps.connection(&flow.key, |entry| (conntrack::observe(entry, flow, now, config), entry.peer_place));
+    let (outcome, place) = known.unwrap_or((Outcome::Fresh(None), 0));
+    match outcome {
+        Outcome::Pass => {}
+        Outcome::PassActive => report::connection(maps, flow, EventKind::Active, None),
+        Outcome::PassClosed(reason) => report::connection(maps, flow, EventKind::Closed, Some(reason)),
+        Outcome::Fresh(ended) => return fresh(maps, flow, config, ended).map(|()| PeerPlace::Unknown),
         Outcome::Rejudge(opener) => {
             rejudge(maps, flow, config, opener)?;
             match maps.connection(&flow.key, |entry| conntrack::observe(entry, flow, now, config)) {
@@ -31,9 +31,10 @@ pub(crate) fn track<M: Maps>(maps: &mut M, flow: &mut Flow, config: &Config) -> 
                 // Evicted or judged anew in between by another CPU: the packet itself was judged.
                 Some(Outcome::Pass | Outcome::Fresh(_) | Outcome::Rejudge(_)) | None => {}
             }
-            Ok(())
+            return Ok(PeerPlace::Unknown);
         }
     }
+    Ok(PeerPlace::from_number(place))
 }
 
 /// Judges a packet that belongs to no connection, and remembers the connection it opens.
@@ -127,7 +128,15 @@ fn judge<M: Maps>(maps: &M, flow: &mut Flow, direction: Direction, port: Port) -
 
 #[inline(always)]
 fn look_up_peer<M: Maps>(maps: &M, flow: &mut Flow) {
-    flow.peer = maps.ipcache(flow.key.remote).map_or(0, |value| value.identity);
+    let (identity, flags) = maps.ipcache(flow.key.remote).map_or((0, 0), |value| (value.identity, value.flags));
+    flow.peer = identity;
+    flow.peer_place = if flags & ipcache_flags::LOCAL_ENDPOINT != 0 {
+        PeerPlace::Endpoint
+    } else if flags & ipcache_flags::HOST != 0 {
+        PeerPlace::Unknown
+    } else {
+        PeerPlace::Beyond
+    };
 }
 
 #[inline(always)]

@@ -52,6 +52,13 @@ pub(crate) struct AgentArgs {
     /// An endpoint whose policy does not fit is closed, and `strait status` says so.
     #[arg(long = "map-limit", value_name = "MAP=ENTRIES", value_parser = map_room)]
     limits: Vec<(&'static str, u32)>,
+
+    /// Carry every packet through the host's network stack
+    ///
+    /// Else packets of connections that policy has allowed at both ends, and that the host's stack has carried both ways,
+    /// go straight to their pod. That is also off by itself while netfilter tracks connections on the node.
+    #[arg(long)]
+    enable_host_legacy_routing: bool,
 }
 
 /// Serves until SIGTERM or SIGINT.
@@ -59,8 +66,9 @@ pub(crate) fn run(args: AgentArgs) -> anyhow::Result<ExitCode> {
     let report = probe::probe();
     let host =
         Host { kernel: report.kernel.clone(), missing_features: report.missing().map(ToString::to_string).collect() };
-    let AgentArgs { node, roots, instance, run_dir, uplinks, capacities, limits } = args;
-    let options = Options { node: node.into(), roots, run_dir, uplinks, host };
+    let AgentArgs { node, roots, instance, run_dir, uplinks, capacities, limits, enable_host_legacy_routing } = args;
+    let options =
+        Options { node: node.into(), roots, run_dir, uplinks, host_legacy_routing: enable_host_legacy_routing, host };
     // Before the pins are touched: two agents would undo each other's work.
     let lock = strait_agent::lock(&options)?;
     probe::ensure_bpffs()?;

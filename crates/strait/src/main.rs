@@ -5,7 +5,6 @@
 
 mod agent;
 mod agents;
-mod analyze;
 mod completions;
 mod echo;
 mod flows;
@@ -39,7 +38,6 @@ struct Cli {
 enum Command {
     Lab(lab::LabArgs),
     Policy(policy::PolicyArgs),
-    Analyze(analyze::AnalyzeArgs),
     Agent(agent::AgentArgs),
     Flows(flows::FlowsArgs),
     Status(status::StatusArgs),
@@ -56,7 +54,6 @@ fn main() -> ExitCode {
     let result = match command {
         Command::Lab(args) => lab::run(args, ui),
         Command::Policy(args) => policy::run(&args, ui),
-        Command::Analyze(args) => analyze::run(&args, ui),
         Command::Agent(args) => agent::run(args),
         Command::Flows(args) => flows::run(args, ui),
         Command::Status(args) => status::run(&args, ui),

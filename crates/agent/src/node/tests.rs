@@ -93,6 +93,7 @@ impl Setup {
             roots: vec![self.folder.path().join("manifests")],
             run_dir: self.folder.path().join("run"),
             uplinks: vec!["lxc99".to_owned()],
+            host_legacy_routing: false,
             host: Host::default(),
         };
         Node::start(options, Datapath::over(kernel).unwrap(), index_of).unwrap()
@@ -101,6 +102,19 @@ impl Setup {
     /// Paths as users see them, without where this test happens to run.
     fn relative(&self, text: &str) -> String {
         text.replace(&format!("{}/", self.folder.path().display()), "")
+    }
+}
+
+#[test]
+fn shortcuts_are_taken_where_nobody_else_follows_connections() {
+    let setup = Setup::new();
+    let mut node = setup.start(Fake::default());
+    let wanted = u32::from(!tracks_connections());
+    assert_eq!(node.datapath.config().shortcut, wanted);
+    for (legacy, expected) in [(true, 0), (false, wanted)] {
+        node.options.host_legacy_routing = legacy;
+        node.tend();
+        assert_eq!(node.datapath.config().shortcut, expected, "--enable-host-legacy-routing: {legacy}");
     }
 }
 

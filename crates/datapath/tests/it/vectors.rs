@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use strait_datapath::{
     Datapath, Kernel, Options,
+    netlink::{Mac, Netlink, Veth, VethEnd},
     table::{Conntrack, DropsSeen, Endpoints, Fragments, Ipcache, Policy, PortSets, Table},
 };
 use strait_packet::{
-    abi::{Config, MetricKey},
+    abi::{Config, Hook, MetricKey},
     hooks::Verdict,
     host::{
         MemoryMaps,
@@ -48,9 +49,14 @@ fn the_kernel_judges_every_vector_as_the_host_does() {
         return;
     }
     let bed = Bed::new("vectors");
-    let ifindex = bed.bed.pods[0].interface.index;
     let (mut frames, mut too_short, mut wrong) = (0, 0, Vec::new());
     bed.at_router(|| {
+        let mut netlink = Netlink::current().unwrap();
+        let end = |name, mac| VethEnd { name, mac, netns: None };
+        netlink
+            .create_veth(&Veth { ends: [end("vectors", Some(Mac(vectors::NODE_MAC))), end("beyond", None)], mtu: None })
+            .unwrap();
+        let ifindex = netlink.index("vectors").unwrap();
         let mut datapath = Datapath::open(&Options::new(&bed.instance)).unwrap();
         let bpf = datapath.kernel_mut();
         for vector in vectors::all() {
@@ -76,11 +82,16 @@ fn the_kernel_judges_every_vector_as_the_host_does() {
                             .filter(|(key, count)| before.get(key) != Some(count))
                             .map(|(key, _)| *key)
                             .collect();
-                        let key = match expect {
-                            Verdict::Pass => MetricKey::forwarded(*hook),
-                            Verdict::Drop(reason) => MetricKey::dropped(*hook, *reason),
+                        let expect = expect.at(ifindex);
+                        let keys = match expect {
+                            Verdict::Pass => vec![MetricKey::forwarded(*hook)],
+                            Verdict::Deliver { .. } => {
+                                vec![MetricKey::forwarded(Hook::ToPod), MetricKey::forwarded(*hook)]
+                            }
+                            Verdict::Drop(reason) => vec![MetricKey::dropped(*hook, reason)],
                         };
-                        if judged != *expect || action != expect.action() || counted != [key.index()] {
+                        let keys: Vec<u32> = keys.into_iter().map(MetricKey::index).collect();
+                        if judged != expect || action != expect.action() || counted != keys {
                             wrong.push(format!(
                                 "{} step {number}: expected {expect:?}, host {judged:?}, kernel {action}, counted {:?}",
                                 vector.name,

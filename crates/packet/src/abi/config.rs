@@ -18,6 +18,11 @@ pub struct Config {
     pub drop_interval_ns: u64,
     /// How long a silent connection is remembered.
     pub timeouts: Timeouts,
+    /// Not zero: packets of connections that both ends know go to their pod past the host's stack
+    /// ([`Verdict::Deliver`](crate::hooks::Verdict::Deliver)).
+    pub shortcut: u32,
+    /// Zero.
+    pub pad: u32,
 }
 
 /// Nanoseconds without a packet after which a conntrack entry counts as gone.
@@ -52,7 +57,7 @@ impl Timeouts {
 }
 
 impl Default for Config {
-    /// Revision 1, Cilium's default lifetimes, reports every 30 s, drop sums every 5 s.
+    /// Revision 1, Cilium's default lifetimes, reports every 30 s, drop sums every 5 s, shortcuts taken.
     fn default() -> Self {
         Self {
             abi_version: super::ABI_VERSION,
@@ -66,6 +71,8 @@ impl Default for Config {
                 datagram_new: 30 * SECOND,
                 datagram: 60 * SECOND,
             },
+            shortcut: 1,
+            pad: 0,
         }
     }
 }
@@ -84,15 +91,6 @@ pub enum Hook {
 }
 
 impl Hook {
-    /// Name of its [`program`](super::program).
-    pub const fn program(self) -> &'static str {
-        match self {
-            Self::FromPod => super::program::FROM_POD,
-            Self::ToPod => super::program::TO_POD,
-            Self::FromUplink => super::program::FROM_UPLINK,
-        }
-    }
-
     /// From its number.
     pub const fn from_number(number: u8) -> Option<Self> {
         match number {

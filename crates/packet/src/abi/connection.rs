@@ -82,6 +82,31 @@ impl CtState {
     }
 }
 
+/// Where the other side of a connection is, seen from this node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum PeerPlace {
+    /// Not known, or an address of the node itself.
+    #[default]
+    Unknown = 0,
+    /// An endpoint of this node.
+    Endpoint = 1,
+    /// Beyond the uplinks.
+    Beyond = 2,
+}
+
+impl PeerPlace {
+    /// From its number; any other is `Unknown`.
+    #[inline(always)]
+    pub const fn from_number(number: u8) -> Self {
+        match number {
+            1 => Self::Endpoint,
+            2 => Self::Beyond,
+            _ => Self::Unknown,
+        }
+    }
+}
+
 /// Bits of [`CtEntry::flags`].
 pub mod ct_flags {
     /// A [`Closed`](super::super::EventKind::Closed) event was sent: a collector that removes the entry stays silent.
@@ -145,8 +170,10 @@ pub struct CtEntry {
     pub tx_tcp_flags: u8,
     /// TCP flags it ever received.
     pub rx_tcp_flags: u8,
-    /// Zero.
-    pub pad: [u8; 5],
+    /// [`PeerPlace`] when judged.
+    pub peer_place: u8,
+    /// Index of the endpoint's host-side veth; zero until judged.
+    pub ifindex: u32,
 }
 
 impl CtEntry {

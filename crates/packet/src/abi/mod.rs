@@ -18,7 +18,9 @@ mod reason;
 
 pub use addr::{Addr, Port};
 pub use config::{Config, Hook, Metric, MetricKey, Timeouts};
-pub use connection::{CtEntry, CtKey, CtState, Direction, DropKey, DropSeen, FragmentKey, FragmentPorts, ct_flags};
+pub use connection::{
+    CtEntry, CtKey, CtState, Direction, DropKey, DropSeen, FragmentKey, FragmentPorts, PeerPlace, ct_flags,
+};
 pub use endpoint::{ENDPOINT_ADDRS, Endpoint, IpcacheKey, IpcacheValue, ipcache_flags};
 pub use event::{CloseReason, Event, EventKind, event_flags};
 pub use policy::{ANY_PEER, PORT_SET_NONE, PolicyKey, PolicyValue, PortRule, PortSetKey, RuleVerdict, port_prefixes};
@@ -36,6 +38,8 @@ pub mod action {
     pub const PASS: i32 = -1;
     /// `TCX_DROP`, `TC_ACT_SHOT`.
     pub const DROP: i32 = 2;
+    /// `TCX_REDIRECT`, `TC_ACT_REDIRECT`: where to, a helper was told.
+    pub const REDIRECT: i32 = 7;
 }
 
 /// Names of the programs in the object, and what each attaches to.

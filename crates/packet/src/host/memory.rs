@@ -1,10 +1,10 @@
-use std::collections::BTreeMap;
+use std::{cell::Cell, collections::BTreeMap};
 
 use crate::abi::{
     Addr, Config, CtEntry, CtKey, DropKey, DropReason, DropSeen, Endpoint, Event, EventKind, FragmentKey,
     FragmentPorts, Hook, IpcacheKey, IpcacheValue, Metric, MetricKey, PolicyKey, PolicyValue, PortRule, PortSetKey,
 };
-use crate::frame::Frame;
+use crate::frame::{Frame, Head};
 use crate::hooks::{self, Scratch, Verdict};
 use crate::maps::Maps;
 
@@ -17,6 +17,26 @@ pub struct Bytes<'a> {
     pub bytes: &'a [u8],
     /// Whether a VLAN tag was taken off.
     pub vlan_tag: bool,
+    /// Whether its hardware address is the interface's.
+    pub for_host: bool,
+    /// What a program made of its first bytes.
+    pub head: Cell<Option<Head>>,
+}
+
+impl<'a> Bytes<'a> {
+    /// An untagged frame for the interface it is seen at.
+    pub const fn new(ifindex: u32, bytes: &'a [u8]) -> Self {
+        Self { ifindex, bytes, vlan_tag: false, for_host: true, head: Cell::new(None) }
+    }
+
+    /// The frame as a program left it.
+    pub fn after(&self) -> Vec<u8> {
+        let mut bytes = self.bytes.to_vec();
+        for (chunk, word) in bytes.chunks_exact_mut(4).zip(self.head.get().into_iter().flatten()) {
+            chunk.copy_from_slice(&word.to_ne_bytes());
+        }
+        bytes
+    }
 }
 
 impl Frame for Bytes<'_> {
@@ -44,6 +64,15 @@ impl Frame for Bytes<'_> {
 
     fn byte(&self, at: u32) -> Option<u8> {
         self.bytes.get(usize::try_from(at).ok()?).copied()
+    }
+
+    fn is_for_host(&self) -> bool {
+        self.for_host
+    }
+
+    fn replace_head(&self, head: &Head, _: u32) -> bool {
+        self.head.set(Some(*head));
+        true
     }
 }
 
@@ -77,7 +106,7 @@ pub struct MemoryMaps {
 impl MemoryMaps {
     /// Runs the bytes of an untagged frame through a hook.
     pub fn run(&mut self, hook: Hook, ifindex: u32, bytes: &[u8]) -> Verdict {
-        self.run_frame(hook, &Bytes { ifindex, bytes, vlan_tag: false })
+        self.run_frame(hook, &Bytes::new(ifindex, bytes))
     }
 
     /// Runs one frame through a hook.
@@ -131,6 +160,12 @@ impl Maps for MemoryMaps {
 
     fn connection<R>(&mut self, key: &CtKey, visit: impl FnOnce(&mut CtEntry) -> R) -> Option<R> {
         self.conntrack.get_mut(key).map(visit)
+    }
+
+    fn connection_at<R>(&mut self, key: &CtKey, visit: impl FnOnce(&mut CtEntry, &Endpoint) -> R) -> Option<R> {
+        let entry = self.conntrack.get_mut(key)?;
+        let endpoint = self.endpoints.get(&entry.ifindex)?;
+        Some(visit(entry, endpoint))
     }
 
     fn insert_connection(&mut self, key: &CtKey, fill: impl FnOnce(&mut CtEntry)) -> bool {

@@ -3,6 +3,7 @@
 mod events;
 mod layout;
 mod mutation;
+mod shortcut;
 mod time;
 
 use crate::abi::{DropReason, Hook};
@@ -52,8 +53,8 @@ fn every_vector_holds() {
             match step {
                 Step::Load(content) => maps.load(content, IFINDEX),
                 Step::Send { hook, frame, expect } => {
-                    let seen = maps.run(*hook, IFINDEX, frame);
-                    if seen != *expect {
+                    let (seen, expect) = (maps.run(*hook, IFINDEX, frame), expect.at(IFINDEX));
+                    if seen != expect {
                         failures.push(format!("{} step {position}: {seen:?}, expected {expect:?}", vector.name));
                     }
                 }
@@ -84,7 +85,7 @@ fn frames_cut_anywhere() {
 #[test]
 fn a_tagged_frame_does_not_pass() {
     let bytes = tx().udp(4000, 53);
-    let frame = Bytes { ifindex: IFINDEX, bytes: &bytes, vlan_tag: true };
+    let frame = Bytes { vlan_tag: true, ..Bytes::new(IFINDEX, &bytes) };
     for hook in [Hook::FromPod, Hook::ToPod] {
         assert_eq!(maps(&open()).run_frame(hook, &frame), Verdict::Drop(DropReason::UnsupportedL2));
     }

@@ -5,7 +5,6 @@
 
 mod bed;
 mod changes;
-mod evasion;
 mod lifecycle;
 mod places;
 mod policy;

@@ -3,9 +3,7 @@
 
 mod agreement;
 mod all_kinds;
-mod corpora;
 mod expansion;
 mod generator;
-mod incremental;
 mod live;
 mod truths;

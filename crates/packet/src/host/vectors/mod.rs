@@ -1,6 +1,7 @@
 //! Packets and what must become of them: one table, run on the host by this crate's tests and in the kernel by `datapath`'s.
 //!
-//! Every vector has one endpoint, at an interface of the runner's choice, and starts with empty connection state. Nothing in it
+//! Every vector has one endpoint, at an interface of the runner's choice with the hardware address [`NODE_MAC`], and starts with
+//! empty connection state. Nothing in it
 //! depends on time.
 
 mod connection;
@@ -14,7 +15,7 @@ mod source;
 mod uplink;
 mod world;
 
-pub use world::{Content, HOST, OTHER, PEER, POD, POD_MAC, SUBJECT};
+pub use world::{Content, HOST, NODE_MAC, OTHER, PEER, POD, POD_MAC, SUBJECT};
 
 use crate::abi::{Config, DropReason, Hook};
 use crate::hooks::Verdict;
@@ -31,9 +32,17 @@ pub enum Step {
         hook: Hook,
         /// From the Ethernet header on.
         frame: Vec<u8>,
-        /// What must become of it.
+        /// What must become of it; a delivery is to interface zero, for the endpoint's ([`Verdict::at`]).
         expect: Verdict,
     },
+}
+
+impl Verdict {
+    /// The verdict that a vector expects where the endpoint is at `ifindex`.
+    #[must_use]
+    pub const fn at(self, ifindex: u32) -> Self {
+        if let Self::Deliver { .. } = self { Self::Deliver { ifindex } } else { self }
+    }
 }
 
 /// A named sequence of steps.
@@ -68,6 +77,16 @@ impl Vector {
     /// The pod receives it.
     fn into(self, frame: Vec<u8>) -> Self {
         self.send(Hook::ToPod, frame, Verdict::Pass)
+    }
+
+    /// It arrives at the node and goes to the pod past the host's stack.
+    fn delivered(self, frame: Vec<u8>) -> Self {
+        self.send(Hook::FromUplink, frame, Verdict::Deliver { ifindex: 0 })
+    }
+
+    /// It arrives at the node and goes through the host's stack.
+    fn arrives(self, frame: Vec<u8>) -> Self {
+        self.send(Hook::FromUplink, frame, Verdict::Pass)
     }
 
     /// The pod sends it and it is dropped.

@@ -2,11 +2,12 @@
 
 use std::net::IpAddr;
 
-use super::Vector;
-use super::world::{Content, FAMILIES, node, outside, pod, rx};
-use crate::abi::{DropReason, Hook};
+use super::world::{Content, FAMILIES, arriving, node, other, outside, pod, rx, tx};
+use super::{PEER, Vector};
+use crate::abi::{Direction, DropReason, Hook};
 use crate::hooks::Verdict;
-use crate::host::tcp_flags::SYN;
+use crate::host::tcp_flags::{ACK, FIN, SYN};
+use crate::parse::protocol::{TCP, UDP};
 
 pub(super) fn vectors() -> Vec<Vector> {
     let mut all = Vec::new();
@@ -26,6 +27,9 @@ pub(super) fn vectors() -> Vec<Vector> {
                 .send(at, rx(v6).src(node(v6)).tcp(4000, 80, SYN), dropped(DropReason::InvalidSourceIp)),
         );
     }
+    for (v6, family) in FAMILIES {
+        all.extend(shortcuts(v6, family));
+    }
     let mapped: IpAddr = [0, 0, 0, 0, 0, 0xffff, 0x0a00, 0x0105].into();
     all.push(
         Vector::new("the uplink and what is not routed", Content::unloaded(1))
@@ -39,4 +43,54 @@ pub(super) fn vectors() -> Vec<Vector> {
             ),
     );
     all
+}
+
+/// Which packets go from the uplink to the pod past the host's stack, and what keeps them from it.
+fn shortcuts(v6: bool, family: &str) -> Vec<Vector> {
+    let content = |revision| Content::closed(revision).allow(Direction::Egress, PEER, TCP, 80);
+    let answered = |name: &str| {
+        Vector::new(format!("{family}: {name}"), content(1))
+            .arrives(arriving(v6).tcp(80, 4000, SYN | ACK))
+            .out(tx(v6).tcp(4000, 80, SYN))
+            .delivered(arriving(v6).tcp(80, 4000, SYN | ACK))
+            .out(tx(v6).tcp(4000, 80, ACK))
+    };
+    vec![
+        answered("what a pod has asked for takes the shortcut, nothing else does")
+            .delivered(arriving(v6).tcp(80, 4000, ACK))
+            .arrives(arriving(v6).tcp(80, 4001, ACK))
+            .arrives(arriving(v6).src(other(v6)).tcp(80, 4000, ACK))
+            .arrives(arriving(v6).udp(80, 4000))
+            .send(
+                Hook::FromUplink,
+                arriving(v6).src(node(v6)).tcp(80, 4000, ACK),
+                Verdict::Drop(DropReason::InvalidSourceIp),
+            ),
+        answered("the shortcut is for plain packets")
+            .arrives(arriving(v6).hop_limit(1).tcp(80, 4000, ACK))
+            .arrives(arriving(v6).fragment(1, 0, true).tcp(80, 4000, ACK))
+            .arrives(arriving(v6).tcp(80, 4000, SYN | FIN))
+            .delivered(arriving(v6).hop_limit(2).tcp(80, 4000, ACK)),
+        answered("a new connection on the same ports takes the long way")
+            .arrives(arriving(v6).tcp(80, 4000, SYN))
+            .into_dropped(rx(v6).tcp(80, 4000, SYN), DropReason::PolicyDenied)
+            .delivered(arriving(v6).tcp(80, 4000, ACK)),
+        answered("after a policy change the long way comes first")
+            .load(content(2))
+            .arrives(arriving(v6).tcp(80, 4000, ACK))
+            .into(rx(v6).tcp(80, 4000, ACK))
+            .delivered(arriving(v6).tcp(80, 4000, ACK))
+            .load(Content::closed(3))
+            .arrives(arriving(v6).tcp(80, 4000, ACK))
+            .into_dropped(rx(v6).tcp(80, 4000, ACK), DropReason::PolicyDenied)
+            .arrives(arriving(v6).tcp(80, 4000, ACK)),
+        Vector::new(
+            format!("{family}: before the pod has answered there is no shortcut"),
+            Content::closed(1).allow(Direction::Ingress, PEER, UDP, 53),
+        )
+        .into(rx(v6).udp(4000, 53))
+        .arrives(arriving(v6).udp(4000, 53))
+        .out(tx(v6).udp(53, 4000))
+        .delivered(arriving(v6).udp(4000, 53)),
+    ]
 }

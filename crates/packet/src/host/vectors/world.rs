@@ -20,8 +20,8 @@ pub(super) const WORLD: u32 = 2;
 pub const POD: u32 = 7;
 /// Hardware address of the endpoint.
 pub const POD_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x05];
-/// Hardware address of the node's end of the link.
-pub(super) const NODE_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];
+/// Hardware address of the node's end of the link, which is also taken for its uplink.
+pub const NODE_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];
 
 /// The endpoint's address.
 pub(super) fn pod(v6: bool) -> IpAddr {
@@ -60,6 +60,11 @@ pub(super) fn tx(v6: bool) -> Wire {
 /// From the peer to the pod.
 pub(super) fn rx(v6: bool) -> Wire {
     Wire::new(NODE_MAC, POD_MAC, peer(v6), pod(v6))
+}
+
+/// From the peer to the pod, as it arrives at the node.
+pub(super) fn arriving(v6: bool) -> Wire {
+    Wire::new([0x02, 0, 0, 0, 0, 0x02], NODE_MAC, peer(v6), pod(v6))
 }
 
 /// Both families, with a name for each.
