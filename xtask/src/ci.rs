@@ -4,21 +4,25 @@ use anyhow::{Result, ensure};
 
 use crate::{
     bpf, demo,
-    run::{cargo, now, printed, shown, step},
+    run::{cargo, now, printed, shown, step, words},
 };
 
 /// Formatting, lints, documentation, dependencies.
 pub(crate) fn check() -> Result<()> {
     step("cargo fmt --check", || {
         shown(cargo().args(["fmt", "--all", "--check"]))?;
-        shown(cargo().args(["fmt", "--manifest-path", "bpf/Cargo.toml", "--check"]))
+        shown(cargo().args(["fmt", "--manifest-path", "bpf/Cargo.toml", "--check"]))?;
+        shown(cargo().args(["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"]))
     })?;
     step("Cargo.lock fits the manifests", || {
-        // Quietly, as it prints the whole graph.
-        printed(cargo().args(["metadata", "--locked", "--format-version", "1"])).and_then(|(_, code)| {
-            ensure!(code == Some(0), "`cargo metadata --locked` failed; build once and commit Cargo.lock");
-            Ok(())
-        })
+        for manifest in ["Cargo.toml", "fuzz/Cargo.toml"] {
+            // Quietly, as it prints the whole graph.
+            let mut metadata = cargo();
+            metadata.args(["metadata", "--locked", "--format-version", "1", "--manifest-path", manifest]);
+            let (_, code) = printed(&mut metadata)?;
+            ensure!(code == Some(0), "`{}` failed; run it once without --locked, commit Cargo.lock", words(&metadata));
+        }
+        Ok(())
     })?;
     step("cargo clippy, warnings denied", || {
         shown(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))

@@ -7,10 +7,12 @@ mod bpf;
 mod change;
 mod ci;
 mod demo;
+mod fuzz;
 mod lab;
 #[cfg(test)]
 mod layers;
 mod peer;
+mod policy;
 mod run;
 mod setup;
 mod table;
@@ -28,6 +30,9 @@ cargo xtask COMMAND
   ci                                  check, then every test
   demo [--keep]                       the sample cluster: policy compared with real packets
   bench datapath                      the datapath against plain routing, in one run
+  fuzz [TARGET…] [--seconds N]        every fuzz target or these, each for so long (60)
+  fuzz TARGET FILE                    one input again
+  bench policy                        what compiling policy costs, from nothing and change by change
   bench change [--dev]                from a saved file to enforcement; --dev measures the debug build
 ";
 
@@ -58,6 +63,8 @@ fn dispatch(arguments: &[&str]) -> Result<()> {
         ["bench", "datapath"] => bench::datapath(),
         ["bench", "change"] => change::run("release"),
         ["bench", "change", "--dev"] => change::run("debug"),
+        ["fuzz", rest @ ..] => fuzz::run(rest),
+        ["bench", "policy"] => policy::run(),
         ["peer", rest @ ..] => peer::run(rest),
         [] | ["help" | "--help" | "-h"] => {
             print!("{HELP}");

@@ -8,9 +8,13 @@ use strait_datapath::{
     table::{Conntrack, Endpoints, Ipcache, Policy, PortSets, Table},
 };
 use strait_model::{Direction, OriginId, PolicyKey, PortKey, PortSet};
+use strait_packet::abi::{DropReason, Hook};
 
 use crate::{
-    api::{EndpointCounts, EndpointStatus, Identity, IpcacheEntry, MapFill, PodName, PolicyEntry, PolicyPort, Status},
+    api::{
+        EndpointCounts, EndpointStatus, Identity, IpcacheEntry, MapFill, PacketCount, PodName, PolicyEntry, PolicyPort,
+        Status,
+    },
     node::{Node, pod_key},
     view::flow_origin,
 };
@@ -46,6 +50,7 @@ impl<K: Kernel> Node<K> {
             enforcement_error: self.enforcement_error.clone(),
             endpoints: EndpointCounts { ready: self.endpoints.len() - closed, closed },
             maps: self.maps(),
+            packets: self.packets(),
             lost_events: self.lost_events(),
             flows_seen: self.ring.seen(),
             flows_held: (self.ring.len(), self.ring.capacity()),
@@ -57,6 +62,16 @@ impl<K: Kernel> Node<K> {
     /// Events that found the kernel's ring full.
     pub(crate) fn lost_events(&self) -> u64 {
         self.datapath.kernel().events_lost().map_or(0, |lost| lost.into_iter().map(|(_, count)| count).sum())
+    }
+
+    fn packets(&self) -> Vec<PacketCount> {
+        let counted = self.datapath.kernel().metrics().unwrap_or_default();
+        let counts = counted.into_iter().filter(|(_, metric)| metric.packets > 0).filter_map(|(key, metric)| {
+            let hook = Hook::from_number(key.hook)?.program().into();
+            let drop_reason = DropReason::from_number(key.reason).map(|reason| reason.name().into());
+            Some(PacketCount { hook, drop_reason, packets: metric.packets, bytes: metric.bytes })
+        });
+        counts.collect()
     }
 
     fn maps(&self) -> Vec<MapFill> {

@@ -193,6 +193,8 @@ pub struct Status {
     pub endpoints: EndpointCounts,
     /// Entries and capacity of each map.
     pub maps: Vec<MapFill>,
+    /// Packets since the maps were made, by program and what became of them; what never happened is left out.
+    pub packets: Vec<PacketCount>,
     /// Kernel events that found the ring full.
     pub lost_events: u64,
     /// Flow records made since the agent started.
@@ -241,6 +243,21 @@ impl MapFill {
     pub const fn is_pressed(&self) -> bool {
         self.entries >= self.limit - self.limit / 10
     }
+}
+
+/// Packets that one program treated alike.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PacketCount {
+    /// The program: `from_pod`, `to_pod`, `from_uplink`.
+    pub hook: Arc<str>,
+    /// Why they were dropped, as in flow records; absent where they were forwarded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drop_reason: Option<Arc<str>>,
+    /// How many, as the kernel hands them over: an offloaded one counts once.
+    pub packets: u64,
+    /// Their bytes, Ethernet headers included.
+    pub bytes: u64,
 }
 
 /// A security identity.

@@ -15,6 +15,6 @@ pub mod types;
 pub mod write;
 
 pub use objects::{ObjectKey, Objects};
-pub use parse::{ErrorKind, Note, ParseError, Parsed, Severity, parse};
+pub use parse::{ErrorKind, Note, Outline, ParseError, Parsed, Place, Severity, Topic, parse};
 pub use source::{Change, Directory, Problem, SourceError};
 pub use types::*;

@@ -4,7 +4,10 @@
 //! not be read as something else, and content that comes back gets it again. Only when much more is remembered than used is the
 //! longest unused forgotten, and numbers of a sequence come round only after all others.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 use strait_base::IdentityId;
@@ -38,7 +41,7 @@ pub struct AllocatorState {
 struct PoolState {
     /// Where a sequence goes on.
     next: u32,
-    slots: BTreeMap<String, Slot>,
+    slots: BTreeMap<Arc<str>, Slot>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -62,66 +65,113 @@ struct Pool {
     first: u32,
     last: u32,
     numbering: Numbering,
-    state: PoolState,
-    taken: BTreeSet<u32>,
+    /// Where a sequence goes on.
+    next: u32,
+    numbers: BTreeMap<Arc<str>, u32>,
+    taken: BTreeMap<u32, Taken>,
+    /// What is not in use, the longest unused first.
+    unused: BTreeSet<(u64, u32)>,
+    unused_bytes: usize,
+    /// Counts up with every number that is given or forgotten.
+    edits: u64,
+}
+
+/// What a number stands for.
+#[derive(Debug)]
+struct Taken {
+    content: Arc<str>,
+    /// Generation that used it last; `None` while it is in use.
+    used: Option<u64>,
 }
 
 impl Pool {
-    /// Goes on from `state`, without what cannot be: numbers out of range or given twice.
-    fn new(first: u32, last: u32, numbering: Numbering, mut state: PoolState) -> Self {
-        let mut taken = BTreeSet::new();
-        state.slots.retain(|_, slot| (first..=last).contains(&slot.number) && taken.insert(slot.number));
-        Self { first, last, numbering, state, taken }
+    /// Goes on from `state`, without what cannot be: numbers out of range or given twice. Nothing is in use.
+    fn new(first: u32, last: u32, numbering: Numbering, state: PoolState) -> Self {
+        let (numbers, taken, unused) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+        let mut pool =
+            Self { first, last, numbering, next: state.next, numbers, taken, unused, unused_bytes: 0, edits: 0 };
+        for (content, Slot { number, used }) in state.slots {
+            if (first..=last).contains(&number) && !pool.taken.contains_key(&number) {
+                pool.unused.insert((used, number));
+                pool.unused_bytes += content.len();
+                pool.numbers.insert(Arc::clone(&content), number);
+                pool.taken.insert(number, Taken { content, used: Some(used) });
+            }
+        }
+        pool
     }
 
-    /// The number of `content`; `None` where all are in use.
-    fn number(&mut self, content: String, generation: u64) -> Option<u32> {
-        if let Some(slot) = self.state.slots.get_mut(&content) {
-            slot.used = generation;
-            return Some(slot.number);
+    fn state(&self, generation: u64) -> PoolState {
+        let slot = |(number, taken): (&u32, &Taken)| {
+            (Arc::clone(&taken.content), Slot { number: *number, used: taken.used.unwrap_or(generation) })
+        };
+        PoolState { next: self.next, slots: self.taken.iter().map(slot).collect() }
+    }
+
+    /// The number of `content`, which is in use from now on; `None` where all are.
+    fn number(&mut self, content: &str) -> Option<u32> {
+        if let Some(number) = self.numbers.get(content).copied() {
+            if let Some(taken) = self.taken.get_mut(&number)
+                && let Some(used) = taken.used.take()
+            {
+                self.unused.remove(&(used, number));
+                self.unused_bytes -= content.len();
+            }
+            return Some(number);
         }
         let span = self.last - self.first + 1;
         if self.taken.len() >= span as usize {
-            self.forget_oldest(generation)?;
+            self.forget_oldest()?;
         }
         let start = match self.numbering {
             Numbering::Hashed => u32::try_from(fnv1a(content.as_bytes()) % u64::from(span)).unwrap_or_default(),
-            Numbering::Sequence => self.state.next % span,
+            Numbering::Sequence => self.next % span,
         };
         let (up, down) = (self.first + start..=self.last, self.first..self.first + start);
-        let number = up.chain(down).find(|number| !self.taken.contains(number))?;
-        self.state.next = number - self.first + 1;
-        self.taken.insert(number);
-        self.state.slots.insert(content, Slot { number, used: generation });
+        let number = up.chain(down).find(|number| !self.taken.contains_key(number))?;
+        self.next = number - self.first + 1;
+        self.edits += 1;
+        let content: Arc<str> = content.into();
+        self.numbers.insert(Arc::clone(&content), number);
+        self.taken.insert(number, Taken { content, used: None });
         Some(number)
     }
 
-    fn forget_oldest(&mut self, generation: u64) -> Option<()> {
-        let unused = self.state.slots.iter().filter(|(_, slot)| slot.used < generation);
-        let oldest = unused.min_by_key(|(_, slot)| (slot.used, slot.number)).map(|(content, _)| content.clone())?;
-        let slot = self.state.slots.remove(&oldest)?;
-        self.taken.remove(&slot.number);
+    /// `number` is not in use any more.
+    fn release(&mut self, number: u32, generation: u64) {
+        if let Some(taken) = self.taken.get_mut(&number)
+            && taken.used.is_none()
+        {
+            taken.used = Some(generation);
+            self.unused_bytes += taken.content.len();
+            self.unused.insert((generation, number));
+        }
+    }
+
+    fn release_all(&mut self, generation: u64) {
+        let live = self.taken.iter().filter(|(_, taken)| taken.used.is_none()).map(|(number, _)| *number);
+        for number in live.collect::<Vec<_>>() {
+            self.release(number, generation);
+        }
+    }
+
+    fn forget_oldest(&mut self) -> Option<()> {
+        let (_, number) = self.unused.pop_first()?;
+        let taken = self.taken.remove(&number)?;
+        self.numbers.remove(&taken.content);
+        self.unused_bytes -= taken.content.len();
+        self.edits += 1;
         Some(())
     }
 
     /// Forgets the longest unused contents, down to as many as are in use or [`REMEMBERED`], and to [`REMEMBERED_BYTES`].
-    fn retire(&mut self, generation: u64) {
-        let unused = self.state.slots.iter().filter(|(_, slot)| slot.used < generation);
-        let mut unused: Vec<_> = unused.map(|(content, slot)| (slot.used, slot.number, content.len())).collect();
-        let live = self.state.slots.len() - unused.len();
-        // The latest first.
-        unused.sort_unstable_by(|a, b| b.cmp(a));
-        let mut bytes = 0;
-        let beyond = unused.into_iter().enumerate().filter_map(|(at, (_, number, len))| {
-            bytes += len;
-            (at >= live.max(REMEMBERED) || bytes > REMEMBERED_BYTES).then_some(number)
-        });
-        let forgotten: BTreeSet<_> = beyond.collect();
-        if forgotten.is_empty() {
-            return;
+    fn retire(&mut self) {
+        let live = self.taken.len() - self.unused.len();
+        while self.unused.len() > live.max(REMEMBERED) || self.unused_bytes > REMEMBERED_BYTES {
+            if self.forget_oldest().is_none() {
+                break;
+            }
         }
-        self.state.slots.retain(|_, slot| !forgotten.contains(&slot.number));
-        self.taken.retain(|number| !forgotten.contains(number));
     }
 }
 
@@ -159,63 +209,104 @@ impl Allocator {
     }
 
     pub(crate) fn state(&self) -> AllocatorState {
+        let state = |pool: &Pool| pool.state(self.generation);
         AllocatorState {
             generation: self.generation,
-            workloads: self.workloads.state.clone(),
-            cidrs: self.cidrs.state.clone(),
-            nodes: self.nodes.state.clone(),
-            refined_workloads: self.refined_workloads.state.clone(),
-            port_sets: self.port_sets.state.clone(),
-            origins: self.origins.state.clone(),
+            workloads: state(&self.workloads),
+            cidrs: state(&self.cidrs),
+            nodes: state(&self.nodes),
+            refined_workloads: state(&self.refined_workloads),
+            port_sets: state(&self.port_sets),
+            origins: state(&self.origins),
         }
     }
 
-    /// Begins a compilation: what it does not ask for is unused afterwards.
-    pub(crate) fn begin(&mut self) {
-        self.generation += 1;
+    /// Counts up with every number that is given or forgotten.
+    pub(crate) fn edits(&self) -> u64 {
+        let pools =
+            [&self.workloads, &self.cidrs, &self.nodes, &self.refined_workloads, &self.port_sets, &self.origins];
+        pools.iter().map(|pool| pool.edits).sum()
     }
 
-    /// Ends it.
-    pub(crate) fn finish(&mut self) {
-        let generation = self.generation;
-        for pool in [
+    fn pools(&mut self) -> [&mut Pool; 6] {
+        [
             &mut self.workloads,
             &mut self.cidrs,
             &mut self.nodes,
             &mut self.refined_workloads,
             &mut self.port_sets,
             &mut self.origins,
-        ] {
-            pool.retire(generation);
+        ]
+    }
+
+    /// Begins a compilation from nothing: what it does not ask for is unused afterwards.
+    pub(crate) fn begin(&mut self) {
+        let generation = self.generation;
+        for pool in self.pools() {
+            pool.release_all(generation);
+        }
+        self.generation += 1;
+    }
+
+    /// Begins a compilation that goes on from the last one: what that asked for stays in use until it is released.
+    pub(crate) fn go_on(&mut self) {
+        self.generation += 1;
+    }
+
+    /// Ends it.
+    pub(crate) fn finish(&mut self) {
+        for pool in self.pools() {
+            pool.retire();
         }
     }
 
     /// The cluster-wide number of a base identity. With more than 65,280 of them the rest get node-local numbers.
     pub(crate) fn workload(&mut self, base: &BaseIdentity) -> IdentityId {
-        match self.workloads.number(base.to_string(), self.generation) {
+        let content = base.to_string();
+        match self.workloads.number(&content) {
             Some(number) => IdentityId(number),
-            None => self.refined_workload(base.to_string()),
+            None => self.refined_workload(&content),
         }
     }
 
-    pub(crate) fn refined_workload(&mut self, content: String) -> IdentityId {
-        identity(self.refined_workloads.number(content, self.generation))
+    pub(crate) fn refined_workload(&mut self, content: &str) -> IdentityId {
+        identity(self.refined_workloads.number(content))
     }
 
-    pub(crate) fn cidr(&mut self, content: String) -> IdentityId {
-        identity(self.cidrs.number(content, self.generation))
+    pub(crate) fn cidr(&mut self, content: &str) -> IdentityId {
+        identity(self.cidrs.number(content))
     }
 
-    pub(crate) fn node(&mut self, content: String) -> IdentityId {
-        identity(self.nodes.number(content, self.generation))
+    pub(crate) fn node(&mut self, content: &str) -> IdentityId {
+        identity(self.nodes.number(content))
     }
 
-    pub(crate) fn port_set(&mut self, content: String) -> PortSetId {
-        self.port_sets.number(content, self.generation).map_or(PortSetId::EMPTY, PortSetId)
+    pub(crate) fn port_set(&mut self, content: &str) -> PortSetId {
+        self.port_sets.number(content).map_or(PortSetId::EMPTY, PortSetId)
     }
 
-    pub(crate) fn origins(&mut self, content: String) -> OriginId {
-        self.origins.number(content, self.generation).map_or(OriginId::NONE, OriginId)
+    pub(crate) fn origins(&mut self, content: &str) -> OriginId {
+        self.origins.number(content).map_or(OriginId::NONE, OriginId)
+    }
+
+    /// Nothing has this identity any more.
+    pub(crate) fn release_identity(&mut self, IdentityId(number): IdentityId) {
+        let generation = self.generation;
+        let pool = match number {
+            IdentityId::LOCAL_WORKLOAD.. => &mut self.refined_workloads,
+            IdentityId::LOCAL_NODE.. => &mut self.nodes,
+            IdentityId::LOCAL_CIDR.. => &mut self.cidrs,
+            _ => &mut self.workloads,
+        };
+        pool.release(number, generation);
+    }
+
+    pub(crate) fn release_port_set(&mut self, PortSetId(number): PortSetId) {
+        self.port_sets.release(number, self.generation);
+    }
+
+    pub(crate) fn release_origins(&mut self, OriginId(number): OriginId) {
+        self.origins.release(number, self.generation);
     }
 }
 
@@ -240,65 +331,73 @@ mod tests {
     fn content_keeps_its_number_and_freed_numbers_rest() {
         for numbering in [Numbering::Hashed, Numbering::Sequence] {
             let mut pool = pool(1_000, numbering);
-            let a = pool.number("a".into(), 1);
-            pool.retire(1);
-            let b = pool.number("b".into(), 2);
-            pool.retire(2);
+            let a = pool.number("a");
+            pool.release_all(1);
+            pool.retire();
+            let b = pool.number("b");
+            pool.release_all(2);
+            pool.retire();
             assert_ne!(a, b, "{numbering:?}: what was freed is not given away at once");
-            assert_eq!(pool.number("a".into(), 3), a, "{numbering:?}: what comes back is known");
+            assert_eq!(pool.number("a"), a, "{numbering:?}: what comes back is known");
         }
     }
 
     #[test]
     fn a_full_pool_gives_the_oldest_unused_number_away_and_never_a_used_one() {
         let mut pool = pool(11, Numbering::Sequence);
-        let a = pool.number("a".into(), 1);
-        let b = pool.number("b".into(), 2);
-        assert_eq!(pool.number("c".into(), 2), a);
-        assert_eq!(pool.number("d".into(), 2), None);
-        assert_eq!(pool.number("d".into(), 3), a, "c and b are equally old; the lower number goes first");
-        assert_ne!(a, b);
+        let a = pool.number("a").unwrap();
+        let b = pool.number("b");
+        pool.release(a, 1);
+        assert_eq!(pool.number("c"), Some(a));
+        assert_eq!(pool.number("d"), None);
+        pool.release_all(2);
+        assert_eq!(pool.number("d"), Some(a), "c and b are equally old; the lower number goes first");
+        assert_ne!(Some(a), b);
     }
 
     #[test]
     fn forgets_only_beyond_what_it_should_remember() {
         let mut pool = pool(100_000, Numbering::Sequence);
-        for generation in 0..5_000 {
-            pool.number(format!("{generation}"), generation);
-        }
-        pool.retire(4_999);
-        assert_eq!(pool.state.slots.len(), REMEMBERED + 1);
-        assert_eq!(pool.taken.len(), REMEMBERED + 1);
-        assert!(!pool.state.slots.contains_key("0"));
+        let mut generations = |contents: &mut dyn Iterator<Item = (u64, String)>| {
+            for (generation, content) in contents {
+                pool.release_all(generation - 1);
+                pool.number(&content);
+            }
+            pool.retire();
+            assert_eq!(pool.numbers.len(), pool.taken.len());
+            let bytes = pool.taken.values().filter(|taken| taken.used.is_some()).map(|taken| taken.content.len());
+            assert_eq!(pool.unused_bytes, bytes.sum::<usize>());
+            pool.numbers.keys().cloned().collect::<BTreeSet<_>>()
+        };
+        let known = generations(&mut (1..5_001).map(|generation| (generation, generation.to_string())));
+        assert_eq!(known.len(), REMEMBERED + 1);
+        assert!(!known.contains("1"));
 
         let long = |number: u64| format!("{number}{}", "x".repeat(REMEMBERED_BYTES / 4));
-        for generation in 5_000..5_010 {
-            pool.number(long(generation), generation);
-        }
-        pool.retire(5_009);
-        assert!(pool.state.slots.contains_key(&long(5_006)));
-        assert!(!pool.state.slots.contains_key(&long(5_004)), "older ones are beyond the bytes");
+        let known = generations(&mut (5_001..5_011).map(|generation| (generation, long(generation))));
+        assert!(known.contains(&*long(5_007)));
+        assert!(!known.contains(&*long(5_005)), "older ones are beyond the bytes");
     }
 
     #[test]
     fn a_broken_state_is_cleaned() {
         let slot = |number| Slot { number, used: 1 };
         let slots = [("a", slot(5)), ("b", slot(12)), ("c", slot(12))];
-        let state = PoolState { next: u32::MAX, slots: slots.map(|(key, slot)| (key.to_owned(), slot)).into() };
+        let state = PoolState { next: u32::MAX, slots: slots.map(|(key, slot)| (key.into(), slot)).into() };
         let mut pool = Pool::new(10, 20, Numbering::Sequence, state);
-        assert_eq!(pool.state.slots.keys().collect::<Vec<_>>(), ["b"]);
-        assert!(pool.number("a".into(), 2).is_some_and(|number| (10..=20).contains(&number) && number != 12));
+        assert_eq!(pool.numbers.keys().map(|key| &**key).collect::<Vec<_>>(), ["b"]);
+        assert!(pool.number("a").is_some_and(|number| (10..=20).contains(&number) && number != 12));
     }
 
     #[test]
     fn state_survives_a_restart() {
         let mut allocator = Allocator::default();
         allocator.begin();
-        let id = allocator.cidr("10.0.0.0/8".into());
+        let id = allocator.cidr("10.0.0.0/8");
         let text = serde_json::to_string(&allocator.state()).unwrap();
         let mut again = Allocator::new(serde_json::from_str(&text).unwrap());
         again.begin();
-        assert_ne!(again.cidr("192.168.0.0/16".into()), id);
-        assert_eq!(again.cidr("10.0.0.0/8".into()), id);
+        assert_ne!(again.cidr("192.168.0.0/16"), id);
+        assert_eq!(again.cidr("10.0.0.0/8"), id);
     }
 }

@@ -68,9 +68,10 @@ mod ports;
 mod tiers;
 
 pub use allocator::AllocatorState;
-pub use compile::Compiler;
+pub use compile::{Compiler, PlanDelta};
 pub use connection::{Connection, Direction, Family, L4, Party, PodKey};
 pub use explain::Explanation;
+pub use lower::cilium_selector;
 pub use miss::{Condition, Miss};
 pub use party::UnknownParty;
 pub use plan::{
@@ -79,5 +80,5 @@ pub use plan::{
 };
 pub use problem::{Lack, Problem};
 pub use rule::Origin;
-pub use snapshot::{Node, Pod, Snapshot};
+pub use snapshot::{Delta, Node, Pod, Snapshot};
 pub use verdict::{Decision, Reason, Verdict};

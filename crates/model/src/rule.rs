@@ -224,6 +224,8 @@ pub enum Peers {
 pub struct Peer {
     /// Whom it names.
     pub selects: PeerSelector,
+    /// Which entry of the list of peers says so, from 0: one entry may be several peers, or none.
+    pub entry: usize,
     /// Where it is written.
     pub location: Location,
 }
@@ -271,10 +273,6 @@ pub(crate) enum Class {
 }
 
 impl Entity {
-    /// All of them.
-    pub(crate) const ALL: [Self; 7] =
-        [Self::World, Self::WorldIpv4, Self::WorldIpv6, Self::Cluster, Self::Host, Self::RemoteNode, Self::Unmanaged];
-
     pub(crate) fn includes(self, class: Class) -> bool {
         match self {
             Self::World => matches!(class, Class::World(_)),

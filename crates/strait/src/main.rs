@@ -5,6 +5,7 @@
 
 mod agent;
 mod agents;
+mod analyze;
 mod completions;
 mod echo;
 mod flows;
@@ -38,6 +39,7 @@ struct Cli {
 enum Command {
     Lab(lab::LabArgs),
     Policy(policy::PolicyArgs),
+    Analyze(analyze::AnalyzeArgs),
     Agent(agent::AgentArgs),
     Flows(flows::FlowsArgs),
     Status(status::StatusArgs),
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
     let result = match command {
         Command::Lab(args) => lab::run(args, ui),
         Command::Policy(args) => policy::run(&args, ui),
+        Command::Analyze(args) => analyze::run(&args, ui),
         Command::Agent(args) => agent::run(args),
         Command::Flows(args) => flows::run(args, ui),
         Command::Status(args) => status::run(&args, ui),

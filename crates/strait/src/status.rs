@@ -1,12 +1,13 @@
 //! `strait status`.
 
 use std::{
+    collections::BTreeMap,
     io::{self, Write},
     process::ExitCode,
 };
 
 use clap::Args;
-use strait_agent::api::{MapFill, Status};
+use strait_agent::api::{MapFill, PacketCount, Status};
 
 use crate::{
     agents::AgentsArgs,
@@ -96,6 +97,7 @@ fn print(answer: &Answered, ui: Ui, out: &mut impl Write) -> io::Result<()> {
     };
     writeln!(out, "  endpoints  {} ready{closed} (policy revision {})", status.endpoints.ready, status.revision)?;
     print_maps(&status.maps, ui, out)?;
+    print_packets(&status.packets, out)?;
     let lost = match status.lost_events {
         0 => "none lost".to_owned(),
         lost => ui.paint(Paint::Red, &format!("{lost} kernel events lost")),
@@ -123,6 +125,21 @@ fn print_maps(maps: &[MapFill], ui: Ui, out: &mut impl Write) -> io::Result<()> 
     let fills: Vec<String> = maps.iter().map(fill).collect();
     let bytes: u64 = maps.iter().filter_map(|map| map.bytes).sum();
     writeln!(out, "  maps       {}; {} MiB of kernel memory", fills.join(", "), bytes.div_ceil(1 << 20))
+}
+
+/// All hooks together: a packet between two pods of the node is seen at two.
+fn print_packets(counts: &[PacketCount], out: &mut impl Write) -> io::Result<()> {
+    let (mut forwarded, mut dropped) = (0, BTreeMap::new());
+    for count in counts {
+        match &count.drop_reason {
+            None => forwarded += count.packets,
+            Some(reason) => *dropped.entry(&**reason).or_insert(0) += count.packets,
+        }
+    }
+    let reasons: Vec<String> = dropped.iter().map(|(reason, packets)| format!("{packets} {reason}")).collect();
+    let dropped =
+        if reasons.is_empty() { "none dropped".to_owned() } else { format!("dropped {}", reasons.join(", ")) };
+    writeln!(out, "  packets    {forwarded} forwarded, {dropped}")
 }
 
 #[cfg(test)]

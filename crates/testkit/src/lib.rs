@@ -8,6 +8,7 @@
 //! For tests only. [`mod@reference`] shares no code with `model`: it does not even match labels the same way. Slow is fine here, subtle is not.
 
 pub mod draw;
+pub mod fuzz;
 pub mod generate;
 pub mod live;
 pub mod minimize;

@@ -38,6 +38,14 @@ pub struct Disagreement {
     pub found: String,
 }
 
+impl fmt::Display for Disagreement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { judge, connection, expected, found } = self;
+        writeln!(f, "{judge} disagrees with the reference")?;
+        write!(f, "  connection: {connection}\n  reference:  {expected:?}\n  {judge}: {found}")
+    }
+}
+
 /// What a trial counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Figures {
@@ -410,13 +418,25 @@ pub fn try_case<M: Machine>(case: &Case, questions: Option<usize>, machine: &mut
     let mut draw = Draw::new(case.seed);
     // Every other case meets compilers and tables with a past.
     let past = (case.seed % 2 == 1).then(|| case.of_seed(case.seed - 1).objects);
-    let sample = questions.map(|count| (count, &mut draw));
-    let (figures, found) = compare(&case.objects, past.as_ref(), sample, machine);
+    try_objects(&case.objects, past.as_ref(), questions.map(|count| (count, &mut draw)), machine).map_err(|small| {
+        let (disagreement, objects) = *small;
+        Failure { disagreement, small: Case { objects, ..case.clone() }, package: M::PACKAGE }.into()
+    })
+}
+
+/// As [`compare`]; the error is a disagreement in the smallest cluster that still has one.
+pub fn try_objects<M: Machine>(
+    objects: &Objects,
+    before: Option<&Objects>,
+    sample: Option<(usize, &mut Draw)>,
+    machine: &mut M,
+) -> Result<Figures, Box<(Disagreement, Objects)>> {
+    let (figures, found) = compare(objects, before, sample, machine);
     let Some(first) = found else { return Ok(figures) };
-    let mut all = |objects: &Objects| compare(objects, past.as_ref(), None, machine).1;
-    let objects = minimize(&case.objects, |objects| all(objects).is_some_and(|found| found.judge == first.judge));
-    let disagreement = all(&objects).unwrap_or(first);
-    Err(Box::new(Failure { disagreement, small: Case { objects, ..case.clone() }, package: M::PACKAGE }))
+    let mut all = |objects: &Objects| compare(objects, before, None, machine).1;
+    let small = minimize(objects, |objects| all(objects).is_some_and(|found| found.judge == first.judge));
+    let disagreement = all(&small).unwrap_or(first);
+    Err((disagreement, small).into())
 }
 
 /// A case on which the judges disagree.
@@ -432,9 +452,7 @@ pub struct Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Disagreement { judge, connection, expected, found } = &self.disagreement;
-        writeln!(f, "seed {}: {judge} disagrees with the reference", self.small.seed)?;
-        writeln!(f, "  connection: {connection}\n  reference:  {expected:?}\n  {judge}: {found}")?;
+        writeln!(f, "seed {}: {}", self.small.seed, self.disagreement)?;
         let test = if self.small.mixed { "random_mixed" } else { "random_network" };
         writeln!(f, "  replay: STRAIT_SEED={} cargo test -p {} {test}", self.small.seed, self.package)?;
         write!(f, "{}", self.small.yaml())

@@ -124,7 +124,7 @@ fn warn_of_other_namespace(d: &mut Decoder<'_>, node: &Node, selector: &CiliumSe
     if let Some((_, other)) = other {
         let message =
             format!("the policy is for pods of its own namespace {namespace} only: naming {other} has no effect");
-        d.warn(node.at, &message);
+        d.warn(node.at, super::Topic::OtherNamespace, &message);
     }
 }
 
@@ -143,7 +143,7 @@ fn traffic_rule(d: &mut Decoder<'_>, node: &Node, section: Section) -> Option<Ci
     if peers == CiliumPeers::Any && ports.is_empty() && icmps.is_empty() && section.deny {
         let message =
             format!("{}: an empty rule matches nothing; toEntities or fromEntities: [all] denies all", d.path());
-        d.note(node.at, super::Severity::Warning, message);
+        d.note(node.at, super::Severity::Warning, super::Topic::MatchesNothing, message);
     }
     Some(CiliumTrafficRule { peers, ports, icmps, authentication, location: d.location(node.at) })
 }

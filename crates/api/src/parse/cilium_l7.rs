@@ -92,14 +92,18 @@ fn rules(d: &mut Decoder<'_>, node: &Node) -> Option<CiliumL7Rules> {
         None => (!kafka.is_empty()).then(|| "kafka".into()),
     };
     if let Some(protocol) = removed {
-        d.warn(node.at, &format!("nothing enforces rules for {protocol} any more: what they are for is denied"));
+        d.warn(
+            node.at,
+            super::Topic::VoidL7,
+            &format!("nothing enforces rules for {protocol} any more: what they are for is denied"),
+        );
         return Some(CiliumL7Rules::Removed(protocol));
     }
     match (http.is_empty(), dns.is_empty()) {
         (false, _) => Some(CiliumL7Rules::Http(http)),
         (true, false) => Some(CiliumL7Rules::Dns(dns)),
         (true, true) => {
-            d.warn(node.at, "no rule in it, so that every request is allowed");
+            d.warn(node.at, super::Topic::VoidL7, "no rule in it, so that every request is allowed");
             None
         }
     }

@@ -39,7 +39,7 @@ fn port_rule(d: &mut Decoder<'_>, node: &Node, section: Section) -> Option<Ciliu
     let ports = d.list(&mut fields, "ports", port);
     if ports.is_empty() {
         let message = format!("{}: without ports this entry matches nothing; \"0\" is every port", d.path());
-        d.note(node.at, super::Severity::Warning, message);
+        d.note(node.at, super::Severity::Warning, super::Topic::MatchesNothing, message);
     }
     too_many(d, node, "ports", ports.len());
     let with = if section.deny { WithPorts::default() } else { cilium_l7::with_ports(d, &mut fields, &ports, section) };

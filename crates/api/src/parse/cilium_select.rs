@@ -85,7 +85,7 @@ fn key(text: &str) -> Option<CiliumKey> {
 
 fn warn_of_source(d: &mut Decoder<'_>, at: Mark, key: &CiliumKey) {
     if let CiliumSource::Other(source) = &key.source {
-        d.warn(at, &format!("nothing here has labels of the source {}", quoted(source)));
+        d.warn(at, super::Topic::UnknownSource, &format!("nothing here has labels of the source {}", quoted(source)));
     }
 }
 
@@ -147,7 +147,9 @@ pub(super) fn peers(d: &mut Decoder<'_>, fields: &mut Fields<'_>, ingress: bool,
     let Some((name, member)) = given.into_iter().nth(chosen) else { return Some(CiliumPeers::Any) };
     if is_empty(&(name, member.clone())) {
         let at = fields.node.get(name).map_or(fields.node.at, |entry| entry.value.at);
-        d.within(Step::Field(name), |d| d.warn(at, "an empty list selects nobody: this rule matches nothing"));
+        d.within(Step::Field(name), |d| {
+            d.warn(at, super::Topic::EmptyList, "an empty list selects nobody: this rule matches nothing");
+        });
     }
     Some(member)
 }
@@ -189,7 +191,7 @@ pub(super) fn prefix(d: &mut Decoder<'_>, node: &Node) -> Option<IpNet> {
         }
         Ok((net, _)) => {
             if net.trunc() != net {
-                d.warn(node.at, &format!("{text} has host bits set and means {}", net.trunc()));
+                d.warn(node.at, super::Topic::HostBits, &format!("{text} has host bits set and means {}", net.trunc()));
             }
             Some(net.trunc())
         }

@@ -9,7 +9,7 @@ use super::{
     decode::{Decoder, Fields, Step},
     meta::label_selector,
     networking,
-    report::{ErrorKind, Severity},
+    report::{ErrorKind, Severity, Topic},
     text::Fault,
     tree::{Node, Value},
     values,
@@ -102,7 +102,12 @@ fn spec(d: &mut Decoder<'_>, node: &Node, dialect: Dialect) -> Option<Spec> {
     let egress = direction(d, "egress", false);
     d.close(&fields, &[]);
     if ingress.is_empty() && egress.is_empty() {
-        d.note(node.at, Severity::Warning, format!("{}: a policy without rules has no effect", d.path()));
+        d.note(
+            node.at,
+            Severity::Warning,
+            Topic::NoRules,
+            format!("{}: a policy without rules has no effect", d.path()),
+        );
     }
     let priority = priority.and_then(|priority| u16::try_from(priority).ok());
     Some(Spec { tier: tier?, priority: priority?, subject: subject?, ingress, egress })

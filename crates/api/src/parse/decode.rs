@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
 use strait_base::Location;
 
 use super::{
-    report::{ErrorKind, Note, ParseError, Severity},
+    report::{ErrorKind, Note, ParseError, Severity, Topic},
     text::Fault,
     tree::{Entry, Mark, Node, Reads, Scalar, Value, quoted},
 };
@@ -103,16 +103,17 @@ impl<'f> Decoder<'f> {
         self.fault(if quote { fault.remedy("put it in quotes") } else { fault });
     }
 
-    pub(super) fn note(&mut self, at: Mark, severity: Severity, message: impl Into<String>) {
+    pub(super) fn note(&mut self, at: Mark, severity: Severity, topic: Topic, message: impl Into<String>) {
         if self.notes.len() < MAX_ERRORS {
-            self.notes.push(Note { location: self.location(at), severity, message: printable(message.into()) });
+            let (location, path, message) = (self.location(at), self.path(), printable(message.into()));
+            self.notes.push(Note { location, path, topic, severity, message });
         }
     }
 
     /// A warning about the field that is being read.
-    pub(super) fn warn(&mut self, at: Mark, message: &str) {
+    pub(super) fn warn(&mut self, at: Mark, topic: Topic, message: &str) {
         let path = self.path();
-        self.note(at, Severity::Warning, format!("{path}: {message}"));
+        self.note(at, Severity::Warning, topic, format!("{path}: {message}"));
     }
 
     pub(super) fn within<T>(&mut self, step: Step, read: impl FnOnce(&mut Self) -> T) -> T {
@@ -282,6 +283,7 @@ impl<'f> Decoder<'f> {
                     if d.strict {
                         d.warn(
                             entry.value.at,
+                            Topic::NullString,
                             "nothing after the colon reads as the empty string; write \"\" to say so",
                         );
                     }
@@ -318,7 +320,11 @@ impl<'f> Decoder<'f> {
                     });
                 }
                 Some(name) if !fields.entries.iter().any(|entry| &*entry.key == name) => {
-                    d.warn(entry.key_at, &format!("this unknown field is ignored; did you mean \"{name}\"?"));
+                    d.warn(
+                        entry.key_at,
+                        Topic::UnknownField,
+                        &format!("this unknown field is ignored; did you mean \"{name}\"?"),
+                    );
                 }
                 _ => {}
             });

@@ -65,7 +65,11 @@ pub(super) fn address(d: &mut Decoder<'_>, node: &Tree) -> Option<IpAddr> {
     match values::address(&text) {
         Ok((address, sloppy)) => {
             if sloppy.0 {
-                d.warn(node.at, &format!("{text} has leading zeros, which are read as decimal: {address}"));
+                d.warn(
+                    node.at,
+                    super::Topic::LeadingZeros,
+                    &format!("{text} has leading zeros, which are read as decimal: {address}"),
+                );
             }
             Some(address)
         }

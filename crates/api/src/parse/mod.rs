@@ -19,6 +19,7 @@ mod json;
 mod kinds;
 mod meta;
 mod networking;
+mod outline;
 mod pods;
 mod report;
 mod scalar;
@@ -31,7 +32,8 @@ mod yaml;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-pub use self::report::{ErrorKind, Note, ParseError, Parsed, Severity};
+pub use self::outline::{Outline, Place};
+pub use self::report::{ErrorKind, Note, ParseError, Parsed, Severity, Topic};
 pub(crate) use self::text::MAX_BYTES;
 use self::{
     decode::{Decoder, Step},
@@ -79,7 +81,12 @@ fn object(d: &mut Decoder<'_>, root: &Node, inherited: Option<&Inherited>, out: 
     if inherited.is_none()
         && ["apiVersion", "kind", "metadata", "spec", "items"].iter().all(|name| root.get(name).is_none())
     {
-        d.note(root.at, Severity::Warning, "not a Kubernetes object (no apiVersion, kind or metadata): skipped");
+        d.note(
+            root.at,
+            Severity::Warning,
+            Topic::NoObject,
+            "not a Kubernetes object (no apiVersion, kind or metadata): skipped",
+        );
         return;
     }
     let header =
@@ -125,17 +132,20 @@ fn object(d: &mut Decoder<'_>, root: &Node, inherited: Option<&Inherited>, out: 
         Class::UnenforcedPolicy => d.note(
             named_at,
             Severity::Warning,
+            Topic::UnenforcedKind,
             format!("{kind} ({api_version}) is a policy that is NOT enforced: this version does not know the kind"),
         ),
         Class::OtherVersion(served) => d.note(
             named_at,
             Severity::Warning,
+            Topic::OtherVersion,
             format!("{kind} in {api_version} is skipped: it is read in {served} only"),
         ),
         Class::Unknown => {
             d.note(
                 named_at,
                 Severity::Info,
+                Topic::UnknownKind,
                 format!("{kind} ({api_version}) is skipped: it means nothing to the network"),
             );
         }

@@ -8,7 +8,7 @@ use strait_base::{LabelSelector, Protocol};
 use super::{
     decode::{Decoder, Fields, Step},
     meta::label_selector,
-    report::{ErrorKind, Severity},
+    report::{ErrorKind, Severity, Topic},
     text::Fault,
     tree::Node,
     values,
@@ -21,7 +21,12 @@ use crate::types::{
 pub(super) fn network_policy(d: &mut Decoder<'_>, root: &mut Fields<'_>, meta: Option<ObjectMeta>) -> Option<Object> {
     if root.get("spec").is_none() {
         let at = root.node.at;
-        d.note(at, Severity::Warning, "a NetworkPolicy without a spec isolates every pod of its namespace for ingress");
+        d.note(
+            at,
+            Severity::Warning,
+            Topic::NoRules,
+            "a NetworkPolicy without a spec isolates every pod of its namespace for ingress",
+        );
     }
     let spec = d.optional(root, "spec", spec).unwrap_or_default();
     let Spec { pod_selector, types, ingress, egress } = spec;
@@ -65,7 +70,11 @@ fn warn_without_effect(d: &mut Decoder<'_>, spec: &Node, direction: &'static str
     if let Some(entry) = spec.get(direction).filter(|_| without_effect) {
         d.within(Step::Field("spec"), |d| {
             d.within(Step::Field(direction), |d| {
-                d.warn(entry.key_at, "these rules have no effect: policyTypes does not name the direction");
+                d.warn(
+                    entry.key_at,
+                    Topic::UnnamedDirection,
+                    "these rules have no effect: policyTypes does not name the direction",
+                );
             });
         });
     }
@@ -155,10 +164,14 @@ fn prefix(d: &mut Decoder<'_>, node: &Node) -> Option<IpNet> {
     match values::prefix(&text) {
         Ok((net, sloppy)) => {
             if net.trunc() != net {
-                d.warn(node.at, &format!("{text} has host bits set and means {}", net.trunc()));
+                d.warn(node.at, Topic::HostBits, &format!("{text} has host bits set and means {}", net.trunc()));
             }
             if sloppy.0 {
-                d.warn(node.at, &format!("{text} has leading zeros, which are read as decimal: {net}"));
+                d.warn(
+                    node.at,
+                    Topic::LeadingZeros,
+                    &format!("{text} has leading zeros, which are read as decimal: {net}"),
+                );
             }
             Some(net.trunc())
         }

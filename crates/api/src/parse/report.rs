@@ -77,10 +77,51 @@ impl std::error::Error for ParseError {}
 pub struct Note {
     /// Where.
     pub location: Location,
+    /// The path of the field; empty where it is about a document as a whole.
+    pub path: String,
+    /// What it is about.
+    pub topic: Topic,
     /// How much it matters.
     pub severity: Severity,
     /// What there is to know.
     pub message: String,
+}
+
+/// What a note is about.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Topic {
+    /// A document that is no Kubernetes object.
+    NoObject,
+    /// A kind that means nothing here.
+    UnknownKind,
+    /// A kind of policy that nothing enforces.
+    UnenforcedKind,
+    /// A kind in a version that is not read.
+    OtherVersion,
+    /// A field that its kind does not have.
+    UnknownField,
+    /// Null where a string is meant.
+    NullString,
+    /// A policy without any rule, or without a `spec`.
+    NoRules,
+    /// Rules of a direction that `policyTypes` does not name.
+    UnnamedDirection,
+    /// A prefix with host bits.
+    HostBits,
+    /// A number with leading zeros.
+    LeadingZeros,
+    /// An empty list, which selects nobody.
+    EmptyList,
+    /// A rule or an entry that matches nothing.
+    MatchesNothing,
+    /// A label from a source that nothing has.
+    UnknownSource,
+    /// A namespace that has no effect where it is named.
+    OtherNamespace,
+    /// L7 rules that are empty or of a protocol that is served no more.
+    VoidL7,
+    /// Something that is skipped.
+    Skipped,
 }
 
 /// How much a note matters.

@@ -10,7 +10,7 @@ use super::{
     meta,
     networking::{port_ref, protocol},
     pods::non_empty,
-    report::{ErrorKind, Severity},
+    report::{ErrorKind, Severity, Topic},
     text::Fault,
     tree::{Node, Value, quoted},
     values,
@@ -167,6 +167,7 @@ pub(super) fn endpoint_slice(d: &mut Decoder<'_>, root: &mut Fields<'_>, meta: O
         d.note(
             root.node.at,
             Severity::Warning,
+            Topic::Skipped,
             "an EndpointSlice of names (addressType FQDN) is skipped: only addresses are served",
         );
         // Read no further, so that nothing is said about what is not looked at.

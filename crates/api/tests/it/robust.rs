@@ -12,7 +12,8 @@ pub(crate) const EVERY_KIND: &str = include_str!("../every-kind.yaml");
 fn read(bytes: &[u8]) {
     for name in ["input.yaml", "input.json"] {
         let parsed = parse(&Arc::from(name), bytes);
-        let lines = u32::try_from(bytes.split(|byte| *byte == b'\n').count()).unwrap() + 1;
+        // A carriage return ends a line of YAML, too.
+        let lines = u32::try_from(bytes.split(|byte| matches!(byte, b'\n' | b'\r')).count()).unwrap() + 1;
         for error in &parsed.errors {
             assert!((1..=lines).contains(&error.location.line) && error.location.column > 0, "{error}");
             assert!(!error.to_string().contains(|c: char| c.is_control()), "{error:?}");

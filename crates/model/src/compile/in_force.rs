@@ -7,142 +7,289 @@ use std::{
 
 use strait_base::{LabelSelector, Labels};
 
+use super::{Update, groups::matches, table::Table};
 use crate::{
     blocks::{BlockIndex, BlockList},
     connection::Direction,
-    identity::{self, BaseIdentity},
-    rule::{EndpointSelector, L4Match, NamespaceSelector, Peer, PeerSelector, Peers, Ports, Rule},
-    snapshot::{Pod, Snapshot},
+    identity,
+    rule::{Block, Class, EndpointSelector, Entity, L4Match, Peer, PeerSelector, Peers, Policy, Ports, Rule},
+    snapshot::Owner,
 };
 
-/// A port name.
-pub(super) type PortName<'a> = &'a Arc<str>;
+/// A rule of a policy in force: the policy's serial number, and which of its rules.
+pub(super) type RuleId = (u32, usize);
 
-/// The rules of the policies that select an endpoint of the node. Policies of other nodes' endpoints alone play no part.
-pub(super) struct InForce<'a> {
-    /// In order of their policies.
-    pub rules: Vec<&'a Rule>,
-    /// Where the rules of each policy begin and end in `rules`; empty for policies that are not in force.
-    rules_of: BTreeMap<usize, std::ops::Range<usize>>,
-    /// Distinct peer selectors, in order.
-    pub selectors: Vec<&'a EndpointSelector>,
-    /// Distinct selectors of nodes, in order.
-    pub nodes: Vec<&'a LabelSelector>,
-    /// Distinct lists of blocks, indexed.
-    pub blocks: BlockIndex<'a>,
-    selector_index: BTreeMap<&'a EndpointSelector, usize>,
-    list_index: BTreeMap<BlockList<'a>, usize>,
-    /// Port names that egress rules look up at whatever destination (any peer, or blocks).
-    names_of_any: BTreeSet<PortName<'a>>,
-    /// Port names that egress rules look up at destinations of a selector.
-    names_of_selector: BTreeMap<usize, BTreeSet<PortName<'a>>>,
+/// Policies that select an endpoint of the node. Those of other nodes' endpoints alone play no part.
+#[derive(Debug, Default)]
+pub(super) struct InForce {
+    policies: BTreeMap<u32, Loaded>,
+    selectors: Table<EndpointSelector>,
+    /// What is known of each selector.
+    matching: BTreeMap<u32, Matching>,
+    nodes: Table<LabelSelector>,
+    lists: Table<BlockList>,
+    blocks: BlockIndex,
+    /// Lists that came and went since the index was made.
+    unsettled: Vec<Arc<BlockList>>,
+    /// Port names that egress rules look up at whatever destination (any peer, or blocks), and how many do.
+    names_of_any: BTreeMap<Arc<str>, usize>,
 }
 
-impl<'a> InForce<'a> {
-    pub(super) fn new(snapshot: &'a Snapshot, node: &str) -> Self {
-        let local = snapshot.pods().filter(|pod| pod.is_endpoint() && pod.node().is_some_and(|name| **name == *node));
-        let profiles: BTreeSet<_> = local.map(Pod::profile).collect();
-        let policies: BTreeSet<_> =
-            profiles.into_iter().flat_map(|profile| snapshot.profile(profile)).copied().collect();
-        let mut rules = Vec::new();
-        let mut rules_of = BTreeMap::new();
-        for index in policies {
-            let first = rules.len();
-            rules.extend(snapshot.policies().get(index).into_iter().flat_map(|policy| &policy.rules));
-            rules_of.insert(index, first..rules.len());
-        }
-        let peers = || rules.iter().flat_map(|rule| peers_of(rule));
-        let selectors = peers().filter_map(|peer| match &peer.selects {
-            PeerSelector::Endpoints(selector) => Some(selector),
-            PeerSelector::Block(_) | PeerSelector::Nodes(_) | PeerSelector::Entity(_) => None,
-        });
-        let nodes = peers().filter_map(|peer| match &peer.selects {
-            PeerSelector::Nodes(labels) => Some(labels),
-            PeerSelector::Endpoints(_) | PeerSelector::Block(_) | PeerSelector::Entity(_) => None,
-        });
-        let nodes: Vec<_> = nodes.collect::<BTreeSet<_>>().into_iter().collect();
-        let selectors: Vec<_> = selectors.collect::<BTreeSet<_>>().into_iter().collect();
-        let selector_index = selectors.iter().enumerate().map(|(at, selector)| (*selector, at)).collect();
-        let lists: BTreeSet<_> = rules.iter().map(|rule| blocks_of(rule)).filter(|list| !list.is_empty()).collect();
-        let lists: Vec<_> = lists.into_iter().collect();
-        let list_index = lists.iter().enumerate().map(|(at, list)| (list.clone(), at)).collect();
-        let mut in_force = Self {
-            rules,
-            rules_of,
-            selectors,
-            nodes,
-            blocks: BlockIndex::new(lists),
-            selector_index,
-            list_index,
-            names_of_any: BTreeSet::new(),
-            names_of_selector: BTreeMap::new(),
-        };
-        in_force.find_names();
-        in_force
+/// A policy in force.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub policy: Arc<Policy>,
+    /// How many profiles it is in.
+    profiles: usize,
+    /// Of each rule.
+    peers: Vec<RulePeers>,
+}
+
+/// The peers that a rule names, by number.
+#[derive(Debug, Default)]
+pub(super) struct RulePeers {
+    pub selectors: Vec<u32>,
+    pub nodes: Vec<u32>,
+    pub entities: Vec<Entity>,
+    pub list: Option<u32>,
+}
+
+/// Whom a selector selects.
+#[derive(Debug)]
+pub(super) struct Matching {
+    /// It looks at labels that are no part of the base identity.
+    pub refines: bool,
+    /// Bases of which it selects all pods; some, where it refines.
+    pub bases: BTreeSet<u32>,
+    /// Port names that egress rules look up at those whom it selects, and how many do.
+    names: BTreeMap<Arc<str>, usize>,
+}
+
+impl InForce {
+    pub(super) fn given(&self) -> u32 {
+        self.selectors.given().max(self.nodes.given()).max(self.lists.given())
     }
 
-    fn find_names(&mut self) {
-        for rule in self.rules.iter().filter(|rule| rule.direction == Direction::Egress) {
-            let names: Vec<_> = names_of(rule).collect();
-            if names.is_empty() {
-                continue;
-            }
-            if matches!(rule.peers, Peers::Any) {
-                self.names_of_any.extend(&names);
-            }
-            for peer in peers_of(rule) {
-                match &peer.selects {
-                    PeerSelector::Block(_) | PeerSelector::Entity(_) => self.names_of_any.extend(&names),
-                    PeerSelector::Nodes(_) => {}
-                    PeerSelector::Endpoints(selector) => {
-                        if let Some(at) = self.selector_index.get(selector) {
-                            self.names_of_selector.entry(*at).or_default().extend(&names);
-                        }
+    pub(super) fn policy(&self, serial: u32) -> Option<&Loaded> {
+        self.policies.get(&serial)
+    }
+
+    pub(super) fn rule(&self, (serial, at): RuleId) -> Option<&Rule> {
+        self.policies.get(&serial)?.policy.rules.get(at)
+    }
+
+    /// The rules of these policies in one direction, each with its peers.
+    pub(super) fn rules(
+        &self,
+        policies: &[u32],
+        direction: Direction,
+    ) -> impl Iterator<Item = (RuleId, &Rule, &RulePeers)> {
+        let loaded = policies.iter().filter_map(|serial| Some((*serial, self.policies.get(serial)?)));
+        let rules = loaded.flat_map(|(serial, loaded)| {
+            let rules = loaded.policy.rules.iter().zip(&loaded.peers).enumerate();
+            rules.map(move |(at, (rule, peers))| ((serial, at), rule, peers))
+        });
+        rules.filter(move |(_, rule, _)| rule.direction == direction)
+    }
+
+    pub(super) fn selector(&self, id: u32) -> Option<&EndpointSelector> {
+        self.selectors.get(id)
+    }
+
+    pub(super) fn matching(&self, selector: u32) -> Option<&Matching> {
+        self.matching.get(&selector)
+    }
+
+    pub(super) fn matching_mut(&mut self) -> impl Iterator<Item = (&EndpointSelector, u32, &mut Matching)> {
+        let Self { selectors, matching, .. } = self;
+        matching.iter_mut().filter_map(|(id, matching)| Some((selectors.get(*id)?, *id, matching)))
+    }
+
+    pub(super) fn node_selector(&self, id: u32) -> Option<&LabelSelector> {
+        self.nodes.get(id)
+    }
+
+    /// The selectors that select a node with these labels.
+    pub(super) fn nodes_selecting(&self, labels: &Labels) -> Vec<u32> {
+        self.nodes.iter().filter(|(_, selector)| selector.matches(labels)).map(|(id, _)| id).collect()
+    }
+
+    pub(super) const fn blocks(&self) -> &BlockIndex {
+        &self.blocks
+    }
+
+    /// Lists as text, in order; it tells sets of them apart whatever else is in force.
+    pub(super) fn content(&self, set: &[u32]) -> String {
+        let text = |list: &BlockList| list.iter().map(ToString::to_string).collect::<Vec<_>>().join("|");
+        let texts: BTreeSet<String> = set.iter().filter_map(|id| self.lists.get(*id)).map(text).collect();
+        texts.into_iter().collect::<Vec<_>>().join("&")
+    }
+
+    /// The blocks of lists as text, in order.
+    pub(super) fn texts(&self, set: &[u32]) -> Vec<String> {
+        let blocks: BTreeSet<&Block> = set.iter().filter_map(|id| self.lists.get(*id)).flatten().collect();
+        blocks.into_iter().map(ToString::to_string).collect()
+    }
+
+    /// Port names that egress rules look up at pods which these selectors select.
+    pub(super) fn names_asked_of<'s>(&self, selectors: impl Iterator<Item = &'s u32>) -> BTreeSet<&Arc<str>> {
+        let of_selectors = selectors.filter_map(|id| self.matching.get(id)).flat_map(|matching| matching.names.keys());
+        self.names_of_any.keys().chain(of_selectors).collect()
+    }
+}
+
+impl Update<'_> {
+    /// A profile has this policy.
+    pub(super) fn load(&mut self, serial: u32, policy: &Arc<Policy>) {
+        if let Some(loaded) = self.state.in_force.policies.get_mut(&serial) {
+            loaded.profiles += 1;
+            return;
+        }
+        let peers = policy.rules.iter().map(|rule| {
+            let peers = self.take_peers(rule);
+            self.count_names(rule, &peers, |count| *count += 1);
+            peers
+        });
+        let peers = peers.collect();
+        self.state.in_force.policies.insert(serial, Loaded { policy: Arc::clone(policy), profiles: 1, peers });
+    }
+
+    /// A profile is gone that had this policy.
+    pub(super) fn unload(&mut self, serial: u32) {
+        let Some(loaded) = self.state.in_force.policies.get_mut(&serial) else { return };
+        loaded.profiles -= 1;
+        if loaded.profiles > 0 {
+            return;
+        }
+        let Some(loaded) = self.state.in_force.policies.remove(&serial) else { return };
+        for (rule, peers) in loaded.policy.rules.iter().zip(&loaded.peers) {
+            self.count_names(rule, peers, |count| *count -= 1);
+            self.give_back_peers(peers);
+        }
+    }
+
+    fn take_peers(&mut self, rule: &Rule) -> RulePeers {
+        let mut taken = RulePeers::default();
+        for peer in peers_of(rule) {
+            match &peer.selects {
+                PeerSelector::Endpoints(selector) => {
+                    let (id, new) = self.state.in_force.selectors.take(selector);
+                    if new {
+                        self.find_matching(id, selector);
                     }
+                    taken.selectors.push(id);
+                }
+                PeerSelector::Nodes(labels) => {
+                    let (id, new) = self.state.in_force.nodes.take(labels);
+                    self.nodes_changed |= new;
+                    taken.nodes.push(id);
+                }
+                PeerSelector::Entity(entity) => taken.entities.push(*entity),
+                PeerSelector::Block(_) => {}
+            }
+        }
+        let list = blocks_of(rule);
+        if !list.is_empty() {
+            let (id, new) = self.state.in_force.lists.take(&list);
+            if new {
+                self.lists_changed = true;
+                self.state.in_force.unsettled.push(Arc::new(list));
+            }
+            taken.list = Some(id);
+        }
+        taken
+    }
+
+    fn give_back_peers(&mut self, peers: &RulePeers) {
+        let in_force = &mut self.state.in_force;
+        for id in &peers.selectors {
+            if in_force.selectors.give_back(*id).is_some()
+                && let Some(matching) = in_force.matching.remove(id)
+            {
+                self.state.bases.forget_selector(*id, &matching);
+                if matching.refines {
+                    self.touched.extend(&matching.bases);
+                }
+            }
+        }
+        for id in &peers.nodes {
+            self.nodes_changed |= in_force.nodes.give_back(*id).is_some();
+        }
+        if let Some(list) = peers.list.and_then(|id| in_force.lists.give_back(id)) {
+            self.lists_changed = true;
+            in_force.unsettled.push(list);
+        }
+    }
+
+    /// Finds whom a selector selects that is new.
+    fn find_matching(&mut self, id: u32, selector: &EndpointSelector) {
+        let refines = identity::refines(&selector.pods);
+        let candidates = self.state.bases.candidates(&selector.namespaces, self.snapshot);
+        let selects = |base: &u32| {
+            let identity = self.state.bases.number(*base).map(|(identity, _)| identity);
+            identity.is_some_and(|identity| matches(selector, refines, identity))
+        };
+        let bases: BTreeSet<u32> = candidates.into_iter().filter(selects).collect();
+        if refines {
+            self.touched.extend(&bases);
+        }
+        let matching = Matching { refines, bases, names: BTreeMap::new() };
+        self.state.bases.learn_selector(id, &matching);
+        self.state.in_force.matching.insert(id, matching);
+    }
+
+    /// Counts who asks for port names; where a name is asked for that was not, or no more, ports are looked at anew.
+    fn count_names(&mut self, rule: &Rule, peers: &RulePeers, change: impl Fn(&mut usize)) {
+        if rule.direction != Direction::Egress {
+            return;
+        }
+        let counted = |counts: &mut BTreeMap<Arc<str>, usize>, name: &Arc<str>| {
+            let count = counts.entry(Arc::clone(name)).or_default();
+            let before = *count;
+            change(count);
+            let now = *count;
+            if now == 0 {
+                counts.remove(name);
+            }
+            (before == 0) != (now == 0)
+        };
+        for name in names_of(rule) {
+            let in_force = &mut self.state.in_force;
+            let anywhere = matches!(rule.peers, Peers::Any) || peers.list.is_some() || !peers.entities.is_empty();
+            if anywhere && counted(&mut in_force.names_of_any, name) {
+                self.touched.extend(self.state.bases.ids());
+            }
+            for selector in &peers.selectors {
+                if let Some(matching) = in_force.matching.get_mut(selector)
+                    && counted(&mut matching.names, name)
+                {
+                    self.touched.extend(&matching.bases);
                 }
             }
         }
     }
 
-    /// Indices of the rules of these policies in one direction.
-    pub(super) fn rules_about(
-        &self,
-        policies: impl Iterator<Item = usize>,
-        direction: Direction,
-    ) -> impl Iterator<Item = usize> {
-        let ranges = policies.filter_map(|policy| self.rules_of.get(&policy)).cloned();
-        ranges.flatten().filter(move |index| self.rules.get(*index).is_some_and(|rule| rule.direction == direction))
-    }
-
-    /// The index of a rule's peer among `selectors`.
-    pub(super) fn selector(&self, selector: &EndpointSelector) -> Option<usize> {
-        self.selector_index.get(selector).copied()
-    }
-
-    /// The index of a selector of nodes among `nodes`.
-    pub(super) fn node_selector(&self, labels: &LabelSelector) -> Option<usize> {
-        self.nodes.binary_search(&labels).ok()
-    }
-
-    /// Indices of the selectors that select a node with these labels.
-    pub(super) fn nodes_selecting(&self, labels: &Labels) -> Vec<usize> {
-        (0..).zip(&self.nodes).filter(|(_, selector)| selector.matches(labels)).map(|(at, _)| at).collect()
-    }
-
-    /// The index of the blocks of a rule, as [`BlockIndex::members`] has it.
-    pub(super) fn list(&self, rule: &Rule) -> Option<usize> {
-        self.list_index.get(&blocks_of(rule)).copied()
-    }
-
-    /// Port names that egress rules look up at pods which these selectors select.
-    pub(super) fn names_asked_of(&self, selectors: &[usize]) -> BTreeSet<PortName<'a>> {
-        let of_selectors = selectors.iter().filter_map(|at| self.names_of_selector.get(at)).flatten();
-        self.names_of_any.iter().chain(of_selectors).copied().collect()
+    /// Indexes the blocks in force; pods that are in one that came or went are looked at anew.
+    pub(super) fn settle_blocks(&mut self) {
+        let in_force = &mut self.state.in_force;
+        if !self.lists_changed {
+            return;
+        }
+        in_force.blocks = BlockIndex::new(in_force.lists.iter());
+        let unsettled = std::mem::take(&mut in_force.unsettled);
+        let reaching = unsettled.iter().flat_map(|list| list.iter()).filter(|block| block.reach.includes(Class::Pod));
+        for (_, owner) in reaching.flat_map(|block| self.snapshot.owners_in(block.cidr)) {
+            if let Owner::Pod(key) = owner
+                && let Some(pod) = self.snapshot.pod(key)
+            {
+                self.touched.insert(pod.base());
+            }
+        }
     }
 }
 
 /// The peers that a rule names.
-pub(super) fn peers_of(rule: &Rule) -> impl Iterator<Item = &Peer> {
+fn peers_of(rule: &Rule) -> impl Iterator<Item = &Peer> {
     match &rule.peers {
         Peers::Any => [].iter(),
         Peers::Of(peers) => peers.iter(),
@@ -150,10 +297,10 @@ pub(super) fn peers_of(rule: &Rule) -> impl Iterator<Item = &Peer> {
 }
 
 /// The blocks that a rule names, sorted.
-fn blocks_of(rule: &Rule) -> BlockList<'_> {
+fn blocks_of(rule: &Rule) -> BlockList {
     let blocks: BTreeSet<_> = peers_of(rule)
         .filter_map(|peer| match &peer.selects {
-            PeerSelector::Block(block) => Some(block),
+            PeerSelector::Block(block) => Some(block.clone()),
             PeerSelector::Endpoints(_) | PeerSelector::Nodes(_) | PeerSelector::Entity(_) => None,
         })
         .collect();
@@ -161,7 +308,7 @@ fn blocks_of(rule: &Rule) -> BlockList<'_> {
 }
 
 /// The port names that a rule names.
-pub(super) fn names_of(rule: &Rule) -> impl Iterator<Item = PortName<'_>> {
+pub(super) fn names_of(rule: &Rule) -> impl Iterator<Item = &Arc<str>> {
     let ports = match &rule.l4 {
         L4Match::Any | L4Match::Icmp(_) => [].iter(),
         L4Match::Of(ports) => ports.iter(),
@@ -170,54 +317,4 @@ pub(super) fn names_of(rule: &Rule) -> impl Iterator<Item = PortName<'_>> {
         Ports::Named(name) => Some(name),
         Ports::Range(_) => None,
     })
-}
-
-/// Which selectors select the pods of each base identity.
-pub(super) struct SelectorMatches<'a> {
-    selectors: &'a [&'a EndpointSelector],
-    /// By namespace: selectors that may select in it, split into those that see a base as one and those that look at each pod.
-    by_namespace: BTreeMap<&'a str, (Vec<usize>, Vec<usize>)>,
-}
-
-impl<'a> SelectorMatches<'a> {
-    pub(super) fn new(snapshot: &'a Snapshot, selectors: &'a [&'a EndpointSelector]) -> Self {
-        let mut by_namespace: BTreeMap<&str, (Vec<usize>, Vec<usize>)> = BTreeMap::new();
-        // Many rules share few namespace selectors.
-        let mut selected: BTreeMap<&NamespaceSelector, Vec<&str>> = BTreeMap::new();
-        for (at, selector) in selectors.iter().enumerate() {
-            let namespaces = selected.entry(&selector.namespaces).or_insert_with(|| match &selector.namespaces {
-                NamespaceSelector::Named(name) => vec![name],
-                NamespaceSelector::Labelled(labels) => {
-                    let matching = snapshot.namespaces().filter(|(_, found)| labels.matches(found));
-                    matching.map(|(name, _)| &**name).collect()
-                }
-            });
-            let refines = identity::refines(&selector.pods);
-            for namespace in namespaces {
-                let (whole, each) = by_namespace.entry(namespace).or_default();
-                if refines { each.push(at) } else { whole.push(at) }
-            }
-        }
-        Self { selectors, by_namespace }
-    }
-
-    /// The selectors that select every pod of a base identity; in order.
-    pub(super) fn of_base(&self, base: &BaseIdentity) -> Vec<usize> {
-        let candidates = self.by_namespace.get(&*base.namespace).map(|(whole, _)| whole);
-        self.matching(candidates, &base.service_account, &base.labels)
-    }
-
-    /// The selectors that tell pods of one base apart and select this one; in order.
-    pub(super) fn of_pod(&self, pod: &Pod) -> Vec<usize> {
-        let candidates = self.by_namespace.get(&*pod.key.namespace).map(|(_, each)| each);
-        self.matching(candidates, pod.service_account(), pod.labels())
-    }
-
-    fn matching(&self, candidates: Option<&Vec<usize>>, account: &str, labels: &Labels) -> Vec<usize> {
-        let selects = |at: &&usize| {
-            let selector = self.selectors.get(**at);
-            selector.is_some_and(|selector| selector.pods.matches(labels) && selector.matches_account(account))
-        };
-        candidates.into_iter().flatten().filter(selects).copied().collect()
-    }
 }

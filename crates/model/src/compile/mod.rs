@@ -1,42 +1,95 @@
 //! From a snapshot to what one node enforces.
 //!
 //! ```text
-//! local endpoints → policies that select them → rules in force ─┬→ selectors, blocks, port names they tell peers apart by
-//!                                                               │       ↓
-//! all addresses ────────────────────────────────────────────────┼→ atoms: peers that no rule in force tells apart → ipcache
-//!                                                               └→ rows: (subjects, direction) × atoms → port sets → policy
+//! local endpoints → profiles → rules in force ─┬→ selectors, blocks, port names they tell peers apart by
+//!                                              │       ↓
+//! all addresses → bases → groups ──────────────┼→ atoms: peers that no rule in force tells apart → ipcache
+//!                                              └→ rows: (subjects, direction) × atoms → port sets → policy
 //! ```
 //!
 //! Work is done once for each class: a thousand replicas cost what one costs, but for their ipcache entries.
+//!
+//! A change takes the same steps. What it touches at one of them (a profile, a base, an atom, a row) is worked out anew, what it does not
+//! touch stays: a pod of a group that is known is an entry of the ipcache; a policy is the rows of the profiles that it is in.
 
 mod atoms;
+mod fixed;
+mod groups;
 mod in_force;
+mod profiles;
 mod rows;
 mod subjects;
+mod table;
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
+use ipnet::IpNet;
 use strait_base::{IdentityId, Labels};
 
+use self::{
+    atoms::{Atoms, Dirty},
+    fixed::Fixed,
+    groups::Bases,
+    in_force::InForce,
+    profiles::Profiles,
+    rows::Rows,
+    subjects::Subjects,
+    table::Users,
+};
 use crate::{
     allocator::{Allocator, AllocatorState},
-    connection::Family,
+    blocks::BlockSet,
+    connection::{Family, PodKey},
     identity::BaseIdentity,
-    plan::{IdentityInfo, NodePlan},
-    snapshot::{Node, Snapshot},
+    plan::{IdentityInfo, IpcacheEntry, NodePlan, OriginId, PolicyEntry, PolicyKey, PortSetId},
+    snapshot::{Delta, Node, Pod, Snapshot},
 };
+
+/// When so many numbers were given out, a plan is compiled from nothing.
+const NUMBERS: u32 = 1 << 31;
 
 /// Compiles snapshots for one node, and remembers the numbers it gave: as long as it lives, and through
 /// [`AllocatorState`] beyond, the same content has the same number.
 #[derive(Debug)]
 pub struct Compiler {
     allocator: Allocator,
+    state: State,
+}
+
+/// Which entries of a plan a change wrote or took out.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct PlanDelta {
+    /// More than what is listed.
+    pub everything: bool,
+    /// Of [`NodePlan::ipcache`].
+    pub ipcache: BTreeSet<IpNet>,
+    /// Of [`NodePlan::endpoints`].
+    pub endpoints: BTreeSet<PodKey>,
+    /// Of [`NodePlan::policy`].
+    pub policy: BTreeSet<PolicyKey>,
+    /// Of [`NodePlan::port_sets`].
+    pub port_sets: BTreeSet<PortSetId>,
+    /// Of [`NodePlan::identities`].
+    pub identities: BTreeSet<IdentityId>,
+    /// Of [`NodePlan::origins`].
+    pub origins: BTreeSet<OriginId>,
+}
+
+impl PlanDelta {
+    /// Whether the plan is as it was.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Compiler {
     /// Goes on from `seed`; a default one starts anew. What a seed cannot have given is ignored.
     pub fn new(seed: AllocatorState) -> Self {
-        Self { allocator: Allocator::new(seed) }
+        Self { allocator: Allocator::new(seed), state: State::default() }
     }
 
     /// Every number given so far that is still remembered.
@@ -44,77 +97,252 @@ impl Compiler {
         self.allocator.state()
     }
 
+    /// Counts up with every number that is given or forgotten: as long as it stays, so does what is worth keeping of [`Self::state`].
+    pub fn numbers_given(&self) -> u64 {
+        self.allocator.edits()
+    }
+
     /// What `node` enforces. A node that the snapshot does not know has no endpoints and no host entries.
     pub fn compile(&mut self, snapshot: &Snapshot, node: &str) -> NodePlan {
         self.allocator.begin();
-        let compilation = Compilation { snapshot, node, allocator: &mut self.allocator, plan: NodePlan::default() };
-        let plan = compilation.run();
+        self.state = State { node: Some(node.into()), ..State::default() };
+        let mut plan = NodePlan::default();
+        let mut update = Update::new(self, snapshot, &mut plan);
+        update.start();
+        update.settle();
         self.allocator.finish();
         plan
     }
+
+    /// Makes of `plan`, which this compiler made for `node` last, what `node` enforces after `delta` has led to `snapshot`: what
+    /// [`compile`](Self::compile) makes of it. Costs what the change touches.
+    pub fn advance(&mut self, snapshot: &Snapshot, delta: &Delta, node: &str, plan: &mut NodePlan) -> PlanDelta {
+        if delta.everything || self.state.node.as_deref() != Some(node) || self.state.given() >= NUMBERS {
+            *plan = self.compile(snapshot, node);
+            return PlanDelta { everything: true, ..PlanDelta::default() };
+        }
+        self.allocator.go_on();
+        let mut update = Update::new(self, snapshot, plan);
+        update.take(delta);
+        update.settle();
+        let delta = update.delta;
+        self.allocator.finish();
+        delta
+    }
 }
 
-struct Compilation<'a> {
+/// What is known of the last compilation, by the steps that made it.
+#[derive(Debug, Default)]
+struct State {
+    node: Option<Arc<str>>,
+    profiles: Profiles,
+    in_force: InForce,
+    bases: Bases,
+    atoms: Atoms,
+    fixed: Fixed,
+    subjects: Subjects,
+    rows: Rows,
+    /// Who refers to identities, port sets and origins of the plan.
+    identities: Users<IdentityId>,
+    port_sets: Users<PortSetId>,
+    origins: Users<OriginId>,
+}
+
+impl State {
+    fn given(&self) -> u32 {
+        self.in_force.given()
+    }
+}
+
+/// A compilation in progress.
+struct Update<'a> {
     snapshot: &'a Snapshot,
-    node: &'a str,
     allocator: &'a mut Allocator,
-    plan: NodePlan,
+    state: &'a mut State,
+    plan: &'a mut NodePlan,
+    delta: PlanDelta,
+    /// Pods that are new or others now.
+    joining: Vec<PodKey>,
+    /// Those of them that are the node's.
+    joining_subjects: Vec<PodKey>,
+    /// What is to be worked out anew: bases; subjects by base and profile; rows that name certain atoms.
+    touched: BTreeSet<u32>,
+    touched_subjects: BTreeSet<(u32, u32)>,
+    dirty: Dirty,
+    /// Whether blocks, or selectors of nodes, in force are others.
+    lists_changed: bool,
+    nodes_changed: bool,
 }
 
-impl Compilation<'_> {
-    fn run(mut self) -> NodePlan {
-        let bases: Vec<_> = self.snapshot.bases().iter().map(|base| (base, self.allocator.workload(base))).collect();
-        let in_force = in_force::InForce::new(self.snapshot, self.node);
-        let atoms = self.atoms(&in_force, &bases);
-        let subjects = self.subjects(&bases);
-        self.rows(&in_force, &atoms, &subjects);
-        self.plan
+impl<'a> Update<'a> {
+    fn new(compiler: &'a mut Compiler, snapshot: &'a Snapshot, plan: &'a mut NodePlan) -> Self {
+        let Compiler { allocator, state } = compiler;
+        Self {
+            snapshot,
+            allocator,
+            state,
+            plan,
+            delta: PlanDelta::default(),
+            joining: Vec::new(),
+            joining_subjects: Vec::new(),
+            touched: BTreeSet::new(),
+            touched_subjects: BTreeSet::new(),
+            dirty: Dirty::default(),
+            lists_changed: false,
+            nodes_changed: false,
+        }
+    }
+
+    /// Everything is new.
+    fn start(&mut self) {
+        for (id, _) in self.snapshot.bases().in_order() {
+            self.add_base(id);
+        }
+        for pod in self.snapshot.pods().filter(|pod| pod.is_endpoint()) {
+            self.join_profile(pod);
+        }
+        (self.lists_changed, self.nodes_changed) = (true, true);
+    }
+
+    /// Pods are others.
+    fn take(&mut self, delta: &Delta) {
+        let snapshot = self.snapshot;
+        let pods = || delta.pods.iter().map(|(key, old)| (old.as_ref(), snapshot.pod(key)));
+        let same_peer =
+            |(old, new): &(Option<&Pod>, Option<&Pod>)| old.zip(*new).is_some_and(|(a, b)| a.is_same_peer(b));
+        for (old, _) in pods().filter(|pods| !same_peer(pods)) {
+            old.filter(|pod| pod.is_endpoint()).into_iter().for_each(|pod| self.leave(pod));
+        }
+        for (old, new) in pods().filter(|pods| !same_peer(pods)) {
+            for base in old.into_iter().chain(new).map(Pod::base) {
+                self.settle_base(base);
+            }
+            if let Some(pod) = new.filter(|pod| pod.is_endpoint()) {
+                self.joining.push(pod.key.clone());
+                self.join_profile(pod);
+            }
+        }
+        // Others are selected by other policies at most.
+        for (old, new) in pods().filter(same_peer) {
+            if let (Some(old), Some(new)) = (old, new)
+                && old.is_endpoint()
+                && old.profile() != new.profile()
+            {
+                self.leave_subjects(old);
+                self.join_profile(new);
+            }
+        }
+    }
+
+    fn settle(&mut self) {
+        self.settle_profiles();
+        self.settle_blocks();
+        self.settle_groups();
+        if self.lists_changed || self.nodes_changed {
+            self.settle_fixed();
+        }
+        let links = self.settle_subjects();
+        self.settle_rows(links);
+        self.sweep();
+    }
+
+    /// Forgets what nothing refers to any more.
+    fn sweep(&mut self) {
+        let port_sets = self.state.port_sets.sweep();
+        for id in port_sets {
+            let origins = self.state.rows.origins.remove(&id).unwrap_or_default();
+            for origin in origins {
+                self.state.origins.remove(origin);
+            }
+            self.plan.port_sets.remove(&id);
+            self.allocator.release_port_set(id);
+            self.delta.port_sets.insert(id);
+        }
+        for id in self.state.origins.sweep() {
+            self.plan.origins.remove(&id);
+            self.allocator.release_origins(id);
+            self.delta.origins.insert(id);
+        }
+        for id in self.state.identities.sweep() {
+            self.plan.identities.remove(&id);
+            self.delta.identities.insert(id);
+            if !self.state.bases.is_number(id) {
+                self.allocator.release_identity(id);
+            }
+        }
     }
 
     /// Whether `node` is the one compiled for.
     fn is_own(&self, node: Option<&Arc<str>>) -> bool {
-        node.is_some_and(|name| **name == *self.node)
+        node.is_some() && self.state.node.as_ref() == node
     }
 
-    fn describe_workload(&mut self, identity: IdentityId, base: &BaseIdentity, refinement: Refinement) {
-        let snapshot = self.snapshot;
-        self.plan.identities.entry(identity).or_insert_with(|| {
-            let pods = base.labels.iter().map(|(key, value)| format!("k8s:{key}={value}"));
-            let namespace = snapshot.namespace(&base.namespace).into_iter().flat_map(Labels::iter);
-            let namespace = namespace.map(|(key, value)| format!("k8s:io.cilium.k8s.namespace.labels.{key}={value}"));
-            let implied = [
-                format!("k8s:io.cilium.k8s.policy.serviceaccount={}", base.service_account),
-                format!("k8s:io.kubernetes.pod.namespace={}", base.namespace),
-            ];
-            let mut labels: Vec<_> = pods.chain(namespace).chain(implied).collect();
-            labels.sort_unstable();
-            IdentityInfo {
-                labels,
-                reserved: None,
-                namespace: Some(Arc::clone(&base.namespace)),
-                service_account: Some(Arc::clone(&base.service_account)),
-                pod_labels: base.labels.clone(),
-                cidrs: refinement.cidrs,
-                refined_from: refinement.from,
-                refined_by: refinement.by,
-            }
-        });
+    fn set_ipcache(&mut self, prefix: IpNet, entry: Option<IpcacheEntry>) {
+        let changed = match entry {
+            Some(entry) => self.plan.ipcache.insert(prefix, entry) != Some(entry),
+            None => self.plan.ipcache.remove(&prefix).is_some(),
+        };
+        if changed {
+            self.delta.ipcache.insert(prefix);
+        }
     }
 
-    fn describe_reserved(
-        &mut self,
-        identity: IdentityId,
-        reserved: IdentityId,
-        refined_by: Vec<String>,
-        cidrs: Vec<String>,
-    ) {
-        let refined_from = (identity != reserved).then_some(reserved);
-        let labels = cidrs.iter().map(|cidr| format!("cidr:{cidr}"));
-        let name = reserved.reserved_name();
-        let labels = labels.chain(name.map(|name| format!("reserved:{name}"))).collect();
-        let reserved = if refined_from.is_some() { None } else { name };
-        let info = IdentityInfo { labels, reserved, cidrs, refined_from, refined_by, ..IdentityInfo::default() };
-        self.plan.identities.entry(identity).or_insert(info);
+    fn set_policy(&mut self, key: PolicyKey, entry: Option<PolicyEntry>) {
+        let changed = match entry {
+            Some(entry) => self.plan.policy.insert(key, entry) != Some(entry),
+            None => self.plan.policy.remove(&key).is_some(),
+        };
+        if changed {
+            self.delta.policy.insert(key);
+        }
+    }
+
+    /// Something of the plan is `identity`, from now on until [`Users::remove`].
+    fn use_identity(&mut self, identity: IdentityId, info: impl FnOnce(&Self) -> IdentityInfo) {
+        self.state.identities.add(identity);
+        if !self.plan.identities.contains_key(&identity) {
+            let info = info(self);
+            self.plan.identities.insert(identity, info);
+            self.delta.identities.insert(identity);
+        }
+    }
+
+    fn describe_workload(&self, base: &BaseIdentity, refinement: Refinement) -> IdentityInfo {
+        let pods = base.labels.iter().map(|(key, value)| format!("k8s:{key}={value}"));
+        let namespace = self.snapshot.namespace(&base.namespace).into_iter().flat_map(Labels::iter);
+        let namespace = namespace.map(|(key, value)| format!("k8s:io.cilium.k8s.namespace.labels.{key}={value}"));
+        let implied = [
+            format!("k8s:io.cilium.k8s.policy.serviceaccount={}", base.service_account),
+            format!("k8s:io.kubernetes.pod.namespace={}", base.namespace),
+        ];
+        let mut labels: Vec<_> = pods.chain(namespace).chain(implied).collect();
+        labels.sort_unstable();
+        IdentityInfo {
+            labels,
+            reserved: None,
+            namespace: Some(Arc::clone(&base.namespace)),
+            service_account: Some(Arc::clone(&base.service_account)),
+            pod_labels: base.labels.clone(),
+            cidrs: refinement.cidrs,
+            refined_from: refinement.from,
+            refined_by: refinement.by,
+        }
+    }
+
+    /// The identity of those of a base identity that something sets apart; the base's own number where nothing does.
+    fn refine(&mut self, base: u32, by: Vec<String>, blocks: &BlockSet) -> IdentityId {
+        let Some((base, number)) = self.state.bases.number(base) else { return IdentityId::UNKNOWN };
+        let base = Arc::clone(base);
+        if by.is_empty() && blocks.is_empty() {
+            self.use_identity(number, |update| update.describe_workload(&base, Refinement::default()));
+            return number;
+        }
+        let content = format!("{base};{};{}", by.join("&"), self.state.in_force.content(blocks));
+        let identity = self.allocator.refined_workload(&content);
+        let cidrs = self.state.in_force.texts(blocks);
+        let refinement = Refinement { from: Some(number), by, cidrs };
+        self.use_identity(identity, |update| update.describe_workload(&base, refinement));
+        identity
     }
 }
 
@@ -125,9 +353,6 @@ struct Refinement {
     by: Vec<String>,
     cidrs: Vec<String>,
 }
-
-/// The numbered base identities of a snapshot, in order.
-type Bases<'a> = [(&'a BaseIdentity, IdentityId)];
 
 /// An address of `node`, of this family where it has one.
 fn node_address(node: &Node, family: Family) -> Option<IpAddr> {

@@ -3,31 +3,30 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
-    sync::Arc,
 };
 
 use strait_base::{IdentityId, PortRange};
 
 use super::{
-    Compilation,
+    Update,
     atoms::{Atom, NamedPorts},
-    in_force::{self, InForce},
-    subjects::Subject,
+    in_force::{self, RuleId, RulePeers},
+    subjects::{Links, RowsOf},
 };
 use crate::{
     connection::Direction,
     plan::{OriginId, PolicyEntry, PolicyKey, PortEntry, PortSet, PortSetId},
     ports::{self, Layer, Spans},
-    rule::{Class, Entity, IcmpMatch, L4Match, Origin, Peer, PeerSelector, Peers, Policy, Ports, Rule},
+    rule::{Class, IcmpMatch, L4Match, Origin, Peers, Ports, Rule},
     tiers::{Background, By, Voice},
     verdict::{background, isolation},
 };
 
-/// Rules that decide together, by index, and what the port names among them stand for.
+/// Rules that decide together, and what the port names among them stand for.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 struct Judges {
     /// In order.
-    rules: Vec<usize>,
+    rules: Vec<RuleId>,
     /// What the destination declares under the names that the rules ask for.
     ports: NamedPorts,
     /// What holds without a rule.
@@ -38,143 +37,242 @@ struct Judges {
     audited: OriginId,
 }
 
+/// Port sets made so far.
+type PortSets = BTreeMap<Judges, PortSetId>;
+
+/// By profile, named ports and direction.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    all: BTreeMap<(RowsOf, Direction), Row>,
+    /// What the port sets in use refer to.
+    pub origins: BTreeMap<PortSetId, BTreeSet<OriginId>>,
+}
+
 /// What the subjects of one profile, with the same named ports, share in one direction.
+#[derive(Debug)]
 struct Row {
+    entries: Entries,
+    subjects: BTreeSet<IdentityId>,
+}
+
+#[derive(PartialEq, Eq, Debug)]
+struct Entries {
     any: PolicyEntry,
     /// Peers that are judged otherwise than `any`.
-    exact: Vec<(IdentityId, PolicyEntry)>,
+    exact: BTreeMap<IdentityId, PolicyEntry>,
 }
 
-/// Atoms by what rules name them by.
-struct Index {
-    selectors: BTreeMap<usize, Vec<usize>>,
-    lists: BTreeMap<usize, Vec<usize>>,
-    nodes: BTreeMap<usize, Vec<usize>>,
-    entities: BTreeMap<Entity, Vec<usize>>,
-    port_names: BTreeMap<Arc<str>, Vec<usize>>,
+impl Entries {
+    fn iter(&self) -> impl Iterator<Item = (IdentityId, PolicyEntry)> {
+        let exact = self.exact.iter().map(|(peer, entry)| (*peer, *entry));
+        [(IdentityId::UNKNOWN, self.any)].into_iter().chain(exact)
+    }
+
+    fn has(&self, peer: IdentityId) -> bool {
+        peer == IdentityId::UNKNOWN || self.exact.contains_key(&peer)
+    }
+
+    fn port_sets(&self) -> BTreeSet<PortSetId> {
+        self.iter().map(|(_, entry)| entry.port_set).filter(|set| *set != PortSetId::EMPTY).collect()
+    }
 }
 
-impl Index {
-    fn new(in_force: &InForce<'_>, atoms: &[Atom]) -> Self {
-        let mut index = Self {
-            selectors: BTreeMap::new(),
-            lists: BTreeMap::new(),
-            nodes: BTreeMap::new(),
-            entities: BTreeMap::new(),
-            port_names: BTreeMap::new(),
+impl Update<'_> {
+    /// Works out anew the rows that name what is another now, and gives subjects theirs.
+    pub(super) fn settle_rows(&mut self, links: Links) {
+        let mut port_sets = PortSets::new();
+        let dirty: Vec<_> = if self.dirty.is_empty() {
+            Vec::new()
+        } else {
+            self.state.rows.all.keys().filter(|(of, direction)| self.is_dirty(of, *direction)).cloned().collect()
         };
-        for (at, atom) in atoms.iter().enumerate() {
-            for selector in &atom.selectors {
-                index.selectors.entry(*selector).or_default().push(at);
+        for (of, direction) in dirty {
+            let new = self.entries(&of, direction, &mut port_sets);
+            let key = (of, direction);
+            let Some(row) = self.state.rows.all.get_mut(&key) else { continue };
+            if row.entries == new {
+                continue;
             }
-            for list in in_force.blocks.members(atom.blocks) {
-                index.lists.entry(*list).or_default().push(at);
+            let subjects = row.subjects.clone();
+            self.hold(&new);
+            let Some(row) = self.state.rows.all.get_mut(&key) else { continue };
+            let old = std::mem::replace(&mut row.entries, new);
+            let (_, direction) = key;
+            for subject in subjects {
+                self.write(subject, (&key.0, direction), Some(&old));
             }
-            for nodes in &atom.nodes {
-                index.nodes.entry(*nodes).or_default().push(at);
-            }
-            for entity in Entity::ALL.into_iter().filter(|entity| entity.includes(atom.class)) {
-                index.entities.entry(entity).or_default().push(at);
-            }
-            for name in atom.ports.keys() {
-                index.port_names.entry(Arc::clone(name)).or_default().push(at);
+            self.let_go(&old);
+        }
+        for (subject, (old, new)) in links {
+            for direction in Direction::BOTH {
+                self.relink(subject, direction, (old.as_ref(), new.as_ref()), &mut port_sets);
             }
         }
-        index
+    }
+
+    fn is_dirty(&self, (profile, _): &RowsOf, direction: Direction) -> bool {
+        let Some(profile) = self.state.profiles.get(*profile) else { return false };
+        let mut rules = self.state.in_force.rules(&profile.policies, direction);
+        self.dirty.own_node() || rules.any(|(_, rule, peers)| self.dirty.concerns(rule, peers))
+    }
+
+    /// A subject has the rows of `new` in place of those of `old`.
+    fn relink(
+        &mut self,
+        subject: IdentityId,
+        direction: Direction,
+        (old, new): (Option<&RowsOf>, Option<&RowsOf>),
+        port_sets: &mut PortSets,
+    ) {
+        if old == new {
+            return;
+        }
+        if let Some(new) = new {
+            let key = (new.clone(), direction);
+            if !self.state.rows.all.contains_key(&key) {
+                let entries = self.entries(new, direction, port_sets);
+                self.hold(&entries);
+                self.state.rows.all.insert(key.clone(), Row { entries, subjects: BTreeSet::new() });
+            }
+            if let Some(row) = self.state.rows.all.get_mut(&key) {
+                row.subjects.insert(subject);
+            }
+        }
+        let before = old.and_then(|old| {
+            let key = (old.clone(), direction);
+            let row = self.state.rows.all.get_mut(&key)?;
+            row.subjects.remove(&subject);
+            if row.subjects.is_empty() { self.state.rows.all.remove(&key).map(|row| (row.entries, true)) } else { None }
+        });
+        let key = |peer| PolicyKey { subject, direction, peer };
+        let stale: Vec<PolicyKey> = match (&before, old) {
+            (Some((entries, _)), _) => entries.iter().map(|(peer, _)| key(peer)).collect(),
+            (None, Some(old)) => {
+                let row = self.state.rows.all.get(&(old.clone(), direction));
+                row.into_iter().flat_map(|row| row.entries.iter()).map(|(peer, _)| key(peer)).collect()
+            }
+            (None, None) => Vec::new(),
+        };
+        let fresh = new.and_then(|new| self.state.rows.all.get(&(new.clone(), direction)));
+        let fresh: BTreeMap<PolicyKey, PolicyEntry> =
+            fresh.into_iter().flat_map(|row| row.entries.iter()).map(|(peer, entry)| (key(peer), entry)).collect();
+        for key in stale.into_iter().filter(|key| !fresh.contains_key(key)) {
+            self.set_policy(key, None);
+        }
+        for (key, entry) in fresh {
+            self.set_policy(key, Some(entry));
+        }
+        if let Some((entries, _)) = before {
+            self.let_go(&entries);
+        }
+    }
+
+    /// Writes the row of a subject in place of `old`.
+    fn write(&mut self, subject: IdentityId, (of, direction): (&RowsOf, Direction), old: Option<&Entries>) {
+        let key = |peer| PolicyKey { subject, direction, peer };
+        let Some(row) = self.state.rows.all.get(&(of.clone(), direction)) else { return };
+        let gone = old.into_iter().flat_map(Entries::iter).map(|(peer, _)| peer);
+        let gone: Vec<_> = gone.filter(|peer| !row.entries.has(*peer)).collect();
+        let fresh: Vec<_> = row.entries.iter().collect();
+        for peer in gone {
+            self.set_policy(key(peer), None);
+        }
+        for (peer, entry) in fresh {
+            self.set_policy(key(peer), Some(entry));
+        }
+    }
+
+    /// A row refers to port sets and origins from now on.
+    fn hold(&mut self, entries: &Entries) {
+        self.state.origins.add(entries.any.default_origin);
+        for id in entries.port_sets() {
+            self.state.port_sets.add(id);
+            let Some(set) = self.plan.port_sets.get(&id) else { continue };
+            self.state.rows.origins.entry(id).or_insert_with(|| {
+                let origins: BTreeSet<_> = set.entries.values().map(|entry| entry.origin).collect();
+                for origin in &origins {
+                    self.state.origins.add(*origin);
+                }
+                self.delta.port_sets.insert(id);
+                origins
+            });
+        }
+    }
+
+    fn let_go(&mut self, entries: &Entries) {
+        self.state.origins.remove(entries.any.default_origin);
+        for id in entries.port_sets() {
+            self.state.port_sets.remove(id);
+        }
     }
 
     /// The atoms among a rule's peers; for a rule about any peer those at which port names of it stand for something.
-    fn peers<'i>(&'i self, in_force: &InForce<'_>, rule: &Rule) -> BTreeSet<usize> {
-        let lists: Vec<Option<&'i Vec<usize>>> = match &rule.peers {
-            Peers::Any if rule.direction == Direction::Ingress => Vec::new(),
-            Peers::Any => in_force::names_of(rule).map(|name| self.port_names.get(name)).collect(),
-            Peers::Of(peers) => {
-                let selected = |peer: &Peer| match &peer.selects {
-                    PeerSelector::Endpoints(selector) => self.selectors.get(&in_force.selector(selector)?),
-                    PeerSelector::Nodes(labels) => self.nodes.get(&in_force.node_selector(labels)?),
-                    PeerSelector::Entity(entity) => self.entities.get(entity),
-                    PeerSelector::Block(_) => None,
-                };
-                let in_blocks = in_force.list(rule).and_then(|list| self.lists.get(&list));
-                peers.iter().map(selected).chain([in_blocks]).collect()
-            }
-        };
-        lists.into_iter().flatten().flatten().copied().collect()
-    }
-}
-
-impl Compilation<'_> {
-    /// Fills policy, port sets and origins.
-    pub(super) fn rows(&mut self, in_force: &InForce<'_>, atoms: &[Atom], subjects: &[Subject]) {
-        let index = Index::new(in_force, atoms);
-        let mut port_sets = PortSets { in_force, known: BTreeMap::new() };
-        let mut rows: BTreeMap<(usize, &NamedPorts, Direction), Row> = BTreeMap::new();
-        for subject in subjects {
-            for direction in Direction::BOTH {
-                let row = rows
-                    .entry((subject.profile, &subject.ports, direction))
-                    .or_insert_with(|| self.row(&mut port_sets, &index, atoms, subject, direction));
-                let key = |peer| PolicyKey { subject: subject.identity, direction, peer };
-                self.plan.policy.insert(key(IdentityId::UNKNOWN), row.any);
-                self.plan.policy.extend(row.exact.iter().map(|(peer, entry)| (key(*peer), *entry)));
-            }
+    fn peers(&self, rule: &Rule, peers: &RulePeers) -> BTreeSet<IdentityId> {
+        let (atoms, in_force) = (&self.state.atoms, &self.state.in_force);
+        if matches!(rule.peers, Peers::Any) {
+            let egress = rule.direction == Direction::Egress;
+            let names = in_force::names_of(rule).filter(|_| egress);
+            return names.flat_map(|name| atoms.declaring(name)).collect();
         }
+        let selectors = peers.selectors.iter().filter_map(|id| Some((*id, in_force.matching(*id)?)));
+        let selected = selectors.flat_map(|(id, matching)| {
+            let bases = matching.bases.iter();
+            bases.flat_map(move |base| self.state.bases.selected(*base, id, matching.refines))
+        });
+        let nodes = peers.nodes.iter().flat_map(|id| atoms.of_nodes(*id));
+        let entities = peers.entities.iter().flat_map(|entity| atoms.of_entity(*entity));
+        let in_blocks = peers.list.into_iter().flat_map(|list| atoms.of_list(list));
+        selected.chain(nodes).chain(entities).chain(in_blocks).collect()
     }
 
-    fn row(
-        &mut self,
-        port_sets: &mut PortSets<'_, '_>,
-        index: &Index,
-        atoms: &[Atom],
-        subject: &Subject,
-        direction: Direction,
-    ) -> Row {
-        let snapshot = self.snapshot;
-        let in_force = port_sets.in_force;
-        let profile = snapshot.profile(subject.profile);
-        let policies = || profile.iter().filter_map(|at| Some((*at, snapshot.policies().get(*at)?)));
+    fn entries(&mut self, (profile, ports): &RowsOf, direction: Direction, port_sets: &mut PortSets) -> Entries {
+        let policies = self.state.profiles.get(*profile).map(|profile| std::sync::Arc::clone(&profile.policies));
+        let policies = policies.unwrap_or_default();
+        let loaded =
+            |serial: &u32| self.state.in_force.policy(*serial).map(|loaded| std::sync::Arc::clone(&loaded.policy));
         let isolating: Vec<_> =
-            policies().map(|(_, policy)| policy).filter(|policy| policy.isolates.contains(&direction)).collect();
+            policies.iter().filter_map(loaded).filter(|policy| policy.isolates.contains(&direction)).collect();
         let blamed = |audit: bool| {
             let named = isolating.iter().filter(|policy| policy.audit == audit);
             named.map(|policy| isolation(policy, direction)).collect::<Vec<_>>()
         };
         let (default_origin, audited) = (self.origin(blamed(false)), self.origin(blamed(true)));
+        let isolating: Vec<_> = isolating.iter().map(|policy| &**policy).collect();
         let judged_by = |rules, ports, to_own_node| {
             let background = background(&isolating, to_own_node);
             Judges { rules, ports, background, isolation: default_origin, audited }
         };
 
         let mut of_any = Vec::new();
-        let mut of_atom: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        for at in in_force.rules_about(policies().map(|(at, _)| at), direction) {
-            let Some(rule) = in_force.rules.get(at) else { continue };
+        let mut sparing = BTreeSet::new();
+        let mut of_atom: BTreeMap<IdentityId, Vec<RuleId>> = BTreeMap::new();
+        for (id, rule, peers) in self.state.in_force.rules(&policies, direction) {
             if matches!(rule.peers, Peers::Any) {
-                of_any.push(at);
+                of_any.push(id);
             }
-            for atom in index.peers(in_force, rule) {
-                of_atom.entry(atom).or_default().push(at);
+            if self.state.in_force.policy(id.0).is_some_and(|loaded| !loaded.policy.isolates_from_own_node) {
+                sparing.insert(id);
+            }
+            for atom in self.peers(rule, peers) {
+                of_atom.entry(atom).or_default().push(id);
             }
         }
         // What the own node is judged by differs, whether or not rules name it.
-        for at in index.entities.get(&Entity::Host).into_iter().flatten() {
-            of_atom.entry(*at).or_default();
+        for identity in self.state.atoms.of_class(Class::OwnNode) {
+            of_atom.entry(identity).or_default();
         }
-        let spares_own_node = |(_, policy): &(usize, &Policy)| !policy.isolates_from_own_node;
-        let sparing = policies().filter(spares_own_node).map(|(at, _)| at);
-        let sparing: BTreeSet<_> = in_force.rules_about(sparing, direction).collect();
         // On ingress the destination is the subject, on egress it is the peer.
         let nothing = NamedPorts::new();
         let ports = |peer: Option<&Atom>| match (direction, peer) {
-            (Direction::Ingress, _) => subject.ports.clone(),
+            (Direction::Ingress, _) => ports.clone(),
             (Direction::Egress, Some(atom)) => atom.ports.clone(),
             (Direction::Egress, None) => nothing.clone(),
         };
-        let any = port_sets.get(self, judged_by(of_any.clone(), ports(None), false));
+        let any = self.port_set(judged_by(of_any.clone(), ports(None), false), port_sets);
         let any = PolicyEntry { port_set: any, default_origin };
-        let mut exact = Vec::new();
-        for (at, mut rules) in of_atom {
-            let Some(atom) = atoms.get(at) else { continue };
+        let mut exact = BTreeMap::new();
+        for (identity, mut rules) in of_atom {
+            let Some(atom) = self.state.atoms.get(identity) else { continue };
             rules.extend(&of_any);
             rules.sort_unstable();
             rules.dedup();
@@ -189,12 +287,12 @@ impl Compilation<'_> {
                 }
                 _ => judged_by(rules, ports(Some(atom)), false),
             };
-            let port_set = port_sets.get(self, judges);
+            let port_set = self.port_set(judges, port_sets);
             if port_set != any.port_set {
-                exact.push((atom.identity, PolicyEntry { port_set, default_origin }));
+                exact.insert(identity, PolicyEntry { port_set, default_origin });
             }
         }
-        Row { any, exact }
+        Entries { any, exact }
     }
 
     /// The number of a set of origins; a set without any is [`OriginId::NONE`].
@@ -212,35 +310,33 @@ impl Compilation<'_> {
             // Writing to a string cannot fail.
             let _ = write!(content, "{kind}/{namespace}/{name}/{direction}/{rule}{section};");
         }
-        let id = self.allocator.origins(content);
-        self.plan.origins.insert(id, origins);
+        let id = self.allocator.origins(&content);
+        self.state.origins.touch(id);
+        if self.plan.origins.get(&id) != Some(&origins) {
+            self.plan.origins.insert(id, origins);
+            self.delta.origins.insert(id);
+        }
         id
     }
-}
 
-/// The port sets made so far.
-struct PortSets<'f, 'a> {
-    in_force: &'f InForce<'a>,
-    known: BTreeMap<Judges, PortSetId>,
-}
-
-impl PortSets<'_, '_> {
-    fn get(&mut self, compilation: &mut Compilation<'_>, mut judges: Judges) -> PortSetId {
-        let rules = judges.rules.iter().filter_map(|at| self.in_force.rules.get(*at));
-        let asked: BTreeSet<_> = rules.flat_map(|rule| in_force::names_of(rule)).collect();
+    /// The number of the port set that comes of some rules.
+    fn port_set(&mut self, mut judges: Judges, known: &mut PortSets) -> PortSetId {
+        let rules = judges.rules.iter().filter_map(|id| self.state.in_force.rule(*id));
+        let asked: BTreeSet<_> = rules.flat_map(in_force::names_of).collect();
         judges.ports.retain(|name, _| asked.contains(name));
-        if let Some(known) = self.known.get(&judges) {
+        if let Some(known) = known.get(&judges) {
             return *known;
         }
-        let id = self.make(compilation, &judges);
-        self.known.insert(judges, id);
+        let id = self.make_port_set(&judges);
+        known.insert(judges, id);
         id
     }
 
-    fn make(&self, compilation: &mut Compilation<'_>, judges: &Judges) -> PortSetId {
-        let rules = judges.rules.iter().filter_map(|at| Some((*at, *self.in_force.rules.get(*at)?)));
-        let of_rules = rules.map(|(at, rule)| Layer {
-            voice: Voice { precedence: rule.precedence, effect: rule.effect, audit: rule.audit, by: By::Rule(at) },
+    fn make_port_set(&mut self, judges: &Judges) -> PortSetId {
+        let in_force = &self.state.in_force;
+        let rules = judges.rules.iter().filter_map(|id| Some((*id, in_force.rule(*id)?)));
+        let of_rules = rules.map(|(id, rule)| Layer {
+            voice: Voice { precedence: rule.precedence, effect: rule.effect, audit: rule.audit, by: By::Rule(id) },
             spans: spans(rule, &judges.ports),
         });
         let background = judges.background.voices().map(|voice| Layer { voice, spans: Spans::Any });
@@ -259,10 +355,11 @@ impl PortSets<'_, '_> {
                 judges.audited
             } else {
                 let rules = outcome.by.iter().filter_map(|by| match by {
-                    By::Rule(at) => self.in_force.rules.get(*at),
+                    By::Rule(id) => self.state.in_force.rule(*id),
                     By::Isolation | By::AuditedIsolation | By::OwnNode | By::Open => None,
                 });
-                compilation.origin(rules.map(|rule| rule.origin.clone()).collect())
+                let origins = rules.map(|rule| rule.origin.clone()).collect();
+                self.origin(origins)
             };
             let entry = PortEntry { verdict: outcome.verdict, origin, precedence: outcome.precedence.number() };
             // Writing to a string cannot fail.
@@ -281,8 +378,9 @@ impl PortSets<'_, '_> {
         if set.entries.is_empty() {
             return PortSetId::EMPTY;
         }
-        let id = compilation.allocator.port_set(content);
-        compilation.plan.port_sets.insert(id, set);
+        let id = self.allocator.port_set(&content);
+        self.state.port_sets.touch(id);
+        self.plan.port_sets.entry(id).or_insert(set);
         id
     }
 }

@@ -1,67 +1,118 @@
 //! Subjects: endpoints of the node that the same rules are about.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use strait_base::IdentityId;
 
 use super::{
-    Bases, Compilation,
+    Update,
     atoms::{NamedPorts, declared, ports_text},
-    group, in_force,
+    group,
 };
-use crate::{blocks::BlockIndex, connection::Direction, identity, plan::EndpointPlan, snapshot::Pod};
+use crate::{blocks::BlockSet, plan::EndpointPlan, snapshot::Pod};
 
-/// Endpoints with one identity.
-pub(super) struct Subject {
-    pub identity: IdentityId,
-    /// As in [`Snapshot::profile`](crate::Snapshot).
-    pub profile: usize,
-    /// What they declare under the names that ingress rules about them ask for.
-    pub ports: NamedPorts,
+/// By base and profile, and by what they declare under the names that ingress rules about them ask for.
+#[derive(Debug, Default)]
+pub(super) struct Subjects {
+    all: BTreeMap<(u32, u32), BTreeMap<NamedPorts, Subject>>,
 }
 
-impl<'a> Compilation<'a> {
-    /// Fills the endpoints and gives the subjects, in order of their identities.
-    pub(super) fn subjects(&mut self, bases: &Bases<'a>) -> Vec<Subject> {
+/// Endpoints with one identity.
+#[derive(Debug)]
+struct Subject {
+    identity: IdentityId,
+    /// How many.
+    pods: usize,
+}
+
+/// What the rows of a subject depend on: its profile, and its named ports.
+pub(super) type RowsOf = (u32, NamedPorts);
+
+/// Subjects whose rows are others now: which they had, and which they have.
+pub(super) type Links = BTreeMap<IdentityId, (Option<RowsOf>, Option<RowsOf>)>;
+
+impl Update<'_> {
+    /// An endpoint of the node as it was is there no more.
+    pub(super) fn leave_subject(&mut self, pod: &Pod) {
+        if self.plan.endpoints.remove(&pod.key).is_some() {
+            self.delta.endpoints.insert(pod.key.clone());
+        }
+        let pair = (pod.base(), pod.profile());
+        let Some(profile) = self.state.profiles.get(pod.profile()) else { return };
+        let ports = declared(pod, &profile.asked);
+        match self.state.subjects.all.get_mut(&pair).and_then(|subjects| subjects.get_mut(&ports)) {
+            Some(subject) if subject.pods > 1 => subject.pods -= 1,
+            Some(_) | None => {
+                self.touched_subjects.insert(pair);
+            }
+        }
+    }
+
+    /// Puts endpoints of the node that are new or others among the subjects, and works out anew which of them are touched.
+    pub(super) fn settle_subjects(&mut self) -> Links {
         let snapshot = self.snapshot;
-        let local: Vec<_> = snapshot.pods().filter(|pod| pod.is_endpoint() && self.is_own(pod.node())).collect();
-        let mut subjects = BTreeMap::new();
-        for ((base, profile), pods) in group(local.into_iter().map(|pod| ((pod.base(), pod.profile()), pod))) {
-            let Some((base, number)) = bases.get(base).copied() else { continue };
-            let texts = self.refining_subjects(profile);
-            let asked = self.names_asked_at(profile);
-            let by_ports = group(pods.into_iter().map(|pod| (declared(pod, &asked), pod)));
+        for key in std::mem::take(&mut self.joining_subjects) {
+            let Some(pod) = snapshot.pod(&key) else { continue };
+            let pair = (pod.base(), pod.profile());
+            let Some(profile) = self.state.profiles.get(pod.profile()) else { continue };
+            if self.touched_subjects.contains(&pair) {
+                continue;
+            }
+            let ports = declared(pod, &profile.asked);
+            let subject = self.state.subjects.all.get_mut(&pair).and_then(|subjects| subjects.get_mut(&ports));
+            if let Some(subject) = subject {
+                subject.pods += 1;
+                let identity = subject.identity;
+                self.set_endpoint(pod, identity);
+            } else {
+                self.touched_subjects.insert(pair);
+            }
+        }
+        let mut links = Links::new();
+        for pair in std::mem::take(&mut self.touched_subjects) {
+            self.regroup_subjects(pair, &mut links);
+        }
+        links
+    }
+
+    fn regroup_subjects(&mut self, pair: (u32, u32), links: &mut Links) {
+        let (base, profile) = pair;
+        let snapshot = self.snapshot;
+        let old = self.state.subjects.all.remove(&pair).unwrap_or_default();
+        let mut new = BTreeMap::new();
+        if let (Some(known), Some(in_force)) = (snapshot.bases().get(base), self.state.profiles.get(profile)) {
+            let pods = known.pods.iter().filter_map(|key| snapshot.pod(key));
+            let own = |pod: &&Pod| pod.is_endpoint() && pod.profile() == profile && self.is_own(pod.node());
+            let by_ports = group(pods.filter(own).map(|pod| (declared(pod, &in_force.asked), pod)));
             let ports_differ = by_ports.len() > 1;
+            let refining = in_force.refining.clone();
             for (ports, pods) in by_ports {
-                let mut by = texts.clone();
+                let mut by = refining.clone();
                 if ports_differ {
                     by.push(format!("as subject {}", ports_text(&ports)));
                 }
-                let identity = self.refine(base, number, by, (&BlockIndex::default(), 0));
-                for Pod { key, addresses, .. } in pods {
-                    let endpoint = EndpointPlan { identity, addresses: addresses.clone() };
-                    self.plan.endpoints.insert(key.clone(), endpoint);
+                let identity = self.refine(base, by, &BlockSet::new());
+                for pod in &pods {
+                    self.set_endpoint(pod, identity);
                 }
-                subjects.insert(identity, Subject { identity, profile, ports });
+                links.entry(identity).or_default().1 = Some((profile, ports.clone()));
+                new.insert(ports, Subject { identity, pods: pods.len() });
             }
         }
-        subjects.into_values().collect()
+        for (ports, subject) in old {
+            self.state.identities.remove(subject.identity);
+            links.entry(subject.identity).or_default().0 = Some((profile, ports));
+        }
+        if !new.is_empty() {
+            self.state.subjects.all.insert(pair, new);
+        }
     }
 
-    /// The selectors of a profile's policies that tell pods of one base identity apart, as text.
-    fn refining_subjects(&self, profile: usize) -> Vec<String> {
-        let policies = self.snapshot.profile(profile).iter().filter_map(|index| self.snapshot.policies().get(*index));
-        let subjects = policies.filter_map(|policy| policy.subject.endpoints()).map(|selector| &selector.pods);
-        let refining = subjects.filter(|pods| identity::refines(pods));
-        let texts: BTreeSet<_> = refining.map(|pods| format!("selected as subject by {pods}")).collect();
-        texts.into_iter().collect()
-    }
-
-    /// The port names that ingress rules of a profile's policies ask for.
-    fn names_asked_at(&self, profile: usize) -> BTreeSet<in_force::PortName<'a>> {
-        let snapshot = self.snapshot;
-        let policies = snapshot.profile(profile).iter().filter_map(|index| snapshot.policies().get(*index));
-        let rules = policies.flat_map(|policy| &policy.rules).filter(|rule| rule.direction == Direction::Ingress);
-        rules.flat_map(in_force::names_of).collect()
+    fn set_endpoint(&mut self, pod: &Pod, identity: IdentityId) {
+        let endpoint = EndpointPlan { identity, addresses: pod.addresses.clone() };
+        if self.plan.endpoints.get(&pod.key) != Some(&endpoint) {
+            self.plan.endpoints.insert(pod.key.clone(), endpoint);
+            self.delta.endpoints.insert(pod.key.clone());
+        }
     }
 }

@@ -29,14 +29,14 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const API_SERVER: (&str, &str) = ("default", "kubernetes");
 
 /// Objects that rules refer to.
-pub(super) struct References<'a> {
+pub(crate) struct References<'a> {
     objects: &'a Objects,
     /// Addresses of the slices of services, by namespace and name of these.
     slices: BTreeMap<(&'a str, &'a str), Vec<IpAddr>>,
 }
 
 impl<'a> References<'a> {
-    pub(super) fn new(objects: &'a Objects) -> Self {
+    pub(crate) fn new(objects: &'a Objects) -> Self {
         let mut slices: BTreeMap<_, Vec<IpAddr>> = BTreeMap::new();
         for slice in objects.endpoint_slices() {
             if let Some(service) = slice.meta.labels.get(SERVICE_NAME) {
@@ -191,37 +191,34 @@ impl Lowering<'_> {
     }
 
     fn peers(&mut self, rule: &CiliumTrafficRule, denies: bool) -> Peers {
-        let entity = PeerSelector::Entity;
-        let named: Vec<PeerSelector> = match &rule.peers {
-            CiliumPeers::Any => return Peers::Any,
-            CiliumPeers::Entities(entities) if entities.contains(&CiliumEntity::All) => return Peers::Any,
-            CiliumPeers::Endpoints(selectors) => {
-                selectors.iter().flat_map(|pods| self.endpoints(pods, denies)).collect()
-            }
+        let here = |_: usize| rule.location.clone();
+        match &rule.peers {
+            CiliumPeers::Any => Peers::Any,
+            CiliumPeers::Entities(entities) if entities.contains(&CiliumEntity::All) => Peers::Any,
+            CiliumPeers::Endpoints(selectors) => listed(selectors, |pods| self.endpoints(pods, denies), here),
             CiliumPeers::Cidrs(cidrs) => {
-                cidrs.iter().map(|cidr| PeerSelector::Block(Block::new(*cidr, &[], Reach::Outside))).collect()
+                listed(cidrs, |cidr| vec![PeerSelector::Block(Block::new(*cidr, &[], Reach::Outside))], here)
             }
             CiliumPeers::CidrSets(sets) => {
-                let sets: Vec<_> = sets
-                    .iter()
-                    .flat_map(|set| self.cidr_set(set).into_iter().map(|one| (one, &set.location)))
-                    .collect();
-                let located = |(selects, location): (_, &Location)| Peer { selects, location: location.clone() };
-                return Peers::Of(sets.into_iter().map(located).collect());
+                let location = |entry: usize| sets.get(entry).map_or(&rule.location, |set| &set.location).clone();
+                listed(sets, |set| self.cidr_set(set), location)
             }
-            CiliumPeers::Entities(entities) => entities.iter().flat_map(|one| self.entity(*one)).collect(),
-            CiliumPeers::Services(services) => services.iter().flat_map(|one| self.services(one)).collect(),
-            CiliumPeers::Nodes(nodes) => nodes.iter().filter_map(selector::nodes).map(PeerSelector::Nodes).collect(),
+            CiliumPeers::Entities(entities) => listed(entities, |one| self.entity(*one), here),
+            CiliumPeers::Services(services) => listed(services, |one| self.services(one), here),
+            CiliumPeers::Nodes(nodes) => {
+                listed(nodes, |one| selector::nodes(one).map(PeerSelector::Nodes).into_iter().collect(), here)
+            }
             CiliumPeers::Fqdns(_) => {
                 self.problem(Lack::DomainNames, &rule.location);
-                Vec::new()
+                Peers::Of(Vec::new())
             }
             CiliumPeers::Groups(_) => {
                 self.problem(Lack::CloudGroups, &rule.location);
-                if denies { vec![entity(Entity::World)] } else { Vec::new() }
+                let world = PeerSelector::Entity(Entity::World);
+                let all = Peer { selects: world, entry: 0, location: rule.location.clone() };
+                Peers::Of(if denies { vec![all] } else { Vec::new() })
             }
-        };
-        Peers::Of(named.into_iter().map(|selects| Peer { selects, location: rule.location.clone() }).collect())
+        }
     }
 
     fn endpoints(&self, pods: &CiliumSelector, denies: bool) -> Vec<PeerSelector> {
@@ -297,6 +294,15 @@ impl Lowering<'_> {
     fn problem(&mut self, lacks: Lack, location: &Location) {
         self.problems.push(super::problem(lacks, &self.kind, &self.object.meta, location));
     }
+}
+
+/// The peers that each entry of a list stands for.
+fn listed<T>(entries: &[T], lower: impl Fn(&T) -> Vec<PeerSelector>, location: impl Fn(usize) -> Location) -> Peers {
+    let peers = entries.iter().enumerate().flat_map(|(entry, one)| {
+        let location = location(entry);
+        lower(one).into_iter().map(move |selects| Peer { selects, entry, location: location.clone() })
+    });
+    Peers::Of(peers.collect())
 }
 
 fn lower_icmp(field: CiliumIcmpField) -> IcmpMatch {

@@ -26,7 +26,7 @@ fn requirements(selector: &CiliumSelector) -> impl Iterator<Item = (&CiliumKey, 
 
 /// The pods that `selector` selects; `None` where it selects none whatever their labels. Without a word about namespaces they are
 /// those of `namespace`, where there is one.
-pub(super) fn endpoints(selector: &CiliumSelector, namespace: Option<&Arc<str>>) -> Option<EndpointSelector> {
+pub fn endpoints(selector: &CiliumSelector, namespace: Option<&Arc<str>>) -> Option<EndpointSelector> {
     let mut namespaces = Vec::new();
     let mut pods = Vec::new();
     let mut accounts = Vec::new();
@@ -58,7 +58,7 @@ pub(super) fn endpoints(selector: &CiliumSelector, namespace: Option<&Arc<str>>)
 }
 
 /// The pods that a policy is about: those of its namespace, where it has one, whatever other namespace the selector names.
-pub(super) fn subjects(selector: &CiliumSelector, namespace: Option<&Arc<str>>) -> Option<EndpointSelector> {
+pub fn subjects(selector: &CiliumSelector, namespace: Option<&Arc<str>>) -> Option<EndpointSelector> {
     let mut selected = endpoints(selector, namespace)?;
     if let (Some(namespace), NamespaceSelector::Labelled(labels)) = (namespace, &mut selected.namespaces) {
         labels.match_labels.insert(crate::snapshot::NAMESPACE_NAME, namespace);
@@ -67,7 +67,7 @@ pub(super) fn subjects(selector: &CiliumSelector, namespace: Option<&Arc<str>>) 
 }
 
 /// The nodes that `selector` selects, by their labels; `None` where it selects none.
-pub(super) fn nodes(selector: &CiliumSelector) -> Option<LabelSelector> {
+pub fn nodes(selector: &CiliumSelector) -> Option<LabelSelector> {
     let mut labels = Vec::new();
     for (key, operator) in requirements(selector) {
         match &key.source {
@@ -85,13 +85,13 @@ pub(super) fn nodes(selector: &CiliumSelector) -> Option<LabelSelector> {
 }
 
 /// The labels that `selector` asks of an object that is no endpoint; `None` where it selects none.
-pub(super) fn objects(selector: &CiliumSelector) -> Option<LabelSelector> {
+pub fn objects(selector: &CiliumSelector) -> Option<LabelSelector> {
     nodes(selector)
 }
 
 /// Whom a selector selects that names reserved labels: it is taken as it is, of whatever namespace, and means nodes and the world as
 /// well as pods.
-pub(super) enum Reserved {
+pub enum Reserved {
     /// The API server.
     ApiServer,
     /// These.
@@ -100,7 +100,7 @@ pub(super) enum Reserved {
 
 /// `None` where `selector` names no reserved label. The API server is told apart only where a selector asks for nothing else: beside
 /// other requirements it makes an allowing rule select nobody, and a denying one whomever the others select.
-pub(super) fn reserved(selector: &CiliumSelector, denies: bool) -> Option<Reserved> {
+pub fn reserved(selector: &CiliumSelector, denies: bool) -> Option<Reserved> {
     let is_reserved = |key: &CiliumKey| key.source == CiliumSource::Reserved;
     let all: Vec<_> = requirements(selector).collect();
     if !all.iter().any(|(key, _)| is_reserved(key)) {

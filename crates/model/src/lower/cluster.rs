@@ -90,8 +90,9 @@ fn lower_rule(
         ClusterTier::Admin => Tier::Admin,
         ClusterTier::Baseline => Tier::Baseline,
     };
-    let peers = rule.peers.iter().flat_map(|peer| {
-        lower_peer(&peer.selects).into_iter().map(|selects| Peer { selects, location: peer.location.clone() })
+    let peers = rule.peers.iter().enumerate().flat_map(|(entry, peer)| {
+        let located = move |selects| Peer { selects, entry, location: peer.location.clone() };
+        lower_peer(&peer.selects).into_iter().map(located)
     });
     let ports = rule.ports.iter().flat_map(lower_port);
     let ports = ports.map(|(protocol, ports)| PortMatch { protocol, ports, location: rule.location.clone() });

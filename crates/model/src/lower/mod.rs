@@ -1,15 +1,16 @@
 //! From objects as users write them to the IR, a file for each kind.
 
 mod cilium;
-mod cilium_selector;
+pub mod cilium_selector;
 mod cluster;
 mod network_policy;
 
 use std::sync::Arc;
 
-use strait_api::{ObjectMeta, Objects};
+use strait_api::{CiliumNetworkPolicy, NetworkPolicy, ObjectMeta, Objects};
 use strait_base::LabelSelector;
 
+pub(crate) use self::cilium::References;
 use crate::{
     problem::{Lack, Problem},
     rule::{EndpointSelector, NamespaceSelector, PeerSelector, Policy},
@@ -18,18 +19,26 @@ use crate::{
 /// On a policy: it reports what it would deny, and enforces nothing.
 const AUDIT_ANNOTATION: &str = "strait.dev/audit";
 
-/// All policies, those of a kind together, and what of them is not enforced as it is written.
-pub(crate) fn lower(objects: &Objects) -> (Vec<Policy>, Vec<Problem>) {
+/// What objects are lowered to, and what of them is not enforced as it is written.
+#[derive(Default)]
+pub(crate) struct Lowered {
+    pub policies: Vec<Policy>,
+    pub problems: Vec<Problem>,
+}
+
+pub(crate) fn network_policy(object: &NetworkPolicy) -> Lowered {
+    Lowered { policies: vec![network_policy::lower(object)], problems: Vec::new() }
+}
+
+pub(crate) fn cilium(object: &CiliumNetworkPolicy, references: &References<'_>) -> Lowered {
     let mut problems = Vec::new();
-    let mut policies: Vec<_> = objects.network_policies().map(|policy| network_policy::lower(policy)).collect();
-    let references = cilium::References::new(objects);
-    for policy in objects.cilium_policies() {
-        policies.extend(cilium::lower(policy, &references, &mut problems));
-    }
-    policies.extend(cluster::lower(objects, &mut problems));
-    problems.sort_unstable();
-    problems.dedup();
-    (policies, problems)
+    Lowered { policies: cilium::lower(object, references, &mut problems), problems }
+}
+
+/// The tiers around: of each policy the rank depends on the others.
+pub(crate) fn tiers(objects: &Objects) -> Lowered {
+    let mut problems = Vec::new();
+    Lowered { policies: cluster::lower(objects, &mut problems), problems }
 }
 
 fn audits(meta: &ObjectMeta) -> bool {

@@ -52,11 +52,12 @@ fn lower_rule(
     let peers = if rule.peers.is_empty() {
         Peers::Any
     } else {
-        let lower = |peer: &strait_api::NetworkPolicyPeer| Peer {
+        let lower = |(entry, peer): (usize, &strait_api::NetworkPolicyPeer)| Peer {
             selects: lower_peer(&object.meta.namespace, &peer.selects),
+            entry,
             location: peer.location.clone(),
         };
-        Peers::Of(rule.peers.iter().map(lower).collect())
+        Peers::Of(rule.peers.iter().enumerate().map(lower).collect())
     };
     let l4 =
         if rule.ports.is_empty() { L4Match::Any } else { L4Match::Of(rule.ports.iter().map(lower_port).collect()) };

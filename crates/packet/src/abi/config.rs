@@ -91,6 +91,15 @@ pub enum Hook {
 }
 
 impl Hook {
+    /// Name of its [`program`](super::program).
+    pub const fn program(self) -> &'static str {
+        match self {
+            Self::FromPod => super::program::FROM_POD,
+            Self::ToPod => super::program::TO_POD,
+            Self::FromUplink => super::program::FROM_UPLINK,
+        }
+    }
+
     /// From its number.
     pub const fn from_number(number: u8) -> Option<Self> {
         match number {

@@ -5,6 +5,7 @@
 
 mod bed;
 mod changes;
+mod evasion;
 mod lifecycle;
 mod places;
 mod policy;

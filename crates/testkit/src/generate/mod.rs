@@ -84,39 +84,48 @@ pub fn case(seed: u64) -> Case {
 /// The clusters of [`case`], with labels on nodes, services with and without selector, CIDR groups, and up to seven policies of any kinds, now
 /// and then audited only.
 pub fn mixed_case(seed: u64) -> Case {
-    let mut draw = Draw::new(seed ^ 0x006d_6978_6564);
-    let mut objects = cluster::cluster(&mut draw);
+    Case { seed, mixed: true, objects: mixed_objects(&mut Draw::new(seed ^ 0x006d_6978_6564)) }
+}
+
+/// What is in a case with policies of all kinds.
+pub fn mixed_objects(draw: &mut Draw) -> Objects {
+    let mut objects = cluster::cluster(draw);
     let universe = Universe::of(&objects);
-    cluster::label_nodes(&mut draw, &mut objects);
-    services::services(&mut draw, &mut objects);
+    cluster::label_nodes(draw, &mut objects);
+    services::services(draw, &mut objects);
+    mixed_policies(draw, &universe, &mut objects);
+    objects
+}
+
+/// Adds CIDR groups and one to seven policies of any kinds.
+pub(crate) fn mixed_policies(draw: &mut Draw, universe: &Universe, objects: &mut Objects) {
     for name in words::CIDR_GROUPS {
         if draw.chance(85) {
-            objects.replace(Object::CiliumCidrGroup(cilium::cidr_group(&mut draw, &universe, name).into()));
+            objects.replace(Object::CiliumCidrGroup(cilium::cidr_group(draw, universe, name).into()));
         }
     }
     for number in 0..draw.weighted(&[(2, 1), (5, 2), (6, 3), (6, 4), (4, 5), (2, 6), (1, 7)]) {
         let name = format!("policy-{number}");
-        let namespace = cluster::namespace(&mut draw);
+        let namespace = cluster::namespace(draw);
         let priority = *draw.pick(&PRIORITIES);
         let tiered = |draw: &mut Draw, kind| {
-            let policy = cluster_policy(draw, &universe, kind, &name, priority);
+            let policy = cluster_policy(draw, universe, kind, &name, priority);
             Object::ClusterNetworkPolicy(policy.into())
         };
         let policy = match draw.below(12) {
             0..=2 => {
-                let mut policy = network_policy(&mut draw, &universe, namespace, &name);
-                policy::audit(&mut draw, &mut policy.meta);
+                let mut policy = network_policy(draw, universe, namespace, &name);
+                policy::audit(draw, &mut policy.meta);
                 Object::NetworkPolicy(policy.into())
             }
-            3..=5 => Object::CiliumNetworkPolicy(cilium_policy(&mut draw, &universe, Some(namespace), &name).into()),
-            6 | 7 => Object::CiliumNetworkPolicy(cilium_policy(&mut draw, &universe, None, &name).into()),
-            8 | 9 => tiered(&mut draw, ClusterPolicyKind::ClusterNetworkPolicy),
-            10 => tiered(&mut draw, ClusterPolicyKind::AdminNetworkPolicy),
-            _ => tiered(&mut draw, ClusterPolicyKind::BaselineAdminNetworkPolicy),
+            3..=5 => Object::CiliumNetworkPolicy(cilium_policy(draw, universe, Some(namespace), &name).into()),
+            6 | 7 => Object::CiliumNetworkPolicy(cilium_policy(draw, universe, None, &name).into()),
+            8 | 9 => tiered(draw, ClusterPolicyKind::ClusterNetworkPolicy),
+            10 => tiered(draw, ClusterPolicyKind::AdminNetworkPolicy),
+            _ => tiered(draw, ClusterPolicyKind::BaselineAdminNetworkPolicy),
         };
         objects.replace(policy);
     }
-    Case { seed, mixed: true, objects }
 }
 
 /// Few, so that some are equal.

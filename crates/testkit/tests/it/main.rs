@@ -3,7 +3,9 @@
 
 mod agreement;
 mod all_kinds;
+mod corpora;
 mod expansion;
 mod generator;
+mod incremental;
 mod live;
 mod truths;

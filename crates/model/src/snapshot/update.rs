@@ -1,0 +1,358 @@
+//! Building a snapshot, and bringing it up to date object by object: both by the same steps.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
+
+use ipnet::IpNet;
+use strait_api::{Kind, Object, ObjectKey, Objects, Pod as PodObject};
+use strait_base::Labels;
+
+use super::{
+    Facts, NAMESPACE_NAME, Node, Owner, Pod, Snapshot, finished, named_ports,
+    policies::{Moves, Selects, selects},
+};
+use crate::connection::PodKey;
+
+/// When so many numbers were given out, a snapshot is built anew.
+const NUMBERS: u32 = 1 << 31;
+
+/// How a snapshot differs from the one before it.
+#[derive(Clone, Debug, Default)]
+pub struct Delta {
+    /// More differs than what is listed.
+    pub(crate) everything: bool,
+    /// Pods that differ, as they were.
+    pub(crate) pods: BTreeMap<PodKey, Option<Pod>>,
+}
+
+impl Delta {
+    /// Whether nothing that connections are judged by differs.
+    pub fn is_empty(&self) -> bool {
+        !self.everything && self.pods.is_empty()
+    }
+
+    fn everything() -> Self {
+        Self { everything: true, pods: BTreeMap::new() }
+    }
+}
+
+impl Snapshot {
+    /// Indexes `objects`, in which workloads are already expanded to pods with nodes and addresses.
+    pub fn new(objects: &Objects) -> Self {
+        Self { facts: Arc::new(Facts::new(objects)) }
+    }
+
+    /// Brings the snapshot up to date with `objects`, which differ from those it was made of in no other objects than `keys`. What it
+    /// is afterwards, [`Snapshot::new`] makes of `objects`. Costs what changed where this is the only owner of the snapshot, and pods and
+    /// policies changed but neither nodes nor namespaces.
+    pub fn update(&mut self, objects: &Objects, keys: &[ObjectKey]) -> Delta {
+        if !self.facts.can_follow(objects, keys) {
+            *self = Self::new(objects);
+            return Delta::everything();
+        }
+        let mut delta = Delta::default();
+        let facts = Arc::make_mut(&mut self.facts);
+        facts.base_numbers.take();
+        if let Some(moves) = facts.policies.update(objects, keys) {
+            facts.select_anew(&moves, &mut delta);
+        }
+        for key in keys.iter().filter(|key| key.kind == Kind::Pod) {
+            let object = match objects.get(key) {
+                Some(Object::Pod(pod)) => Some(pod),
+                _ => None,
+            };
+            facts.put_pod(
+                &PodKey { namespace: Arc::clone(&key.namespace), name: Arc::clone(&key.name) },
+                object,
+                &mut delta,
+            );
+        }
+        if facts.has_emptied(keys) {
+            *self = Self::new(objects);
+            return Delta::everything();
+        }
+        delta
+    }
+}
+
+impl Facts {
+    fn new(objects: &Objects) -> Self {
+        let (namespaces, implied) = namespaces(objects);
+        let nodes: BTreeMap<_, _> =
+            objects.nodes().map(|object| (Arc::clone(&object.meta.name), Node::of(object))).collect();
+        let mut owners: BTreeMap<_, _> = BTreeMap::new();
+        for node in nodes.values() {
+            for address in &node.addresses {
+                owners.entry(*address).or_insert_with(|| Owner::Node(Arc::clone(&node.name)));
+            }
+        }
+        let mut facts = Self {
+            namespaces,
+            implied,
+            nodes,
+            pods: BTreeMap::new(),
+            owners,
+            passed_over: BTreeMap::new(),
+            policies: super::Policies::default(),
+            bases: super::Bases::default(),
+            profiles: super::Profiles::default(),
+            base_numbers: std::sync::OnceLock::new(),
+        };
+        let keys: Vec<_> = objects.iter().filter(|object| object.kind() != Kind::Pod).map(Object::key).collect();
+        facts.policies.update(objects, &keys);
+        for object in objects.pods() {
+            facts.put_pod(&key_of(object), Some(object), &mut Delta::default());
+        }
+        facts
+    }
+
+    /// Whether the steps of an update lead to what is made of `objects`: not where namespaces or nodes are others.
+    fn can_follow(&self, objects: &Objects, keys: &[ObjectKey]) -> bool {
+        let numbers = [self.policies.given(), self.bases.given(), self.profiles.given()];
+        numbers.iter().all(|given| *given < NUMBERS)
+            && keys.iter().all(|key| match (key.kind, objects.get(key)) {
+                (Kind::Namespace, Some(Object::Namespace(namespace))) => {
+                    let labels = with_name(namespace.meta.labels.clone(), &key.name);
+                    self.namespaces.get(&key.name) == Some(&labels) && !self.implied.contains(&key.name)
+                }
+                (Kind::Node, Some(Object::Node(node))) => self.nodes.get(&key.name) == Some(&Node::of(node)),
+                (Kind::Namespace | Kind::Node, _) => false,
+                (kind, Some(_)) if implies_namespace(kind) => {
+                    key.namespace.is_empty() || self.namespaces.contains_key(&key.namespace)
+                }
+                _ => true,
+            })
+    }
+
+    /// Whether a namespace that nobody declared is one no more.
+    fn has_emptied(&self, keys: &[ObjectKey]) -> bool {
+        let namespaces: BTreeSet<_> = keys.iter().map(|key| &key.namespace).collect();
+        namespaces.into_iter().filter(|name| self.implied.contains(*name)).any(|name| {
+            let first = PodKey { namespace: Arc::clone(name), name: "".into() };
+            let any_pod = self.pods.range(first..).next().is_some_and(|(key, _)| key.namespace == *name);
+            !any_pod && !self.policies.any_in(name)
+        })
+    }
+
+    /// Policies are others: finds which pods they select.
+    fn select_anew(&mut self, moves: &Moves, delta: &mut Delta) {
+        let now_at = |at: usize| moves.to.get(at).copied().flatten();
+        self.profiles.renumber(now_at);
+        let none = Labels::default();
+        let mut touched = Vec::new();
+        for (id, base) in self.bases.values_mut() {
+            let before = base.all.len() + base.each.len();
+            for list in [&mut base.all, &mut base.each] {
+                *list = list.iter().filter_map(|at| now_at(*at)).collect();
+            }
+            let mut concerned = base.all.len() + base.each.len() < before;
+            let labels = self.namespaces.get(&base.identity.namespace).unwrap_or(&none);
+            for at in &moves.new {
+                let policy = self.policies.get(*at).map(|(_, policy)| policy);
+                match policy.and_then(|policy| selects(policy, &base.identity, labels)) {
+                    Some(Selects::All) => base.all.push(*at),
+                    Some(Selects::Some) => base.each.push(*at),
+                    None => continue,
+                }
+                concerned = true;
+            }
+            if concerned {
+                base.all.sort_unstable();
+                base.each.sort_unstable();
+                touched.push(id);
+            }
+        }
+        for id in touched {
+            let pods = self.bases.get(id).map(|base| base.pods.clone()).unwrap_or_default();
+            for key in pods {
+                let Some(pod) = self.pods.get(&key) else { continue };
+                let (old, before) = (pod.profile, pod.clone());
+                let profile = self.profile(id, &before.object.meta.labels);
+                let new = self.profiles.take(profile);
+                self.profiles.give_back(old);
+                if new != old {
+                    delta.pods.entry(key.clone()).or_insert(Some(before));
+                    if let Some(pod) = self.pods.get_mut(&key) {
+                        pod.profile = new;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The policies that select a pod with this base identity and these labels.
+    fn profile(&self, base: u32, labels: &Labels) -> Vec<usize> {
+        let Some(base) = self.bases.get(base) else { return Vec::new() };
+        let matches = |at: &&usize| {
+            let policy = self.policies.get(**at).and_then(|(_, policy)| policy.subject.endpoints());
+            policy.is_some_and(|selector| selector.pods.matches(labels))
+        };
+        let mut profile: Vec<_> = base.all.iter().chain(base.each.iter().filter(matches)).copied().collect();
+        profile.sort_unstable();
+        profile
+    }
+
+    /// A pod is there, is another now, or is gone.
+    fn put_pod(&mut self, key: &PodKey, object: Option<&Arc<PodObject>>, delta: &mut Delta) {
+        let old = self.pods.get(key).cloned();
+        delta.pods.entry(key.clone()).or_insert_with(|| old.clone());
+        let claims_of = |object: Option<&Arc<PodObject>>| {
+            let claiming = object.filter(|object| !object.spec.host_network && !finished(object));
+            claiming.map(|object| object.pod_ips.clone()).unwrap_or_default()
+        };
+        let (old_claims, claims) = (claims_of(old.as_ref().map(|pod| &pod.object)), claims_of(object));
+        for address in old_claims.iter().filter(|address| !claims.contains(address)) {
+            self.release(*address, key, delta);
+        }
+        for address in &claims {
+            self.claim(*address, key, delta);
+        }
+        if let Some(object) = object {
+            let (policies, namespaces) = (&self.policies, &self.namespaces);
+            let none = Labels::default();
+            let base = self
+                .bases
+                .add(key, object, |base| policies.selecting(base, namespaces.get(&base.namespace).unwrap_or(&none)));
+            let profile = self.profile(base, &object.meta.labels);
+            let profile = self.profiles.take(profile);
+            let pod = Pod {
+                key: key.clone(),
+                addresses: self.addresses(key, &claims),
+                named_ports: self.named_ports(base, object),
+                object: Arc::clone(object),
+                base,
+                profile,
+            };
+            self.pods.insert(key.clone(), pod);
+        } else {
+            self.pods.remove(key);
+        }
+        if let Some(old) = old {
+            self.profiles.give_back(old.profile);
+            if self.pods.get(key).is_none_or(|pod| pod.base != old.base) {
+                self.bases.remove(old.base, key);
+            }
+        }
+    }
+
+    /// Shared by replicas that declare the same.
+    fn named_ports(&self, base: u32, object: &PodObject) -> super::NamedPorts {
+        let named = named_ports(object);
+        let siblings = self.bases.get(base).into_iter().flat_map(|base| &base.pods);
+        let mut known = siblings.take(2).filter_map(|key| self.pods.get(key)).map(|pod| &pod.named_ports);
+        known.find(|known| **known == named).map_or(named, Arc::clone)
+    }
+
+    /// Those of `claims` that the pod has, each once.
+    fn addresses(&self, key: &PodKey, claims: &[IpAddr]) -> Vec<IpAddr> {
+        let mut addresses = Vec::with_capacity(claims.len());
+        for address in claims {
+            let own = matches!(self.owners.get(address), Some(Owner::Pod(owner)) if owner == key);
+            if own && !addresses.contains(address) {
+                addresses.push(*address);
+            }
+        }
+        addresses
+    }
+
+    /// Of those who claim an address a node has it, else the pod that is first.
+    fn claim(&mut self, address: IpAddr, key: &PodKey, delta: &mut Delta) {
+        let passed_over = match self.owners.get(&address) {
+            None => None,
+            Some(Owner::Pod(owner)) if owner == key => return,
+            Some(Owner::Pod(owner)) if owner > key => Some(owner.clone()),
+            Some(Owner::Pod(_) | Owner::Node(_)) => {
+                self.passed_over.entry(address).or_default().insert(key.clone());
+                return;
+            }
+        };
+        self.owners.insert(address, Owner::Pod(key.clone()));
+        if let Some(other) = passed_over {
+            self.passed_over.entry(address).or_default().insert(other.clone());
+            self.readdress(&other, delta);
+        }
+    }
+
+    fn release(&mut self, address: IpAddr, key: &PodKey, delta: &mut Delta) {
+        let waiting = self.passed_over.get_mut(&address);
+        if !matches!(self.owners.get(&address), Some(Owner::Pod(owner)) if owner == key) {
+            if let Some(waiting) = waiting {
+                waiting.remove(key);
+                if waiting.is_empty() {
+                    self.passed_over.remove(&address);
+                }
+            }
+            return;
+        }
+        let next = waiting.and_then(BTreeSet::pop_first);
+        if self.passed_over.get(&address).is_some_and(BTreeSet::is_empty) {
+            self.passed_over.remove(&address);
+        }
+        match next {
+            None => {
+                self.owners.remove(&address);
+            }
+            Some(next) => {
+                self.owners.insert(address, Owner::Pod(next.clone()));
+                self.readdress(&next, delta);
+            }
+        }
+    }
+
+    /// Another pod has taken an address of this one, or left it one.
+    fn readdress(&mut self, key: &PodKey, delta: &mut Delta) {
+        let Some(pod) = self.pods.get(key) else { return };
+        delta.pods.entry(key.clone()).or_insert_with(|| Some(pod.clone()));
+        let addresses = self.addresses(key, &pod.object.pod_ips);
+        if let Some(pod) = self.pods.get_mut(key) {
+            pod.addresses = addresses;
+        }
+    }
+}
+
+impl Node {
+    fn of(object: &strait_api::Node) -> Self {
+        Self {
+            name: Arc::clone(&object.meta.name),
+            labels: object.meta.labels.clone(),
+            addresses: object.addresses.clone(),
+            pod_cidrs: object.pod_cidrs.iter().map(IpNet::trunc).collect(),
+        }
+    }
+}
+
+fn key_of(object: &PodObject) -> PodKey {
+    PodKey { namespace: Arc::clone(&object.meta.namespace), name: Arc::clone(&object.meta.name) }
+}
+
+/// Whether a namespace is one because such an object is in it.
+fn implies_namespace(kind: Kind) -> bool {
+    matches!(kind, Kind::Pod | Kind::NetworkPolicy | Kind::CiliumNetworkPolicy | Kind::CiliumClusterwideNetworkPolicy)
+}
+
+/// Declared namespaces and those that objects are in, each with the label that the API server gives it; and which of them are not declared.
+fn namespaces(objects: &Objects) -> (BTreeMap<Arc<str>, Labels>, BTreeSet<Arc<str>>) {
+    let mut all: BTreeMap<Arc<str>, Labels> = BTreeMap::new();
+    for namespace in objects.namespaces() {
+        let name = &namespace.meta.name;
+        all.insert(Arc::clone(name), with_name(namespace.meta.labels.clone(), name));
+    }
+    let mut implied = BTreeSet::new();
+    let pods = objects.pods().map(|pod| &pod.meta.namespace);
+    let cilium = objects.cilium_policies().map(|policy| &policy.meta.namespace);
+    for used in pods.chain(objects.network_policies().map(|policy| &policy.meta.namespace)).chain(cilium) {
+        if !used.is_empty() && !all.contains_key(used) {
+            all.insert(Arc::clone(used), with_name(Labels::default(), used));
+            implied.insert(Arc::clone(used));
+        }
+    }
+    (all, implied)
+}
+
+fn with_name(mut labels: Labels, name: &Arc<str>) -> Labels {
+    labels.0.entry(NAMESPACE_NAME.into()).or_insert_with(|| Arc::clone(name));
+    labels
+}

@@ -1,0 +1,41 @@
+//! What fuzzers throw bytes at: parsers of manifests, the packet engine, the judges. A target panics where a promise is broken.
+//!
+//! ```text
+//!  fuzz/ (libFuzzer) ─┐            ┌─ text: as a file          ─→ parse ─→ read back
+//!                     ├─ a target ─┼─ bytes → choices: manifests, edited ─→ … ─→ snapshot ─→ plan
+//!  tests (corpora) ───┘            ├─ bytes → choices: frames  ─→ hooks
+//!                                  └─ bytes → choices: a case  ─→ reference = model = plan = tables
+//! ```
+
+mod judges;
+mod manifests;
+mod packets;
+mod read;
+
+/// One target.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// Its name: of its binary in `fuzz/`, and of the folder of its corpus.
+    pub name: &'static str,
+    /// Takes any bytes, and panics on a finding.
+    pub run: fn(&[u8]),
+}
+
+/// Every target.
+pub const TARGETS: [Target; 8] = [
+    Target { name: "yaml", run: |bytes| drop(read::check("input.yaml", bytes)) },
+    Target { name: "json", run: |bytes| drop(read::check("input.json", bytes)) },
+    Target { name: "network_policy", run: |bytes| manifests::run(manifests::NETWORK_POLICY, bytes) },
+    Target { name: "cilium_policy", run: |bytes| manifests::run(manifests::CILIUM_POLICY, bytes) },
+    Target { name: "cluster_policy", run: |bytes| manifests::run(manifests::CLUSTER_POLICY, bytes) },
+    Target { name: "cluster", run: |bytes| manifests::run(manifests::CLUSTER, bytes) },
+    Target { name: "packets", run: packets::run },
+    Target { name: "judges", run: judges::run },
+];
+
+/// Runs the target of this name; nothing where there is none.
+pub fn run(name: &str, bytes: &[u8]) {
+    if let Some(target) = TARGETS.iter().find(|target| target.name == name) {
+        (target.run)(bytes);
+    }
+}

@@ -1,0 +1,189 @@
+//! What follows a change is what is made from nothing.
+
+use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
+
+use strait_api::{Object, ObjectKey, Objects, Pod, PodPhase};
+use strait_model::{AllocatorState, Compiler, Connection, L4, NodePlan, Party, PlanDelta, Snapshot};
+use strait_testkit::{draw::Draw, mixed_case};
+
+/// Clusters that are changed unless `STRAIT_CASES` says otherwise.
+const CASES: u64 = 50;
+/// Changes of each.
+const CHANGES: usize = 40;
+const NODES: [&str; 2] = ["node-1", "node-2"];
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text}: a number is wanted")))
+}
+
+/// How often changes were followed, and how often everything was made anew.
+#[derive(Default, Debug)]
+struct Figures {
+    followed: usize,
+    unchanged: usize,
+    anew: usize,
+}
+
+/// Random clusters with policies of all kinds, changed at random: cases from seed `STRAIT_SEED_BASE` (0), `STRAIT_CASES` of them.
+#[test]
+fn a_changed_cluster_is_what_it_would_be_from_nothing() {
+    let first = number("STRAIT_SEED_BASE").unwrap_or(0);
+    let mut figures = Figures::default();
+    for seed in first..first + number("STRAIT_CASES").unwrap_or(CASES) {
+        change(seed, &mut figures);
+    }
+    println!("{figures:?}");
+    assert!(figures.followed > 2 * figures.anew, "{figures:?}");
+}
+
+fn change(seed: u64, figures: &mut Figures) {
+    let mut draw = Draw::new(seed ^ 0x0063_6861_6e67);
+    let mut objects = mixed_case(seed).objects;
+    let mut snapshot = Snapshot::new(&objects);
+    let mut nodes = NODES.map(|node| {
+        let mut compiler = Compiler::new(AllocatorState::default());
+        let plan = compiler.compile(&snapshot, node);
+        (node, compiler, plan)
+    });
+    for step in 0..CHANGES {
+        let mut keys = Vec::new();
+        for _ in 0..draw.weighted(&[(6, 1), (2, 2), (1, 5)]) {
+            keys.push(edit(&mut draw, &mut objects));
+        }
+        let context = format!("seed {seed}, step {step}: {keys:?}");
+        let delta = snapshot.update(&objects, &keys);
+        let fresh = Snapshot::new(&objects);
+        same_snapshot(&snapshot, &fresh, &mut draw, &context);
+        for (node, compiler, plan) in &mut nodes {
+            let before = plan.clone();
+            let changes = compiler.advance(&snapshot, &delta, node, plan);
+            match () {
+                () if changes.everything => figures.anew += 1,
+                () if changes.is_empty() => figures.unchanged += 1,
+                () => figures.followed += 1,
+            }
+            let expected = Compiler::new(compiler.state()).compile(&fresh, node);
+            let context = format!("{context}, {node}");
+            same_plan(plan, &expected, &context);
+            told(&before, plan, &changes, &context);
+        }
+    }
+}
+
+/// Adds, replaces, moves or removes something.
+fn edit(draw: &mut Draw, objects: &mut Objects) -> ObjectKey {
+    let pods: Vec<Arc<Pod>> = objects.pods().cloned().collect();
+    let object = match draw.below(10) {
+        0..=3 if !pods.is_empty() => Object::Pod(Arc::new(other_pod(draw, &pods))),
+        4 | 5 => {
+            let there: Vec<ObjectKey> = objects.iter().map(Object::key).filter(|key| !rarely(key)).collect();
+            if there.is_empty() {
+                return edit(draw, objects);
+            }
+            let key = draw.pick(&there).clone();
+            objects.remove(&key);
+            return key;
+        }
+        _ => {
+            let others = mixed_case(draw.number()).objects;
+            let others: Vec<&Object> = others.iter().collect();
+            let few = others.iter().copied().filter(|object| !rarely(&object.key())).collect::<Vec<_>>();
+            let all = if draw.chance(10) { others } else { few };
+            (*draw.pick(&all)).clone()
+        }
+    };
+    let key = object.key();
+    objects.replace(object);
+    key
+}
+
+/// Where these change, everything is made anew.
+fn rarely(key: &ObjectKey) -> bool {
+    matches!(key.kind, strait_api::Kind::Namespace | strait_api::Kind::Node)
+}
+
+/// One of the pods, with something of another.
+fn other_pod(draw: &mut Draw, pods: &[Arc<Pod>]) -> Pod {
+    let mut pod = (**draw.pick(pods)).clone();
+    let other = draw.pick(pods);
+    match draw.below(9) {
+        0 => pod.meta.labels = other.meta.labels.clone(),
+        1 => pod.meta.name = format!("{}-more", other.meta.name).into(),
+        2 => pod.pod_ips.clone_from(&other.pod_ips),
+        3 => pod.pod_ips.reverse(),
+        4 => pod.spec.containers.clone_from(&other.spec.containers),
+        5 => pod.spec.node_name = Some((*draw.pick(&["node-1", "node-2", "nowhere"])).into()),
+        6 => pod.spec.host_network = draw.chance(30),
+        7 => pod.phase = *draw.pick(&[PodPhase::Running, PodPhase::Succeeded, PodPhase::Failed]),
+        _ => pod.meta.location.line += 1,
+    }
+    pod
+}
+
+fn same_snapshot(found: &Snapshot, expected: &Snapshot, draw: &mut Draw, context: &str) {
+    assert_eq!(found.policies(), expected.policies(), "{context}");
+    assert_eq!(found.problems(), expected.problems(), "{context}");
+    assert!(found.namespaces().eq(expected.namespaces()), "{context}");
+    assert!(found.nodes().eq(expected.nodes()), "{context}");
+    let about = |snapshot: &Snapshot| {
+        let pod = |pod: &strait_model::Pod| {
+            let policies: Vec<_> = snapshot.policies_of(pod).map(|policy| policy.name.clone()).collect();
+            (pod.key.clone(), pod.addresses.clone(), pod.named_ports.clone(), snapshot.identity(pod), policies)
+        };
+        snapshot.pods().map(pod).collect::<Vec<_>>()
+    };
+    assert_eq!(about(found), about(expected), "{context}");
+    let pods: Vec<_> = expected.pods().map(|pod| pod.key.clone()).collect();
+    for _ in 0..if pods.is_empty() { 0 } else { 2 } {
+        let (from, to) = (Party::Pod(draw.pick(&pods).clone()), Party::Pod(draw.pick(&pods).clone()));
+        let l4 = L4::Port { protocol: strait_base::Protocol::Tcp, port: *draw.pick(&[80, 443, 53, 8080]) };
+        let asked = Connection { from, to, l4, family: None };
+        let texts = [found, expected].map(|snapshot| snapshot.explain(&asked).render(false));
+        assert_eq!(texts[0], texts[1], "{context}");
+    }
+}
+
+fn same_plan(found: &NodePlan, expected: &NodePlan, context: &str) {
+    same("ipcache", &found.ipcache, &expected.ipcache, context);
+    same("endpoints", &found.endpoints, &expected.endpoints, context);
+    same("identities", &found.identities, &expected.identities, context);
+    same("policy", &found.policy, &expected.policy, context);
+    same("port sets", &found.port_sets, &expected.port_sets, context);
+    same("origins", &found.origins, &expected.origins, context);
+    assert!(found == expected, "{context}: the plans differ");
+}
+
+fn same<K: Ord + Debug, V: Eq + Debug>(what: &str, found: &BTreeMap<K, V>, expected: &BTreeMap<K, V>, context: &str) {
+    for (key, value) in expected {
+        assert_eq!(found.get(key), Some(value), "{context}: {what} {key:?}");
+    }
+    for (key, value) in found {
+        assert!(expected.contains_key(key), "{context}: {what} {key:?} should be gone: {value:?}");
+    }
+}
+
+/// What differs is in the delta.
+fn told(before: &NodePlan, after: &NodePlan, changes: &PlanDelta, context: &str) {
+    if changes.everything {
+        return;
+    }
+    all_told("ipcache", &before.ipcache, &after.ipcache, |key| changes.ipcache.contains(key), context);
+    all_told("endpoints", &before.endpoints, &after.endpoints, |key| changes.endpoints.contains(key), context);
+    all_told("policy", &before.policy, &after.policy, |key| changes.policy.contains(key), context);
+    all_told("port sets", &before.port_sets, &after.port_sets, |key| changes.port_sets.contains(key), context);
+    all_told("identities", &before.identities, &after.identities, |key| changes.identities.contains(key), context);
+    all_told("origins", &before.origins, &after.origins, |key| changes.origins.contains(key), context);
+}
+
+fn all_told<K: Ord + Debug, V: Eq>(
+    what: &str,
+    before: &BTreeMap<K, V>,
+    after: &BTreeMap<K, V>,
+    told: impl Fn(&K) -> bool,
+    context: &str,
+) {
+    for key in before.keys().chain(after.keys()).filter(|key| before.get(key) != after.get(key)) {
+        assert!(told(key), "{context}: that {what} {key:?} changed is not told");
+    }
+}
