@@ -47,7 +47,7 @@ codes! {
     SERVICE_SELECTS_NOTHING = "service-selects-nothing", Warning, "a Service whose selector selects no pod";
     SERVICE_TARGET_PORT = "service-target-port", Warning, "a Service whose targetPort no selected pod declares";
     ENTITY_IS_NOBODY = "entity-is-nobody", Info, "an entity that nobody here is";
-    NAMED_PORT_UNKNOWN = "named-port-unknown", Warning, "a port name that no destination pod declares";
+    NAMED_PORT_UNKNOWN = "named-port-unknown", Warning, "a port name that no destination declares";
     PORT_PROTOCOL = "port-protocol", Warning, "a port that destination pods declare with another protocol";
     PORT_NOT_DECLARED = "port-not-declared", Warning, "a port that no destination pod declares";
     SERVICE_PORT = "service-port", Warning, "the port of a Service where policies see the pods' port";

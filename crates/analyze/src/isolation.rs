@@ -8,7 +8,7 @@ use strait_api::Kind;
 use strait_base::{PortRange, Protocol};
 use strait_model::{
     Direction,
-    rule::{Effect, L4Match, PeerSelector, Peers, Policy, Ports, Rule, Tier},
+    rule::{Effect, L4Match, NamespaceSelector, PeerSelector, Peers, Policy, Ports, Rule, Tier},
 };
 
 use crate::{
@@ -52,6 +52,21 @@ fn looks_up(rule: &Rule, protocol: Protocol) -> bool {
     }
 }
 
+/// Whether whom a rule names may be name servers: everybody, somebody outside, whole namespaces, pods that are not known here, or pods
+/// that declare such a port. That all ports of a database are allowed looks up no name.
+fn reaches_servers(context: &Context<'_>, rule: &Rule) -> bool {
+    let Peers::Of(peers) = &rule.peers else { return true };
+    peers.iter().any(|peer| match &peer.selects {
+        PeerSelector::Endpoints(selector) => {
+            let groups = context.cluster.groups_of(selector);
+            let whole = selector.pods.is_empty() && matches!(selector.namespaces, NamespaceSelector::Labelled(_));
+            let serves = |group: &&Group<'_>| group.ports.iter().any(|(.., number)| DNS_PORTS.contains(number));
+            whole || groups.is_empty() || groups.iter().any(serves)
+        }
+        PeerSelector::Block(_) | PeerSelector::Nodes(_) | PeerSelector::Entity(_) => true,
+    })
+}
+
 /// Whether a rule is about nothing but looking up names.
 fn only_looks_up(rule: &Rule) -> bool {
     match &rule.l4 {
@@ -87,8 +102,13 @@ fn dns(context: &Context<'_>, report: &mut Report<'_>) {
     for group in context.cluster.groups.iter().filter(|group| isolated(group, Direction::Egress)) {
         let allows =
             || rules(group, Direction::Egress).filter(|rule| matches!(rule.effect, Effect::Allow | Effect::Closed));
-        let Some(needs) = allows().find(|rule| reached_by_name(rule) && !only_looks_up(rule)) else { continue };
-        if allows().any(|rule| looks_up(rule, Protocol::Udp)) {
+        let Some(needs) = allows()
+            .find(|rule| rule.precedence.tier() == Tier::Normal && reached_by_name(rule) && !only_looks_up(rule))
+        else {
+            continue;
+        };
+        if allows().any(|rule| looks_up(rule, Protocol::Udp) && (only_looks_up(rule) || reaches_servers(context, rule)))
+        {
             continue;
         }
         let tcp = allows().find(|rule| only_looks_up(rule) && looks_up(rule, Protocol::Tcp));
@@ -128,16 +148,23 @@ fn few(names: &[String]) -> String {
     }
 }
 
-/// Namespaces in which policies isolate some pods and not others, or none while there are policies elsewhere.
+/// Namespaces in which policies isolate some pods and not others, or none while other namespaces are closed.
 fn unprotected(context: &Context<'_>, report: &mut Report<'_>) {
     let direction = Direction::Ingress;
     let protected = |group: &&Group<'_>| isolated(group, direction) || rules(group, direction).any(denies_by_default);
-    let anywhere = context.cluster.groups.iter().any(|group| protected(&group));
     let names: Vec<&Arc<str>> = context.snapshot.namespaces().map(|(name, _)| name).collect();
-    for name in names.into_iter().filter(|name| anywhere && !is_system(name)) {
+    // Who closes whole namespaces may have forgotten one; who closes single workloads goes by them.
+    let closes_namespaces = names.iter().any(|name| {
+        let mut groups = context.cluster.in_namespace(name).peekable();
+        groups.peek().is_some() && groups.all(|group| protected(&group))
+    });
+    for name in names.into_iter().filter(|name| !is_system(name)) {
         let open: Vec<&Group<'_>> = context.cluster.in_namespace(name).filter(|group| !protected(group)).collect();
         let Some(first) = open.first() else { continue };
         let some = context.cluster.in_namespace(name).find_map(|group| isolators(group, direction).next());
+        if some.is_none() && !closes_namespaces {
+            continue;
+        }
         let (object, at) = match context.declared.namespaces().find(|namespace| namespace.meta.name == *name) {
             Some(namespace) => (ObjectRef::new(Kind::Namespace, &namespace.meta), At::new(&namespace.meta.location)),
             None => match (some, first.pod.location()) {
@@ -178,7 +205,7 @@ fn denies_by_default(rule: &Rule) -> bool {
             Peers::Of(peers) => peers.iter().any(|peer| match &peer.selects {
                 PeerSelector::Endpoints(selector) => {
                     selector.pods.is_empty()
-                        && matches!(&selector.namespaces, strait_model::rule::NamespaceSelector::Labelled(labels) if labels.is_empty())
+                        && matches!(&selector.namespaces, NamespaceSelector::Labelled(labels) if labels.is_empty())
                 }
                 PeerSelector::Block(_) | PeerSelector::Nodes(_) | PeerSelector::Entity(_) => false,
             }),

@@ -26,10 +26,11 @@ pub(crate) fn check(context: &Context<'_>, report: &mut Report<'_>) {
                 match &written.peers {
                     CiliumPeers::CidrSets(_) => cidr_groups(context, view, rule, report),
                     CiliumPeers::Services(list) => to_services(context, view, rule, list, report),
-                    CiliumPeers::Entities(list) => entities(view, rule, list, report),
+                    CiliumPeers::Entities(list) if view.endpoints().is_some() => entities(view, rule, list, report),
                     CiliumPeers::Any
                     | CiliumPeers::Endpoints(_)
                     | CiliumPeers::Cidrs(_)
+                    | CiliumPeers::Entities(_)
                     | CiliumPeers::Nodes(_)
                     | CiliumPeers::Fqdns(_)
                     | CiliumPeers::Groups(_) => {}

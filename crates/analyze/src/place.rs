@@ -49,6 +49,15 @@ impl At {
     }
 }
 
+/// How a label's key may be written: Cilium's keys may have a source before them, and name namespaces by keys of their own.
+fn spellings(key: &str) -> Vec<String> {
+    let mut keys = vec![key.to_owned(), format!("io.cilium.k8s.namespace.labels.{key}")];
+    if key == "kubernetes.io/metadata.name" {
+        keys.push("io.kubernetes.pod.namespace".to_owned());
+    }
+    keys.iter().flat_map(|key| ["", "k8s:", "any:"].map(|source| format!("{source}{key}"))).collect()
+}
+
 /// The files that objects are from.
 pub(crate) struct Files(BTreeMap<Arc<str>, Outline>);
 
@@ -64,8 +73,7 @@ impl Files {
             let next = match step {
                 Step::Field(name) => place.field(name),
                 Step::Item(index) => place.item(*index),
-                // Cilium's keys may have their source before them.
-                Step::Key(key) => ["", "k8s:", "any:"].iter().find_map(|source| place.key(&format!("{source}{key}"))),
+                Step::Key(key) => spellings(key).iter().find_map(|key| place.key(key)),
             };
             match next {
                 Some(next) => place = next,

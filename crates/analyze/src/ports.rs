@@ -6,7 +6,7 @@ use strait_api::{PortRef, Service};
 use strait_base::{PortRange, Protocol};
 use strait_model::{
     Direction,
-    rule::{Effect, PeerSelector, Ports},
+    rule::{Block, Effect, Entity, PeerSelector, Ports, Reach},
 };
 
 use crate::{
@@ -20,6 +20,19 @@ use crate::{
 pub(crate) fn check(context: &Context<'_>, report: &mut Report<'_>) {
     for view in &context.policies {
         for rule in view.rules.iter().filter(|rule| !rule.lowered.is_empty() && !rule.ports.is_empty()) {
+            if outside(context, rule) {
+                for port in rule.ports.iter().filter(|port| matches!(port.ports, Ports::Named(_))) {
+                    let message = "a name means a port that a pod declares, and the rule is about addresses of no pod: it never matches";
+                    report.add(
+                        &codes::NAMED_PORT_UNKNOWN,
+                        &view.object,
+                        &port.at,
+                        message,
+                        "write the port as a number",
+                    );
+                }
+                continue;
+            }
             let Some((groups, all_known)) = destinations(context, view, rule) else { continue };
             for port in &rule.ports {
                 match &port.ports {
@@ -32,6 +45,23 @@ pub(crate) fn check(context: &Context<'_>, report: &mut Report<'_>) {
             }
         }
     }
+}
+
+/// Whether a rule is about connections to what can be no pod.
+fn outside(context: &Context<'_>, rule: &RuleView<'_>) -> bool {
+    let Some(peers) = rule.peers.as_deref().filter(|_| rule.direction == Direction::Egress) else { return false };
+    let of_pods = |block: &Block| {
+        let mut cidrs = context.snapshot.nodes().flat_map(|node| &node.pod_cidrs);
+        block.reach != Reach::Outside && cidrs.any(|pods| pods.contains(&block.cidr) || block.cidr.contains(pods))
+    };
+    let mut means = peers.iter().flat_map(|peer| &peer.means).peekable();
+    means.peek().is_some()
+        && means.all(|means| match means {
+            PeerSelector::Endpoints(_) => false,
+            PeerSelector::Block(block) => !of_pods(block),
+            PeerSelector::Nodes(_) => true,
+            PeerSelector::Entity(entity) => *entity != Entity::Cluster,
+        })
 }
 
 /// The pods that a rule's ports are of, and whether these are all that it is about; `None` where there are none.

@@ -139,8 +139,23 @@ fn subject_of<'a>(view: &PolicyView<'a>) -> Option<&'a CiliumSelector> {
 
 /// Why `selector` selects nobody; `None` where it selects somebody, or where these manifests cannot tell.
 fn diagnose(context: &Context<'_>, selector: &EndpointSelector, at: &SelectorAt, kubernetes: bool) -> Option<Cause> {
-    if !context.cluster.select(selector).is_empty() || names_dns(&selector.pods) {
+    if !context.cluster.select(selector).is_empty() {
         return None;
+    }
+    // A Kubernetes policy that asks for Cilium's keys has another mistake.
+    let keys = || wanted(&selector.pods).map(|(requirement, _)| requirement.key);
+    if names_dns(&selector.pods) && !(kubernetes && keys().any(|key| is_cilium(&key))) {
+        return match &selector.namespaces {
+            NamespaceSelector::Named(name) if !is_system(name) => Some(Cause {
+                code: None,
+                at: at.pods.clone(),
+                found: format!(
+                    "no pod in namespace {name} is a name server, and this selector means that namespace only"
+                ),
+                remedy: format!("select the namespace of the name servers too, by {NAMESPACE_NAME}: kube-system"),
+            }),
+            NamespaceSelector::Named(_) | NamespaceSelector::Labelled(_) => None,
+        };
     }
     let namespaces = context.cluster.namespaces_of(&selector.namespaces);
     if namespaces.is_empty() {
@@ -173,6 +188,11 @@ fn diagnose(context: &Context<'_>, selector: &EndpointSelector, at: &SelectorAt,
 
 fn is_everything(selector: &EndpointSelector) -> bool {
     selector.pods.is_empty() && selector.accounts.is_empty()
+}
+
+/// Whether only Cilium's selectors know labels of this key.
+fn is_cilium(key: &str) -> bool {
+    key.starts_with("io.cilium.k8s.") || key == "io.kubernetes.pod.namespace"
 }
 
 /// What a selector asks for, with the values that would do; where these are empty, any would.
@@ -213,12 +233,13 @@ fn list(names: &[&str]) -> String {
 fn no_namespace(context: &Context<'_>, labels: &LabelSelector, at: &SelectorAt) -> Option<Cause> {
     let cluster = &context.cluster;
     let values: Vec<Arc<str>> = wanted(labels).flat_map(|(_, values)| values).collect();
-    if values.iter().any(|value| is_system(value)) {
-        return None;
-    }
     let by_name = wanted(labels).find(|(requirement, _)| &*requirement.key == NAMESPACE_NAME);
     let declared = context.declared.namespaces().next().is_some();
-    if by_name.is_none() && !declared {
+    if by_name.as_ref().is_some_and(|(_, values)| values.iter().any(|value| is_system(value))) {
+        return None;
+    }
+    let system = values.iter().find(|value| is_system(value));
+    if by_name.is_none() && !declared && system.is_none() {
         // Nobody says which labels the namespaces have.
         return None;
     }
@@ -242,7 +263,9 @@ fn no_namespace(context: &Context<'_>, labels: &LabelSelector, at: &SelectorAt) 
     let names: BTreeSet<&str> = known.iter().map(|(name, _)| &***name).collect();
     let meant = values.iter().find_map(|value| nearest(value, present.iter().copied()));
     let by_another_key = values.iter().find(|value| names.contains(&***value) && &*requirement.key != NAMESPACE_NAME);
-    let remedy = if let Some(meant) = meant {
+    let remedy = if let Some(name) = system.filter(|_| by_name.is_none()) {
+        format!("write {NAMESPACE_NAME}: {name}, which every namespace has; or declare the namespace with that label")
+    } else if let Some(meant) = meant {
         format!("did you mean {}={meant}?", requirement.key)
     } else if let Some(name) = by_another_key {
         format!(
@@ -259,7 +282,10 @@ fn no_namespace(context: &Context<'_>, labels: &LabelSelector, at: &SelectorAt) 
     Some(Cause {
         code: Some(&codes::NAMESPACE_SELECTOR_SELECTS_NOTHING),
         at: label_at(&at.namespaces, labels, &requirement),
-        found: format!("no namespace has the label {}", text(&requirement)),
+        found: match values.as_slice() {
+            [name] if &*requirement.key == NAMESPACE_NAME => format!("there is no namespace {name}"),
+            _ => format!("no namespace has the label {}", text(&requirement)),
+        },
         remedy,
     })
 }
@@ -332,12 +358,12 @@ fn requirements(
     kubernetes: bool,
 ) -> Option<Cause> {
     let groups: Vec<&Group<'_>> = namespaces.iter().flat_map(|name| context.cluster.in_namespace(name)).collect();
-    let (requirement, values) =
-        wanted(&selector.pods).find(|(one, _)| !groups.iter().any(|group| one.matches(&group.labels)))?;
-    let cilium = ["io.cilium.k8s.", "io.kubernetes.pod.namespace"].iter().any(|key| requirement.key.starts_with(key));
+    let unmet = || wanted(&selector.pods).filter(|(one, _)| !groups.iter().any(|group| one.matches(&group.labels)));
+    let foreign = unmet().find(|(one, _)| kubernetes && is_cilium(&one.key));
+    let (requirement, values) = foreign.or_else(|| unmet().next())?;
     let found = format!("no pod in {} has {}", list(namespaces), text(&requirement));
     let place = label_at(&at.pods, &selector.pods, &requirement);
-    if kubernetes && cilium {
+    if kubernetes && is_cilium(&requirement.key) {
         let remedy = "use namespaceSelector in a NetworkPolicy, or write a CiliumNetworkPolicy".to_owned();
         return Some(Cause { code: Some(&codes::CILIUM_KEY), at: place, found, remedy });
     }

@@ -46,7 +46,8 @@ fn collect(folder: &Path, into: &mut Vec<PathBuf>) {
 pub(crate) fn reads_back(object: &Object) {
     let written = to_json(object);
     let parsed = parse(&Arc::from("written.json"), written.as_bytes());
-    assert!(parsed.errors.is_empty() && parsed.notes.is_empty(), "{written}\n{parsed:?}");
+    // What is worth a note is worth it again.
+    assert!(parsed.errors.is_empty(), "{written}\n{parsed:?}");
     assert_eq!(parsed.objects.len(), 1, "{written}");
     assert_eq!(without_locations(&parsed.objects[0]), without_locations(object), "{written}");
     // The debug text of a secret hides its values; its manifest does not.

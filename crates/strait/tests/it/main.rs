@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 #![expect(clippy::needless_raw_string_hashes, reason = "what UPDATE_EXPECT=1 writes")]
 
+mod analyze;
 mod matrix;
 mod question;
 mod usage;
