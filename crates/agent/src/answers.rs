@@ -22,7 +22,7 @@ use crate::{
 impl<K: Kernel> Node<K> {
     pub(crate) fn status(&self) -> Status {
         let mut objects: BTreeMap<Arc<str>, usize> = BTreeMap::new();
-        for object in self.view.objects.iter() {
+        for object in self.objects().iter() {
             *objects.entry(object.kind().as_str().into()).or_default() += 1;
         }
         let (errors, notes): (Vec<_>, Vec<_>) = self

@@ -4,6 +4,7 @@
 //! broke while no agent ran would take its policies out of force; here is the copy that keeps them in.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     fs, io,
@@ -13,9 +14,9 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use strait_api::{
-    Object, Objects,
+    Object, ObjectKey, Objects,
     parse::parse,
-    source::{InForce, Problem},
+    source::{Directory, InForce, Problem},
 };
 
 use crate::state::{StateError, json_file, make_private, read, replace};
@@ -51,8 +52,9 @@ impl LastGood {
         Ok(Self { folder, standing_in: BTreeMap::new() })
     }
 
-    /// Copies these files, where they are right; forgets copies of those that are gone. A broken file keeps its copy.
-    pub(crate) fn keep(&self, files: &BTreeSet<Arc<str>>) -> Result<(), StateError> {
+    /// Copies these files, where they are right and still as they are in force; forgets copies of those that are gone. A broken file keeps
+    /// its copy.
+    pub(crate) fn keep(&self, files: &BTreeSet<Arc<str>>, directory: &Directory) -> Result<(), StateError> {
         for file in files {
             let copy = self.copy_of(file);
             match fs::read(&**file) {
@@ -60,7 +62,7 @@ impl LastGood {
                     // It may not exist.
                     let _ = fs::remove_file(&copy);
                 }
-                Ok(text) if !text.is_empty() && parse(file, &text).errors.is_empty() => {
+                Ok(text) if !text.is_empty() && directory.is_in_force(file, &text) => {
                     if let Ok(text) = String::from_utf8(text) {
                         replace(&copy, &Copy { file: Arc::clone(file), text })?;
                     }
@@ -121,13 +123,21 @@ impl LastGood {
     }
 
     /// `objects` with those of broken files as they were; an object that is there now goes before an older one.
-    pub(crate) fn complete(&self, objects: &Objects) -> Objects {
+    pub(crate) fn complete<'o>(&self, objects: &'o Objects) -> Cow<'o, Objects> {
+        if self.standing_in.is_empty() {
+            return Cow::Borrowed(objects);
+        }
         let mut all = objects.clone();
         for object in self.standing_in.values().flatten() {
             // What stands in its way is newer and stays.
             let _ = all.insert(object.clone());
         }
-        all
+        Cow::Owned(all)
+    }
+
+    /// What copies hold that stand in for broken files.
+    pub(crate) fn keys(&self) -> BTreeSet<ObjectKey> {
+        self.standing_in.values().flatten().map(Object::key).collect()
     }
 
     fn objects_of(&self, file: &Arc<str>) -> Option<Vec<Object>> {

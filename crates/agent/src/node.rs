@@ -8,6 +8,7 @@
 //! ```
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     io,
     path::PathBuf,
@@ -15,13 +16,16 @@ use std::{
 };
 
 use jiff::Timestamp;
-use strait_api::source::{Directory, SourceError};
+use strait_api::{
+    ObjectKey, Objects,
+    source::{Directory, SourceError},
+};
 use strait_datapath::{
     ApplyError, AttachError, Attachment, Closed, Datapath, Event, Incomplete, Interface, Kernel, MapError,
     monotonic_ns, sysctl::tracks_connections,
 };
 use strait_flow::Ring;
-use strait_model::{AllocatorState, Compiler, PodKey, Snapshot};
+use strait_model::{Compiler, PodKey};
 use thiserror::Error;
 
 use crate::{
@@ -112,7 +116,10 @@ pub(crate) struct Node<K> {
     run: RunDir,
     index_of: InterfaceIndex,
     compiler: Compiler,
-    saved: AllocatorState,
+    /// Numbers that were given when they were saved last; `None` where they never were.
+    saved: Option<u64>,
+    /// Objects that are others than what was compiled.
+    changed: BTreeSet<ObjectKey>,
     compiled: bool,
     decorator: Decorator,
 }
@@ -145,8 +152,9 @@ impl<K: Kernel> Node<K> {
             ring: Ring::default(),
             run,
             index_of,
-            compiler: Compiler::new(saved.clone()),
-            saved,
+            compiler: Compiler::new(saved),
+            saved: None,
+            changed: BTreeSet::new(),
             compiled: false,
             decorator: Decorator::new(Arc::clone(&options.node)),
             options,
@@ -181,7 +189,10 @@ impl<K: Kernel> Node<K> {
         if change.solved > 0 {
             log(Level::Info, "problems in manifests solved", &[("count", &change.solved)]);
         }
+        let copies = self.last_good.keys();
         if self.last_good.settle(self.directory.problems()) || change.changed {
+            // A copy stands in for what is not there; what is there now may have been one.
+            self.changed.extend(change.objects.into_iter().chain(copies).chain(self.last_good.keys()));
             self.enforce();
         }
         // Behind it: a copy may be late, enforcement not.
@@ -191,21 +202,28 @@ impl<K: Kernel> Node<K> {
         change.pending
     }
 
-    /// Compiles what is known and makes the kernel enforce it. Level-triggered: what fails is tried again by the next call.
+    /// What is in force: what manifests say, and copies of what broken ones said.
+    pub(crate) fn objects(&self) -> Cow<'_, Objects> {
+        self.last_good.complete(self.directory.objects())
+    }
+
+    /// Compiles what changed and makes the kernel enforce it. Level-triggered: what fails is tried again by the next call.
     pub(crate) fn enforce(&mut self) {
         let objects = self.last_good.complete(self.directory.objects());
-        if !self.compiled || objects != self.view.objects {
-            self.compiled = true;
-            let snapshot = Snapshot::new(&objects);
-            let known = self.view.snapshot.problems();
-            for problem in snapshot.problems().iter().filter(|problem| !known.contains(problem)) {
-                log(Level::Warn, "policy", &[("problem", problem)]);
-            }
-            let plan = self.compiler.compile(&snapshot, &self.options.node);
-            self.save_numbers();
-            self.view.advance(objects, snapshot, plan);
-            self.decorator.forget_misses();
+        let known = self.view.snapshot.problems().to_vec();
+        let node = &self.options.node;
+        if self.compiled {
+            let keys: Vec<_> = std::mem::take(&mut self.changed).into_iter().collect();
+            self.view.follow(&objects, &keys, &mut self.compiler, node);
+        } else {
+            self.view.begin(&objects, &mut self.compiler, node);
         }
+        self.compiled = true;
+        self.decorator.forget_misses();
+        for problem in self.view.snapshot.problems().iter().filter(|problem| !known.contains(problem)) {
+            log(Level::Warn, "policy", &[("problem", problem)]);
+        }
+        self.save_numbers();
         self.apply();
     }
 
@@ -393,18 +411,18 @@ impl<K: Kernel> Node<K> {
 
     /// Numbers are on disk before the kernel sees them, so that a new agent gives the same.
     fn save_numbers(&mut self) {
-        let state = self.compiler.state();
-        if state == self.saved {
+        let given = self.compiler.numbers_given();
+        if self.saved == Some(given) {
             return;
         }
-        match self.run.save_allocator(&state) {
-            Ok(()) => self.saved = state,
+        match self.run.save_allocator(&self.compiler.state()) {
+            Ok(()) => self.saved = Some(given),
             Err(error) => log(Level::Error, "identity numbers would not survive a restart", &[("reason", &error)]),
         }
     }
 
     fn keep_last_good(&mut self, files: &BTreeSet<Arc<str>>) {
-        if let Err(error) = self.last_good.keep(files) {
+        if let Err(error) = self.last_good.keep(files, &self.directory) {
             log(Level::Error, "a file that breaks while no agent runs would be out of force", &[("reason", &error)]);
         }
         self.last_good.settle(self.directory.problems());

@@ -9,17 +9,17 @@ use std::{
 use strait_api::{CiliumPeers, Kind, Object, ObjectKey, Objects};
 use strait_base::IdentityId;
 use strait_flow::{PolicyMatch, PolicyRef, Workload};
-use strait_model::{Direction, NodePlan, Origin, OriginId, PodKey, Snapshot};
+use strait_model::{Compiler, Direction, NodePlan, Origin, OriginId, PodKey, Snapshot};
 
 /// Origin ids of this many past plans can still be named: events are read a little after they happened.
 const PAST_PLANS: usize = 4;
 
 /// A generation.
 pub(crate) struct View {
-    pub(crate) objects: Objects,
     pub(crate) snapshot: Snapshot,
     pub(crate) plan: NodePlan,
-    pods: BTreeMap<IpAddr, PodKey>,
+    /// The policies as they are written.
+    policies: Objects,
     /// Shared by all flow records that carry them.
     labels: BTreeMap<IdentityId, Vec<Arc<str>>>,
     past_origins: VecDeque<BTreeMap<OriginId, Vec<Origin>>>,
@@ -28,36 +28,48 @@ pub(crate) struct View {
 impl View {
     /// Before anything is known.
     pub(crate) fn empty() -> Self {
-        let objects = Objects::default();
         Self {
-            snapshot: Snapshot::new(&objects),
-            objects,
+            snapshot: Snapshot::new(&Objects::default()),
             plan: NodePlan::default(),
-            pods: BTreeMap::new(),
+            policies: Objects::default(),
             labels: BTreeMap::new(),
             past_origins: VecDeque::new(),
         }
     }
 
-    /// The generation after this one.
-    pub(crate) fn advance(&mut self, objects: Objects, snapshot: Snapshot, plan: NodePlan) {
-        let past = std::mem::replace(&mut self.plan, plan).origins;
-        if past != self.plan.origins {
+    /// The first generation, of these objects.
+    pub(crate) fn begin(&mut self, objects: &Objects, compiler: &mut Compiler, node: &str) {
+        self.snapshot = Snapshot::new(objects);
+        self.plan = compiler.compile(&self.snapshot, node);
+        self.policies = objects.iter().filter(|object| is_policy(object.kind())).cloned().collect();
+        self.labels = labels(&self.plan);
+    }
+
+    /// The generation after this one, of objects that differ in `keys`.
+    pub(crate) fn follow(&mut self, objects: &Objects, keys: &[ObjectKey], compiler: &mut Compiler, node: &str) {
+        for key in keys.iter().filter(|key| is_policy(key.kind)) {
+            match objects.get(key) {
+                Some(policy) => self.policies.replace(policy.clone()),
+                None => drop(self.policies.remove(key)),
+            }
+        }
+        let delta = self.snapshot.update(objects, keys);
+        // Where everything is compiled anew, the origins of before are not told.
+        let before = if delta.is_everything() { self.plan.origins.clone() } else { BTreeMap::new() };
+        let changes = compiler.advance(&self.snapshot, &delta, node, &mut self.plan);
+        let past = if changes.everything { before } else { changes.origins };
+        if past.iter().any(|(id, origins)| self.plan.origins.get(id) != Some(origins)) {
             self.past_origins.push_front(past);
             self.past_origins.truncate(PAST_PLANS);
         }
-        self.pods.clear();
-        for pod in snapshot.pods().filter(|pod| pod.is_endpoint()) {
-            self.pods.extend(pod.addresses.iter().map(|address| (*address, pod.key.clone())));
+        if changes.everything || !changes.identities.is_empty() {
+            self.labels = labels(&self.plan);
         }
-        self.labels = labels(&self.plan);
-        self.objects = objects;
-        self.snapshot = snapshot;
     }
 
     /// The pod that has this address.
     pub(crate) fn pod_at(&self, address: IpAddr) -> Option<&PodKey> {
-        self.pods.get(&address)
+        self.snapshot.pod_at(address)
     }
 
     /// The workload that a pod belongs to.
@@ -85,13 +97,13 @@ impl View {
     pub(crate) fn origins(&self, id: OriginId) -> &[Origin] {
         std::iter::once(&self.plan.origins)
             .chain(&self.past_origins)
-            .find_map(|origins| origins.get(&id))
+            .find_map(|origins| origins.get(&id).filter(|origins| !origins.is_empty()))
             .map_or(&[], Vec::as_slice)
     }
 
     /// How much the first rule among `origins` looks at.
     pub(crate) fn policy_match(&self, origins: &[Origin]) -> PolicyMatch {
-        match origins.iter().find_map(|origin| rule_breadth(&self.objects, origin)) {
+        match origins.iter().find_map(|origin| rule_breadth(&self.policies, origin)) {
             None => PolicyMatch::None,
             Some((true, true)) => PolicyMatch::All,
             Some((false, true)) => PolicyMatch::L3Only,
@@ -101,17 +113,23 @@ impl View {
     }
 }
 
+/// Kinds of policies.
+const POLICIES: [Kind; 6] = [
+    Kind::NetworkPolicy,
+    Kind::CiliumNetworkPolicy,
+    Kind::CiliumClusterwideNetworkPolicy,
+    Kind::ClusterNetworkPolicy,
+    Kind::AdminNetworkPolicy,
+    Kind::BaselineAdminNetworkPolicy,
+];
+
+fn is_policy(kind: Kind) -> bool {
+    POLICIES.contains(&kind)
+}
+
 /// Whether the rule that `origin` names is for every peer, and whether for every port.
 fn rule_breadth(objects: &Objects, origin: &Origin) -> Option<(bool, bool)> {
-    let kind = [
-        Kind::NetworkPolicy,
-        Kind::CiliumNetworkPolicy,
-        Kind::CiliumClusterwideNetworkPolicy,
-        Kind::ClusterNetworkPolicy,
-        Kind::AdminNetworkPolicy,
-        Kind::BaselineAdminNetworkPolicy,
-    ];
-    let kind = kind.into_iter().find(|kind| kind.as_str() == &*origin.kind)?;
+    let kind = POLICIES.into_iter().find(|kind| kind.as_str() == &*origin.kind)?;
     let key = ObjectKey { kind, namespace: Arc::clone(&origin.namespace), name: Arc::clone(&origin.name) };
     let index = usize::try_from(origin.rule?).ok()?;
     let ingress = origin.direction == Direction::Ingress;

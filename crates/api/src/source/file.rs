@@ -1,6 +1,8 @@
 //! One manifest file: its last good version, and what is wrong with the version on disk.
 
 use std::{
+    cmp::Ordering,
+    collections::BTreeSet,
     fs::{File, OpenOptions},
     hash::{DefaultHasher, Hasher as _},
     io::{self, Read as _},
@@ -14,6 +16,7 @@ use super::{
     walk::Stamp,
 };
 use crate::{
+    objects::ObjectKey,
     parse::{MAX_BYTES, Note, ParseError, parse},
     types::Object,
 };
@@ -46,8 +49,11 @@ pub(super) fn read(path: &Path) -> Reading {
 pub(super) struct SourceFile {
     /// As locations name it.
     pub(super) name: Arc<str>,
-    /// The objects of the last good version.
-    pub(super) objects: Vec<Object>,
+    pub(super) number: u32,
+    /// The objects of the last good version, in order of their keys.
+    objects: Vec<Object>,
+    /// What is in it more than once.
+    pub(super) twice: BTreeSet<ObjectKey>,
     notes: Vec<Note>,
     fault: Option<Fault>,
     /// Whether there has been a good version.
@@ -75,10 +81,12 @@ enum Fault {
 }
 
 impl SourceFile {
-    pub(super) fn new(path: &Path) -> Self {
+    pub(super) fn new(path: &Path, number: u32) -> Self {
         Self {
             name: path.display().to_string().into(),
+            number,
             objects: Vec::new(),
+            twice: BTreeSet::new(),
             notes: Vec::new(),
             fault: None,
             ever_good: false,
@@ -88,8 +96,46 @@ impl SourceFile {
         }
     }
 
-    /// Takes in what was read; whether anything about the file is different now.
-    pub(super) fn take(&mut self, reading: Reading) -> bool {
+    /// The objects of this key: more than one where it is in the file more than once, in their order.
+    pub(super) fn objects_of(&self, key: &ObjectKey) -> &[Object] {
+        let first = self.objects.partition_point(|object| order(object, key).is_lt());
+        let objects = self.objects.get(first..).unwrap_or_default();
+        let count = objects.partition_point(|object| order(object, key).is_eq());
+        objects.get(..count).unwrap_or_default()
+    }
+
+    pub(super) fn keys(&self) -> impl Iterator<Item = ObjectKey> {
+        self.objects.iter().map(Object::key)
+    }
+
+    /// Whether these bytes are the version in force.
+    pub(super) fn is_in_force(&self, bytes: &[u8]) -> bool {
+        self.fault.is_none() && self.ever_good && self.hash == Some(hash_of(bytes))
+    }
+
+    /// Takes the place of the objects that are there, but for those that are the same; `changed` gets the keys of the others.
+    fn replace(&mut self, mut objects: Vec<Object>, changed: &mut BTreeSet<ObjectKey>) {
+        objects.sort_by(|a, b| order(a, &b.key()));
+        for object in &mut objects {
+            let key = object.key();
+            match self.objects_of(&key) {
+                [same] if same == object => *object = same.clone(),
+                _ => {
+                    changed.insert(key);
+                }
+            }
+        }
+        let old = std::mem::replace(&mut self.objects, objects);
+        changed.extend(old.iter().map(Object::key).filter(|key| self.objects_of(key).is_empty()));
+        let pairs = self.objects.windows(2);
+        let twice = pairs.filter(|pair| matches!(pair, [a, b] if order(a, &b.key()).is_eq()));
+        self.twice = twice.filter_map(|pair| pair.first().map(Object::key)).collect();
+        // What is twice in it is chosen anew whatever else is in the file.
+        changed.extend(self.twice.iter().cloned());
+    }
+
+    /// Takes in what was read, and gives the keys of objects that are others now to `changed`; whether anything about the file is different.
+    pub(super) fn take(&mut self, reading: Reading, changed: &mut BTreeSet<ObjectKey>) -> bool {
         let (stamp, bytes) = match reading {
             Reading::Content { stamp, bytes } => (stamp, bytes),
             Reading::Unreadable(cause) => {
@@ -101,9 +147,7 @@ impl SourceFile {
             }
         };
         self.stamp = Some(stamp);
-        let mut hasher = DefaultHasher::new();
-        hasher.write(&bytes);
-        let hash = Some(hasher.finish());
+        let hash = Some(hash_of(&bytes));
         if self.hash == hash {
             return false;
         }
@@ -114,7 +158,8 @@ impl SourceFile {
         }
         let parsed = parse(&self.name, &bytes);
         if parsed.errors.is_empty() {
-            (self.objects, self.notes, self.fault, self.ever_good) = (parsed.objects, parsed.notes, None, true);
+            (self.notes, self.fault, self.ever_good) = (parsed.notes, None, true);
+            self.replace(parsed.objects, changed);
         } else {
             self.fault = Some(Fault::Wrong(parsed.errors));
         }
@@ -135,4 +180,16 @@ impl SourceFile {
             }
         }
     }
+}
+
+/// How an object's key compares to `key`.
+fn order(object: &Object, key: &ObjectKey) -> Ordering {
+    let meta = object.meta();
+    (object.kind(), &meta.namespace, &meta.name).cmp(&(key.kind, &key.namespace, &key.name))
+}
+
+fn hash_of(bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(bytes);
+    hasher.finish()
 }

@@ -1,7 +1,7 @@
 //! Which file of a root an object is taken from.
 
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -11,48 +11,86 @@ use super::{
 };
 use crate::{objects::ObjectKey, types::Object};
 
-/// The file that each object of a root is taken from.
-pub(super) type Holders = BTreeMap<ObjectKey, PathBuf>;
-
-struct Choice<'a> {
-    path: &'a Path,
-    object: &'a Object,
-    rank: (bool, bool),
+/// The file that each object of a root is taken from, by the files' numbers.
+#[derive(Default)]
+pub(super) struct Holders {
+    chosen: BTreeMap<ObjectKey, u32>,
+    /// All files that have an object, where several do.
+    contested: BTreeMap<ObjectKey, BTreeSet<u32>>,
+    /// Where the files of these numbers are.
+    paths: BTreeMap<u32, PathBuf>,
+    next: u32,
 }
 
-/// Takes each object from one file: rather from one that is there than from one that has just gone (so that a renamed file's objects stay), rather from
-/// the one it was taken from before, else from the first by path. The others are conflicts.
-pub(super) fn choose(
-    files: &BTreeMap<PathBuf, SourceFile>,
-    holders: &mut Holders,
-    conflicts: &mut Vec<Problem>,
-) -> Vec<Object> {
-    let mut chosen: BTreeMap<ObjectKey, Choice<'_>> = BTreeMap::new();
-    let mut refused: Vec<(ObjectKey, &Object)> = Vec::new();
-    for (path, file) in files {
-        for object in &file.objects {
-            let key = object.key();
-            let absent = file.absent != Absent::No;
-            let rank = (absent, holders.get(&key) != Some(path));
-            let choice = Choice { path, object, rank };
-            match chosen.entry(key.clone()) {
-                Entry::Vacant(slot) => {
-                    slot.insert(choice);
-                }
-                Entry::Occupied(mut slot) => {
-                    let loser = if rank < slot.get().rank { slot.insert(choice) } else { choice };
-                    if !loser.rank.0 {
-                        refused.push((key, loser.object));
-                    }
+type Files = BTreeMap<PathBuf, SourceFile>;
+
+impl Holders {
+    /// A number for a file that is new.
+    pub(super) fn number(&mut self, path: &Path) -> u32 {
+        let number = self.next;
+        self.next = self.next.wrapping_add(1);
+        self.paths.insert(number, path.to_owned());
+        number
+    }
+
+    pub(super) fn forget(&mut self, number: u32) {
+        self.paths.remove(&number);
+    }
+
+    fn file<'f>(&self, files: &'f Files, number: u32) -> Option<&'f SourceFile> {
+        files.get(self.paths.get(&number)?)
+    }
+
+    /// The object of this key.
+    pub(super) fn object<'f>(&self, files: &'f Files, key: &ObjectKey) -> Option<&'f Object> {
+        self.file(files, *self.chosen.get(key)?)?.objects_of(key).first()
+    }
+
+    /// Chooses anew which file an object is taken from, which the files `touched` have otherwise now: rather one that is there than
+    /// one that has just gone (so that a renamed file's objects stay), rather the one it was taken from before, else the first by path.
+    pub(super) fn choose(&mut self, files: &Files, key: &ObjectKey, touched: &[u32]) {
+        let before = self.chosen.get(key).copied();
+        let known = self.contested.remove(key).into_iter().flatten().chain(before);
+        let all: BTreeSet<u32> = known.chain(touched.iter().copied()).collect();
+        let having = all
+            .into_iter()
+            .filter(|number| self.file(files, *number).is_some_and(|file| !file.objects_of(key).is_empty()));
+        let having: BTreeSet<u32> = having.collect();
+        let rank = |number: &u32| {
+            let absent = self.file(files, *number).is_some_and(|file| file.absent != Absent::No);
+            (absent, before != Some(*number), self.paths.get(number).cloned())
+        };
+        match having.iter().copied().min_by_key(rank) {
+            Some(number) => self.chosen.insert(key.clone(), number),
+            None => self.chosen.remove(key),
+        };
+        if having.len() > 1 {
+            self.contested.insert(key.clone(), having);
+        }
+    }
+
+    /// Objects that are there beside the one that is taken: of files that are there, and twice in one file.
+    pub(super) fn conflicts(&self, files: &Files, into: &mut Vec<Problem>) {
+        let contested = self.contested.iter().flat_map(|(key, having)| {
+            let files = having.iter().filter_map(|number| self.file(files, *number));
+            files.map(move |file| (key.clone(), file))
+        });
+        let twice = files.values().flat_map(|file| file.twice.iter().map(move |key| (key.clone(), file)));
+        let twice = twice.filter(|(key, _)| !self.contested.contains_key(key));
+        let mut conflicts = Vec::new();
+        for (key, file) in contested.chain(twice).filter(|(_, file)| file.absent == Absent::No) {
+            let Some(kept) = self.object(files, &key).map(|object| &object.meta().location) else { continue };
+            for refused in file.objects_of(&key).iter().map(|object| &object.meta().location) {
+                if refused != kept {
+                    conflicts.push((&file.name, refused, kept, key.clone()));
                 }
             }
         }
+        conflicts.sort();
+        into.extend(conflicts.into_iter().map(|(_, refused, kept, key)| Problem::Conflict {
+            key,
+            kept: kept.clone(),
+            refused: refused.clone(),
+        }));
     }
-    for (key, object) in refused {
-        let Some(choice) = chosen.get(&key) else { continue };
-        let (kept, refused) = (choice.object.meta().location.clone(), object.meta().location.clone());
-        conflicts.push(Problem::Conflict { key, kept, refused });
-    }
-    *holders = chosen.iter().map(|(key, choice)| (key.clone(), choice.path.to_owned())).collect();
-    chosen.into_values().map(|choice| choice.object.clone()).collect()
 }

@@ -38,7 +38,7 @@ use self::{
     walk::Listing,
     watch::{Signals, Watcher},
 };
-use crate::objects::Objects;
+use crate::objects::{ObjectKey, Objects};
 
 /// How long the objects of a file that has gone stay in force.
 pub const GRACE: Duration = Duration::from_millis(50);
@@ -72,6 +72,8 @@ pub struct Change {
     pub changed: bool,
     /// The number of the state that the objects are in; it counts up with each change.
     pub generation: u64,
+    /// What objects are others than before, new or gone.
+    pub objects: Vec<ObjectKey>,
     /// Files that are new, different or gone.
     pub files: Vec<Arc<str>>,
     /// Problems that were not there before.
@@ -92,6 +94,14 @@ pub struct Directory {
     objects: Objects,
     problems: Vec<Problem>,
     generation: u64,
+}
+
+/// What a look at the roots has found to be different.
+#[derive(Default)]
+struct Touched {
+    files: BTreeSet<Arc<str>>,
+    /// Objects that may be others now.
+    objects: BTreeSet<ObjectKey>,
 }
 
 struct Root {
@@ -138,6 +148,12 @@ impl Directory {
     /// What is wrong or worth knowing, errors first.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
         self.problems.iter()
+    }
+
+    /// Whether these bytes are what is in force of a file.
+    pub fn is_in_force(&self, file: &str, bytes: &[u8]) -> bool {
+        let files = self.roots.iter().flat_map(|root| root.files.values());
+        files.filter(|known| *known.name == *file).any(|known| known.is_in_force(bytes))
     }
 
     /// The number of the state that the objects are in; it counts up with each change.
@@ -199,15 +215,15 @@ impl Directory {
                 self.wake(Duration::from_millis(1));
             }
         }
-        let mut files = BTreeSet::new();
+        let mut touched = Touched::default();
         let running = self.watcher.is_waking();
         for (root, readings) in self.roots.iter_mut().zip(readings) {
-            root.take(readings, timer, running, &mut files);
+            root.take(readings, timer, running, &mut touched);
         }
         if self.is_pending() {
             self.wake(GRACE);
         }
-        self.publish(files)
+        self.publish(touched)
     }
 
     fn wake(&mut self, delay: Duration) {
@@ -216,37 +232,46 @@ impl Directory {
         }
     }
 
-    fn publish(&mut self, files: BTreeSet<Arc<str>>) -> Change {
+    fn publish(&mut self, Touched { files, objects: keys }: Touched) -> Change {
         let mut problems = Vec::new();
-        let mut objects = Objects::default();
         for root in &mut self.roots {
             root.problems(&mut problems);
-            for object in merge::choose(&root.files, &mut root.holders, &mut problems) {
-                objects.replace(object);
+            root.holders.conflicts(&root.files, &mut problems);
+        }
+        let mut objects = Vec::new();
+        for key in keys {
+            // Of several roots the last one that has it.
+            let wanted = self.roots.iter().rev().find_map(|root| root.holders.object(&root.files, &key));
+            if wanted == self.objects.get(&key) {
+                continue;
             }
+            match wanted {
+                Some(object) => self.objects.replace(object.clone()),
+                None => drop(self.objects.remove(&key)),
+            }
+            objects.push(key);
         }
         for (path, cause) in &self.watcher.failures {
             problems.push(Problem::NotWatched { path: path.clone(), cause: cause.clone() });
         }
         // Stable: within errors and within notes, the order of roots, files and lines stays.
         problems.sort_by_key(|problem| !problem.is_error());
-        let changed = objects != self.objects;
+        let changed = !objects.is_empty();
         if changed {
             self.generation += 1;
-            self.objects = objects;
         }
         let (before, after) = (BTreeSet::from_iter(&self.problems), BTreeSet::from_iter(&problems));
         let new_problems = after.difference(&before).copied().cloned().collect();
         let solved = before.difference(&after).count();
         self.problems = problems;
         let (generation, pending) = (self.generation, self.is_pending());
-        Change { changed, generation, files: files.into_iter().collect(), new_problems, solved, pending }
+        Change { changed, generation, objects, files: files.into_iter().collect(), new_problems, solved, pending }
     }
 }
 
 impl Root {
     fn new(path: PathBuf) -> Self {
-        Self { path, files: BTreeMap::new(), holders: Holders::new(), listing: Listing::default() }
+        Self { path, files: BTreeMap::new(), holders: Holders::default(), listing: Listing::default() }
     }
 
     /// Lists the root and reads the files that are not known as they are on disk.
@@ -277,34 +302,49 @@ impl Root {
     }
 
     /// Takes in what was read, and notices what has gone; forgets what was gone when the timer that has `fired` was set. `running`: another one is set.
-    fn take(
-        &mut self,
-        readings: BTreeMap<PathBuf, Reading>,
-        fired: bool,
-        running: bool,
-        changed: &mut BTreeSet<Arc<str>>,
-    ) {
+    fn take(&mut self, readings: BTreeMap<PathBuf, Reading>, fired: bool, running: bool, touched: &mut Touched) {
+        // Objects of this root to be chosen anew, and the files that are why.
+        let mut keys: BTreeMap<ObjectKey, Vec<u32>> = BTreeMap::new();
         for (path, reading) in readings {
-            let file = self.files.entry(path).or_insert_with_key(|path| SourceFile::new(path));
-            if file.take(reading) {
-                changed.insert(Arc::clone(&file.name));
+            let holders = &mut self.holders;
+            let file = self.files.entry(path).or_insert_with_key(|path| SourceFile::new(path, holders.number(path)));
+            let mut changed = BTreeSet::new();
+            if file.take(reading, &mut changed) {
+                touched.files.insert(Arc::clone(&file.name));
+            }
+            for key in changed {
+                keys.entry(key).or_default().push(file.number);
             }
         }
-        let listing = &self.listing;
+        let (listing, holders) = (&self.listing, &mut self.holders);
         self.files.retain(|path, file| {
             let unknown = listing.root_missing || listing.unreadable.keys().any(|folder| path.starts_with(folder));
-            file.absent = match file.absent {
+            let before = file.absent;
+            file.absent = match before {
                 _ if unknown || listing.files.contains_key(path) => Absent::No,
                 Absent::Waiting if fired => {
-                    changed.insert(Arc::clone(&file.name));
+                    touched.files.insert(Arc::clone(&file.name));
+                    for key in file.keys() {
+                        keys.entry(key).or_default();
+                    }
+                    holders.forget(file.number);
                     return false;
                 }
                 // A timer that runs already fires before the grace of this file is over.
                 Absent::No | Absent::Noticed if running => Absent::Noticed,
                 Absent::No | Absent::Noticed | Absent::Waiting => Absent::Waiting,
             };
+            if (before == Absent::No) != (file.absent == Absent::No) {
+                for key in file.keys() {
+                    keys.entry(key).or_default();
+                }
+            }
             true
         });
+        for (key, files) in &keys {
+            self.holders.choose(&self.files, key, files);
+        }
+        touched.objects.extend(keys.into_keys());
     }
 
     fn problems(&self, into: &mut Vec<Problem>) {

@@ -46,6 +46,7 @@ use crate::{
     connection::{Family, PodKey},
     identity::BaseIdentity,
     plan::{IdentityInfo, IpcacheEntry, NodePlan, OriginId, PolicyEntry, PolicyKey, PortSetId},
+    rule::Origin,
     snapshot::{Delta, Node, Pod, Snapshot},
 };
 
@@ -75,8 +76,8 @@ pub struct PlanDelta {
     pub port_sets: BTreeSet<PortSetId>,
     /// Of [`NodePlan::identities`].
     pub identities: BTreeSet<IdentityId>,
-    /// Of [`NodePlan::origins`].
-    pub origins: BTreeSet<OriginId>,
+    /// Of [`NodePlan::origins`], as they were; empty where they were not there.
+    pub origins: BTreeMap<OriginId, Vec<Origin>>,
 }
 
 impl PlanDelta {
@@ -259,9 +260,10 @@ impl<'a> Update<'a> {
             self.delta.port_sets.insert(id);
         }
         for id in self.state.origins.sweep() {
-            self.plan.origins.remove(&id);
+            if let Some(origins) = self.plan.origins.remove(&id) {
+                self.delta.origins.entry(id).or_insert(origins);
+            }
             self.allocator.release_origins(id);
-            self.delta.origins.insert(id);
         }
         for id in self.state.identities.sweep() {
             self.plan.identities.remove(&id);

@@ -313,8 +313,8 @@ impl Update<'_> {
         let id = self.allocator.origins(&content);
         self.state.origins.touch(id);
         if self.plan.origins.get(&id) != Some(&origins) {
-            self.plan.origins.insert(id, origins);
-            self.delta.origins.insert(id);
+            let before = self.plan.origins.insert(id, origins).unwrap_or_default();
+            self.delta.origins.entry(id).or_insert(before);
         }
         id
     }

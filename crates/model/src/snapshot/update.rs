@@ -34,6 +34,11 @@ impl Delta {
         !self.everything && self.pods.is_empty()
     }
 
+    /// Whether all may differ.
+    pub const fn is_everything(&self) -> bool {
+        self.everything
+    }
+
     fn everything() -> Self {
         Self { everything: true, pods: BTreeMap::new() }
     }

@@ -173,7 +173,7 @@ fn told(before: &NodePlan, after: &NodePlan, changes: &PlanDelta, context: &str)
     all_told("policy", &before.policy, &after.policy, |key| changes.policy.contains(key), context);
     all_told("port sets", &before.port_sets, &after.port_sets, |key| changes.port_sets.contains(key), context);
     all_told("identities", &before.identities, &after.identities, |key| changes.identities.contains(key), context);
-    all_told("origins", &before.origins, &after.origins, |key| changes.origins.contains(key), context);
+    all_told("origins", &before.origins, &after.origins, |key| changes.origins.contains_key(key), context);
 }
 
 fn all_told<K: Ord + Debug, V: Eq>(
