@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod scale;
+mod sound;
 mod upstream;
 
 use std::{
