@@ -70,10 +70,17 @@ fn requirements(selector: &LabelSelector) -> impl Iterator<Item = (&str, Asked<'
 
 /// Whether all that `a` selects `b` selects.
 pub(crate) fn labels(a: &LabelSelector, b: &LabelSelector) -> bool {
+    // Most selectors are a few labels, and most differ in the first.
+    if a.match_expressions.is_empty() && b.match_expressions.is_empty() {
+        return b.match_labels.iter().all(|(key, value)| a.match_labels.get(key) == Some(value));
+    }
     requirements(b).all(|(key, wanted)| asked(a, key).any(|known| known.implies(&wanted)))
 }
 
 fn labels_meet(a: &LabelSelector, b: &LabelSelector) -> bool {
+    if b.match_labels.iter().any(|(key, value)| a.match_labels.get(key).is_some_and(|known| known != value)) {
+        return false;
+    }
     !requirements(b).any(|(key, wanted)| asked(a, key).any(|known| known.excludes(&wanted)))
 }
 

@@ -1,6 +1,6 @@
 //! What gets through in the end: rules that the other side refuses, services that nobody outside reaches, and ports that everybody does.
 
-use std::net::IpAddr;
+use std::{cell::Cell, net::IpAddr};
 
 use strait_api::{Kind, PortRef, ServiceType};
 use strait_base::{PortRange, Protocol};
@@ -26,6 +26,9 @@ use crate::{
 /// asking all of it, so beyond this it is let be.
 const MAX_PAIRS: usize = 512;
 const MAX_PORTS: usize = 16;
+
+/// Most questions that are asked about the rules of all policies together: a second's work. The rules after that are let be.
+const MAX_QUESTIONS: usize = 50_000;
 
 /// Ports that the whole world has no business with.
 const SENSITIVE: [(u16, &str); 25] = [
@@ -57,12 +60,13 @@ const SENSITIVE: [(u16, &str); 25] = [
 ];
 
 pub(crate) fn check(context: &Context<'_>, report: &mut Report<'_>) {
+    let questions = Cell::new(0);
     for view in context.policies.iter().filter(|view| !view.audit()) {
         let Some(subject) = view.endpoints() else { continue };
         let subjects = context.cluster.groups_of(subject);
         for rule in view.rules.iter().filter(|rule| rule.has(Effect::Allow)) {
             for peer in rule.peers.iter().flatten() {
-                half_open(context, (view, rule, peer), &subjects, report);
+                half_open(context, (view, rule, peer), &subjects, &questions, report);
             }
             if rule.direction == Direction::Ingress {
                 world(context, view, rule, &subjects, report);
@@ -77,6 +81,7 @@ fn half_open(
     context: &Context<'_>,
     (view, rule, peer): (&PolicyView<'_>, &RuleView<'_>, &PeerView<'_>),
     subjects: &[&Group<'_>],
+    questions: &Cell<usize>,
     report: &mut Report<'_>,
 ) {
     let opposite = match rule.direction {
@@ -97,7 +102,7 @@ fn half_open(
             }
             for own in subjects {
                 asked += 1;
-                if asked > MAX_PAIRS {
+                if asked > MAX_PAIRS || questions.get() > MAX_QUESTIONS {
                     return;
                 }
                 let (from, to) = match rule.direction {
@@ -108,7 +113,7 @@ fn half_open(
                     // Replicas of one workload: asked of one pod it would always be itself.
                     return;
                 }
-                let Some(origins) = refusal(context, rule, from, to, opposite) else { return };
+                let Some(origins) = refusal(context, rule, (from, to), opposite, questions) else { return };
                 refused.get_or_insert_with(|| (from.name(), to.name(), origins));
             }
         }
@@ -139,9 +144,9 @@ fn half_open(
 fn refusal(
     context: &Context<'_>,
     rule: &RuleView<'_>,
-    from: &Group<'_>,
-    to: &Group<'_>,
+    (from, to): (&Group<'_>, &Group<'_>),
     side: Direction,
+    questions: &Cell<usize>,
 ) -> Option<Vec<Origin>> {
     let mut refused: Option<Vec<Origin>> = None;
     for part in rule.lowered.iter().filter(|part| part.effect == Effect::Allow) {
@@ -152,6 +157,7 @@ fn refusal(
                 l4,
                 family: None,
             };
+            questions.set(questions.get() + 1);
             let verdict = context.snapshot.verdict(&connection);
             let decision = match side {
                 Direction::Ingress => verdict.ingress,

@@ -31,7 +31,11 @@ pub(crate) fn check(context: &Context<'_>, report: &mut Report<'_>) {
                     normal.over(&covers, one.subject, one.rule.direction, Effect::Deny)
                 }
             };
-            let decide = |item: Item<'_>| match first(&covers, &admin, one, item) {
+            let mut about = admin.clone();
+            about.retain(|other| {
+                other.rule.direction == one.rule.direction && covers.subjects_meet(one.subject, other.subject)
+            });
+            let decide = |item: Item<'_>| match first(&covers, &about, one, item) {
                 Some(Before::Open) | None => match covering(&covers, item, &denying) {
                     Some(by) => Before::Denied(by),
                     None => Before::Open,
@@ -52,13 +56,9 @@ pub(crate) fn check(context: &Context<'_>, report: &mut Report<'_>) {
     }
 }
 
-/// What the first rule of the Admin tier that can be about `item` does with it; `None` where there is none.
+/// What the first of these rules of the Admin tier that can be about `item` does with it; `None` where there is none.
 fn first<'a>(covers: &Covers<'_>, admin: &[Enforced<'a>], of: Enforced<'_>, item: Item<'_>) -> Option<Before<'a>> {
-    let mut about = admin.iter().filter(|one| {
-        one.rule.direction == of.rule.direction
-            && covers.subjects_meet(of.subject, one.subject)
-            && covers.item_meets(item, one.rule)
-    });
+    let mut about = admin.iter().filter(|one| covers.item_meets(item, one.rule));
     let one = about.next()?;
     if !(covers.subject(of.subject, one.subject) && covers.item(item, one.rule)) {
         // Something of it is decided here and something is not: nothing can be said of it as a whole.
