@@ -37,6 +37,8 @@ pub struct Place {
 pub struct Seen {
     /// Whether it goes on.
     pub passed: bool,
+    /// Whether it went to its pod at once, which no hook of that pod sees.
+    pub delivered: bool,
     /// What was told of it, if anything.
     pub told: Option<Told>,
 }
@@ -117,12 +119,18 @@ impl Machine for Host {
         self.maps.now_ns += 1;
         let verdict = self.maps.run(hook, ifindex, frame);
         let told = self.maps.events.drain(..).next_back().map(|event| told(&event));
-        if let (Verdict::Drop(reason), Some(told)) = (verdict, told)
-            && told.reason != Some(reason)
-        {
-            return Err(format!("dropped for {reason:?}, told {told:?}"));
-        }
-        Ok(Seen { passed: verdict == Verdict::Pass, told })
+        let (passed, delivered) = match verdict {
+            Verdict::Pass => (true, false),
+            Verdict::Deliver { ifindex } if self.maps.endpoints.contains_key(&ifindex) => (true, true),
+            Verdict::Deliver { ifindex } => return Err(format!("delivered to {ifindex}, which is no pod's")),
+            Verdict::Drop(reason) => match told {
+                Some(told) if told.reason != Some(reason) => {
+                    return Err(format!("dropped for {reason:?}, told {told:?}"));
+                }
+                _ => (false, false),
+            },
+        };
+        Ok(Seen { passed, delivered, told })
     }
 }
 
@@ -205,13 +213,14 @@ impl<'a, M: Machine> Node<'a, M> {
             Direction::Ingress => (Hook::ToPod, Direction::Egress),
         };
         let (hook, other_way) = here(passage.direction);
-        self.over_uplink(passage, passage.direction, &opening)?;
+        if self.over_uplink(passage, passage.direction, &opening)? {
+            return Err("an opening goes past the pod's own hook".to_owned());
+        }
         let seen = self.run(hook, place.ifindex, &opening)?;
         if seen.told.is_none() {
             return Err(format!("nothing is told of the opening: {seen:?}"));
         }
-        if seen.passed {
-            self.over_uplink(passage, other_way, &reply)?;
+        if seen.passed && !self.over_uplink(passage, other_way, &reply)? {
             let answered = self.run(here(other_way).0, place.ifindex, &reply)?;
             if !answered.passed {
                 return Err(format!("the answer is dropped: {answered:?}"));
@@ -220,15 +229,13 @@ impl<'a, M: Machine> Node<'a, M> {
         Ok(seen)
     }
 
-    /// What comes over the uplink is nobody's of this node.
-    fn over_uplink(&mut self, passage: &Passage<'_>, direction: Direction, frame: &[u8]) -> Result<(), String> {
-        if direction == Direction::Ingress && passage.from_afar {
-            let seen = self.run(Hook::FromUplink, UPLINK, frame)?;
-            if !seen.passed {
-                return Err(format!("dropped at the uplink: {seen:?}"));
-            }
+    /// What comes over the uplink is nobody's of this node. Whether it is with its pod then.
+    fn over_uplink(&mut self, passage: &Passage<'_>, direction: Direction, frame: &[u8]) -> Result<bool, String> {
+        if direction != Direction::Ingress || !passage.from_afar {
+            return Ok(false);
         }
-        Ok(())
+        let seen = self.run(Hook::FromUplink, UPLINK, frame)?;
+        if seen.passed { Ok(seen.delivered) } else { Err(format!("dropped at the uplink: {seen:?}")) }
     }
 
     fn run(&mut self, hook: Hook, ifindex: u32, frame: &[u8]) -> Result<Seen, String> {

@@ -78,7 +78,8 @@ impl Machine for InKernel {
             };
             told = Some(Told { reason, origin: event.origin, audited: event.flags & event_flags::AUDIT != 0 });
         }
-        Ok(Seen { passed: returned == action::PASS, told })
+        let delivered = returned == action::REDIRECT;
+        Ok(Seen { passed: delivered || returned == action::PASS, delivered, told })
     }
 }
 

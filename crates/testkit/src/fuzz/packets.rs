@@ -66,11 +66,20 @@ pub(super) fn run(bytes: &[u8]) {
         let endpoint = maps.endpoints.get(&IFINDEX).copied().unwrap_or_default();
         let remembered = maps.conntrack.len();
         let verdict = maps.run(hook, IFINDEX, &last);
-        if verdict == Verdict::Pass {
-            check(hook, &last, &endpoint, &maps);
-            assert!(!closed || hook == Hook::FromUplink || of_the_link(&last), "closed: {hook:?} {last:02x?}");
-        } else {
-            assert!(maps.conntrack.len() <= remembered, "a dropped frame opens: {hook:?} {last:02x?}");
+        match verdict {
+            Verdict::Pass => {
+                check(hook, &last, &endpoint, &maps);
+                assert!(!closed || hook == Hook::FromUplink || of_the_link(&last), "closed: {hook:?} {last:02x?}");
+            }
+            Verdict::Deliver { ifindex } => {
+                check(hook, &last, &endpoint, &maps);
+                let (_, destination) = addresses(&last).unwrap_or_default();
+                assert!(ifindex == IFINDEX && endpoint.owns(destination), "not to its pod: {hook:?} {last:02x?}");
+                assert!(maps.conntrack.len() == remembered, "an opening goes past the pod: {hook:?} {last:02x?}");
+            }
+            Verdict::Drop(_) => {
+                assert!(maps.conntrack.len() <= remembered, "a dropped frame opens: {hook:?} {last:02x?}");
+            }
         }
         assert!(!closed || maps.conntrack.is_empty(), "closed: {hook:?} {last:02x?}");
     }
