@@ -13,14 +13,16 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
     bpf,
     lab::Lab,
     run::{Alone, cargo, printed, shown, step, succeeds, target},
-    table,
 };
+
+mod profile;
+mod report;
 
 /// Turns; medians are taken over them, of ratios too.
 const TURNS: usize = 7;
@@ -37,14 +39,26 @@ const CLIENT: &str = "bench/client-0";
 /// Where servers run, seen from the client on node-1.
 const PATHS: [(&str, &str); 2] = [("same node", "near-0"), ("two nodes", "far-0")];
 
-/// What is measured: its name and unit, and whether more is better.
-const FIGURES: [(&str, &str, bool); 6] = [
-    ("throughput, 1 stream", "Gbit/s", true),
-    ("throughput, 4 streams", "Gbit/s", true),
-    ("request/response p50", "µs", false),
-    ("request/response p99", "µs", false),
-    ("request/response, client CPU", "µs", false),
-    ("connections", "/s", true),
+/// What is measured.
+struct Figure {
+    name: &'static str,
+    unit: &'static str,
+    more_is_better: bool,
+    /// What the ratio to plain routing should be at least, or at most.
+    goal: Option<f64>,
+}
+
+const fn figure(name: &'static str, unit: &'static str, more_is_better: bool, goal: Option<f64>) -> Figure {
+    Figure { name, unit, more_is_better, goal }
+}
+
+const FIGURES: [Figure; 6] = [
+    figure("throughput, 1 stream", "Gbit/s", true, Some(0.95)),
+    figure("throughput, 4 streams", "Gbit/s", true, Some(0.95)),
+    figure("request/response p50", "µs", false, Some(1.05)),
+    figure("request/response p99", "µs", false, Some(1.05)),
+    figure("request/response, client CPU", "µs", false, None),
+    figure("connections", "/s", true, Some(0.9)),
 ];
 
 pub(crate) fn datapath() -> Result<()> {
@@ -56,17 +70,18 @@ pub(crate) fn datapath() -> Result<()> {
     let flags = &["--no-restart-agents"];
     let enforced = step("start a lab", || Lab::up("bench-on", &manifests, flags))?;
     let plain = step("start a lab and take the programs away", || Lab::up("bench-off", &manifests, flags))?;
-    let samples = plain.detach().and_then(|()| step(&format!("measure, {TURNS} turns"), || measure(&enforced, &plain)));
+    let measured =
+        plain.detach().and_then(|()| step(&format!("measure, {TURNS} turns"), || measure(&enforced, &plain)));
     step("remove the labs", || enforced.down().and(plain.down()))?;
-    let samples = samples?;
+    let (samples, profiles) = measured?;
     let packets = step("BPF_PROG_TEST_RUN", test_run)?;
-    report(&samples, &packets)
+    report::print(&samples, &packets, &profiles)
 }
 
 /// Figures by (path, figure): those of each turn, enforced and plain.
 type Samples = BTreeMap<(usize, usize), [Vec<f64>; 2]>;
 
-fn measure(enforced: &Lab, plain: &Lab) -> Result<Samples> {
+fn measure(enforced: &Lab, plain: &Lab) -> Result<(Samples, Vec<profile::Profile>)> {
     let labs = [enforced, plain];
     let mut servers = Vec::new();
     let mut addresses = BTreeMap::new();
@@ -104,8 +119,15 @@ fn measure(enforced: &Lab, plain: &Lab) -> Result<Samples> {
         }
         println!("   turn {} of {TURNS}", turn + 1);
     }
+    let mut profiles = Vec::new();
+    for (path, (name, _)) in PATHS.into_iter().enumerate() {
+        for (variant, lab) in labs.into_iter().enumerate() {
+            let who = if variant == 0 { "with Strait" } else { "plain routing" };
+            profiles.push(profile::take(lab, CLIENT, addresses[&(variant, path)], name, who)?);
+        }
+    }
     drop(servers);
-    Ok(samples)
+    Ok((samples, profiles))
 }
 
 /// Takes values of [`FIGURES`] in a row.
@@ -174,49 +196,11 @@ fn write_manifests() -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Nanoseconds a packet, by packet, as the datapath's own bench prints them: one JSON object.
+/// Nanoseconds a packet, as the datapath's own bench prints them: a JSON array of rows.
 fn test_run() -> Result<Value> {
     let mut bench = cargo();
-    bench.args(["run", "--quiet", "--release", "--package", "strait-datapath", "--example", "test-run"]);
+    bench.args(["run", "--quiet", "--package", "strait-datapath", "--example", "test-run"]);
     let (text, code) = printed(&mut bench)?;
     ensure!(code == Some(0), "the example test-run of strait-datapath failed");
     serde_json::from_str(&text).context("the example test-run printed no JSON")
-}
-
-/// Prints the tables, and writes the same as JSON.
-fn report(samples: &Samples, packets: &Value) -> Result<()> {
-    let mut rows = Vec::new();
-    let mut figures = Vec::new();
-    for ((path, figure), [enforced, plain]) in samples {
-        let (path, (name, unit, more_is_better)) = (PATHS[*path].0, FIGURES[*figure]);
-        let ratios: Vec<f64> = enforced.iter().zip(plain).map(|(enforced, plain)| enforced / plain).collect();
-        let (enforced, plain, ratio) = (median(enforced), median(plain), median(&ratios));
-        rows.push(vec![
-            path.to_owned(),
-            format!("{name} ({unit})"),
-            format!("{plain:.1}"),
-            format!("{enforced:.1}"),
-            format!("{ratio:.2}"),
-            if more_is_better { "more" } else { "less" }.to_owned(),
-        ]);
-        figures.push(json!({
-            "path": path, "figure": name, "unit": unit, "moreIsBetter": more_is_better,
-            "plain": plain, "enforced": enforced, "ratio": ratio,
-        }));
-    }
-    println!("{}", table::render(&["path", "figure", "plain routing", "with Strait", "ratio", "better"], &rows));
-    let entries = packets.as_object().into_iter().flatten();
-    let rows: Vec<_> = entries.map(|(packet, ns)| vec![packet.clone(), ns.to_string()]).collect();
-    println!("{}", table::render(&["program run (BPF_PROG_TEST_RUN)", "ns a packet"], &rows));
-    let file = target().join("bench/datapath.json");
-    let all = json!({ "turns": TURNS, "figures": figures, "nanosecondsPerPacket": packets });
-    fs::write(&file, serde_json::to_vec_pretty(&all)?)?;
-    println!("written to {}", file.display());
-    Ok(())
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }

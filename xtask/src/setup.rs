@@ -131,6 +131,13 @@ const NEEDS: &[Need] = &[
         present: || runs("iperf3", &["--version"]),
         source: Source::Debian(&["iperf3"]),
     },
+    Need {
+        what: "perf",
+        why: "tells where the CPU time goes",
+        tasks: &[Task::Bench],
+        present: || runs("perf", &["--version"]),
+        source: Source::Debian(&["linux-perf"]),
+    },
 ];
 
 /// `setup [demo|test|bench] [--check]`; without a task, everything.

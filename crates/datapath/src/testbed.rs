@@ -32,6 +32,8 @@ pub struct Pod {
     pub interface: Interface,
     /// Hardware address of `eth0`.
     pub mac: [u8; 6],
+    /// Hardware address of its end in the router.
+    pub router_mac: [u8; 6],
     /// `10.0.0.<n>`, from 2 on.
     pub v4: IpAddr,
     /// `fd00::<n>`, from 2 on.
@@ -100,6 +102,6 @@ impl Pod {
             at_router.add_route(&Route::to_link(address.into(), &name))?;
         }
         let index = at_router.index(&name)?;
-        Ok(Self { netns, interface: Interface { index, name }, mac: mac.0, v4, v6 })
+        Ok(Self { netns, interface: Interface { index, name }, mac: mac.0, router_mac: host_mac.0, v4, v6 })
     }
 }

@@ -5,6 +5,7 @@ mod layout;
 mod mutation;
 mod shortcut;
 mod time;
+mod work;
 
 use crate::abi::{DropReason, Hook};
 use crate::hooks::Verdict;
