@@ -27,8 +27,8 @@ use crate::{
 const MAX_PAIRS: usize = 512;
 const MAX_PORTS: usize = 16;
 
-/// Most questions that are asked about the rules of all policies together: a second's work. The rules after that are let be.
-const MAX_QUESTIONS: usize = 50_000;
+/// Most questions that are asked about the rules of all policies together: a few seconds of work. The rules after that are let be.
+const MAX_QUESTIONS: usize = 100_000;
 
 /// Ports that the whole world has no business with.
 const SENSITIVE: [(u16, &str); 25] = [
