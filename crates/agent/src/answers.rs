@@ -81,19 +81,20 @@ impl<K: Kernel> Node<K> {
             self.fill::<Ipcache>(self.datapath.ipcache().len()),
             self.fill::<Policy>(self.datapath.policy().len()),
             self.fill::<PortSets>(self.datapath.port_sets().len()),
-            self.fill::<Conntrack>(connections),
+            MapFill { forgotten: self.datapath.connections_forgotten(), ..self.fill::<Conntrack>(connections) },
         ]
     }
 
     fn fill<T: Table>(&self, entries: usize) -> MapFill {
-        let Room { capacity, limit, growths, bytes } = self.datapath.kernel().room::<T>();
+        let Room { capacity, limit, growths } = self.datapath.kernel().room::<T>();
         MapFill {
             name: T::NAME.into(),
             entries: entries as u64,
             capacity: capacity.into(),
             limit: limit.into(),
             growths,
-            bytes,
+            forgotten: 0,
+            bytes: self.datapath.kernel().bytes::<T>(),
         }
     }
 

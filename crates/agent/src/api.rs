@@ -232,6 +232,9 @@ pub struct MapFill {
     /// How often it was made larger since the agent started.
     #[serde(default)]
     pub growths: u64,
+    /// Entries that made room for others before their time: connections, where the map holds those.
+    #[serde(default)]
+    pub forgotten: u64,
     /// Kernel memory that it takes, bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,

@@ -21,10 +21,13 @@ pub fn monotonic_ns() -> u64 {
 
 impl<K: Kernel> Datapath<K> {
     /// Removes connections that were silent for their lifetime at `now_ns` ([`monotonic_ns`]), and reports those whose end nobody
-    /// reported. Two system calls an entry: about 0.1 s for a full table of 131,072, so every half minute is plenty.
+    /// reported. Lists the whole table.
     pub fn conntrack_gc(&mut self, now_ns: u64) -> Result<Vec<Event>, MapError> {
         let mut closed = Vec::new();
-        for (key, entry) in self.kernel.entries::<Conntrack>()? {
+        let mut entries = self.kernel.entries::<Conntrack>()?;
+        let gone = std::mem::take(&mut self.crowd).into_iter().filter(|key| !entries.contains_key(key)).count();
+        self.forgotten += gone as u64;
+        for (key, entry) in entries.clone() {
             if !entry.expired(now_ns) {
                 continue;
             }
@@ -32,11 +35,22 @@ impl<K: Kernel> Datapath<K> {
             let Some(entry) = self.kernel.get::<Conntrack>(&key)?.filter(|entry| entry.expired(now_ns)) else {
                 continue;
             };
+            entries.remove(&key);
             if self.kernel.delete::<Conntrack>(&key)? && entry.flags & ct_flags::CLOSE_REPORTED == 0 {
                 closed.push(Event::timed_out(&key, &entry, now_ns));
             }
         }
+        // A table that is far from full evicts nobody.
+        if entries.len() >= self.kernel.capacity::<Conntrack>() as usize / 4 * 3 {
+            self.crowd = entries.into_keys().collect();
+        }
         Ok(closed)
+    }
+
+    /// Connections that had to make room for others before their time, since this datapath was opened. Without those that came and
+    /// went between two collections.
+    pub const fn connections_forgotten(&self) -> u64 {
+        self.forgotten
     }
 
     /// Reports drops that were counted since their last event, once that is older than the report interval, and forgets them.

@@ -120,7 +120,6 @@ impl Kernel for Fake {
             capacity: self.capacities.get(T::NAME).copied().unwrap_or(u32::MAX),
             limit: self.limits.get(T::NAME).copied().unwrap_or(u32::MAX),
             growths: self.growths.get(T::NAME).copied().unwrap_or(0),
-            bytes: None,
         }
     }
 

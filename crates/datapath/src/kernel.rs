@@ -35,6 +35,11 @@ pub trait Kernel {
         self.room::<T>().capacity
     }
 
+    /// Kernel memory that a table takes, bytes, where the kernel tells.
+    fn bytes<T: Table>(&self) -> Option<u64> {
+        None
+    }
+
     /// Makes the tables of these names larger, to these capacities, with what is in them. Programs go on judging by the same
     /// entries, and no connection and no event is lost. With no names: finishes what an earlier call left half done.
     fn grow(&mut self, capacities: &BTreeMap<&'static str, u32>) -> Result<(), GrowError>;

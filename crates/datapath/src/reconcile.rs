@@ -17,13 +17,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use strait_model::{NodePlan, PodKey};
 use strait_packet::abi::{
-    ANY_PEER, Config, Endpoint, IpcacheKey, IpcacheValue, PolicyKey, PolicyValue, PortRule, PortSetKey,
+    ANY_PEER, Config, CtKey, Endpoint, IpcacheKey, IpcacheValue, PolicyKey, PolicyValue, PortRule, PortSetKey,
 };
 
 use crate::{
     desired::{Attachment, Closed, Desired},
     kernel::{AttachError, Kernel, MapError},
-    room::{GrowError, grown},
+    room::{GrowError, Room, grown},
     table::{Endpoints, Ipcache, Policy, PortSets, Table},
 };
 
@@ -33,6 +33,9 @@ pub struct Datapath<K> {
     pub(crate) kernel: K,
     mirror: Mirror,
     config: Config,
+    /// Connections that were there at the last collection, where the table was nearly full.
+    pub(crate) crowd: BTreeSet<CtKey>,
+    pub(crate) forgotten: u64,
 }
 
 /// What the tables hold: read once, then kept by every write.
@@ -165,7 +168,7 @@ impl<K: Kernel> Datapath<K> {
         if found.is_none() {
             kernel.set_config(&config)?;
         }
-        let mut datapath = Self { kernel, mirror: Mirror::default(), config };
+        let mut datapath = Self { kernel, mirror: Mirror::default(), config, crowd: BTreeSet::new(), forgotten: 0 };
         datapath.reread()?;
         Ok(datapath)
     }
@@ -173,19 +176,22 @@ impl<K: Kernel> Datapath<K> {
     /// Makes the tables equal to `plan` with pods where `attachments` say; does nothing where they are. Level-triggered: after
     /// an error, the next call goes on from whatever state there is.
     pub fn apply(&mut self, plan: &NodePlan, attachments: &[Attachment]) -> Result<Applied, ApplyError> {
-        let growth = match self.make_room(&Desired::new(plan, attachments)) {
+        let mut desired = Desired::new(plan, attachments);
+        let mut applied = Applied::default();
+        let growth = match self.make_room(&desired) {
             Ok(()) => None,
             Err(GrowError::Unfinished(error)) => return Err(error.into()),
             Err(error) => Some(error.to_string()),
         };
-        let mut applied = Applied::default();
         let mut trouble = Trouble::default();
         // New entries go in before stale ones go out. Where that does not fit, the second pass has the room the first one made.
-        for _ in 0..2 {
+        for again in [false, true] {
+            if again {
+                desired = Desired::new(plan, attachments);
+            }
             let deleted = applied.deleted();
-            let mut desired = Desired::new(plan, attachments);
             trouble = self.pass(&mut desired, &mut applied);
-            applied.closed = desired.closed;
+            applied.closed = std::mem::take(&mut desired.closed);
             if trouble.errors.is_empty() || applied.deleted() == deleted {
                 break;
             }
@@ -211,11 +217,11 @@ impl<K: Kernel> Datapath<K> {
     fn make_room(&mut self, desired: &Desired) -> Result<(), GrowError> {
         let mut larger = BTreeMap::new();
         let Self { kernel, mirror, .. } = self;
-        let mut consider = |map, room, needed| larger.extend(grown(room, needed).map(|entries| (map, entries)));
-        consider(PortSets::NAME, kernel.room::<PortSets>(), together(&mirror.port_sets, &desired.port_sets));
-        consider(Policy::NAME, kernel.room::<Policy>(), together(&mirror.policy, &desired.policy));
-        consider(Ipcache::NAME, kernel.room::<Ipcache>(), together(&mirror.ipcache, &desired.ipcache));
-        consider(Endpoints::NAME, kernel.room::<Endpoints>(), together(&mirror.endpoints, &desired.endpoints));
+        let mut consider = |map, entries: Option<u32>| larger.extend(entries.map(|entries| (map, entries)));
+        consider(PortSets::NAME, wanted(kernel.room::<PortSets>(), &mirror.port_sets, &desired.port_sets));
+        consider(Policy::NAME, wanted(kernel.room::<Policy>(), &mirror.policy, &desired.policy));
+        consider(Ipcache::NAME, wanted(kernel.room::<Ipcache>(), &mirror.ipcache, &desired.ipcache));
+        consider(Endpoints::NAME, wanted(kernel.room::<Endpoints>(), &mirror.endpoints, &desired.endpoints));
         kernel.grow(&larger)
     }
 
@@ -370,9 +376,13 @@ impl Applied {
     }
 }
 
-/// How many keys two tables have together.
-fn together<Key: Ord, Value>(a: &BTreeMap<Key, Value>, b: &BTreeMap<Key, Value>) -> usize {
-    a.len() + b.keys().filter(|key| !a.contains_key(key)).count()
+/// The capacity that a table needs for what is in it and what is to come; `None` where it has it.
+fn wanted<Key: Ord, Value>(room: Room, present: &BTreeMap<Key, Value>, desired: &BTreeMap<Key, Value>) -> Option<u32> {
+    if present.len() + desired.len() <= room.capacity as usize {
+        return None;
+    }
+    let new = desired.keys().filter(|key| !present.contains_key(key)).count();
+    grown(room, present.len() + new)
 }
 
 fn differences<Key: Ord, Value: Eq>(expected: &BTreeMap<Key, Value>, found: &BTreeMap<Key, Value>) -> usize {

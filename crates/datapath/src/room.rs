@@ -11,7 +11,7 @@ use strait_packet::abi::{capacity, map};
 
 use crate::kernel::AttachError;
 
-/// The tables that grow, as operators write their names.
+/// The tables that can be made larger, as operators write their names.
 pub const GROWING: [(&str, &str); 5] = [
     ("endpoints", map::ENDPOINTS),
     ("ipcache", map::IPCACHE),
@@ -29,8 +29,6 @@ pub struct Room {
     pub limit: u32,
     /// How often it was made larger since this datapath was opened.
     pub growths: u64,
-    /// Kernel memory that it takes, bytes, where the kernel tells.
-    pub bytes: Option<u64>,
 }
 
 /// A table could not be made larger.
@@ -50,15 +48,14 @@ pub enum GrowError {
     Unfinished(#[from] AttachError),
 }
 
-/// What each table may grow to, by name: on a full node about 90 MB for the policy and 500 MB for the rest together, of which
-/// tries (`IPCACHE`, `PORT_SETS`) take only what their entries need.
+/// What the tables that grow with a plan may grow to, by name. Policies take about 90 MB then; tries (`IPCACHE`, `PORT_SETS`) take only
+/// what their entries need.
 pub fn default_limits() -> BTreeMap<&'static str, u32> {
     BTreeMap::from([
         (map::ENDPOINTS, 16 * capacity::ENDPOINTS),
         (map::IPCACHE, 1 << 21),
         (map::POLICY, 1 << 20),
         (map::PORT_SETS, 1 << 20),
-        (map::CONNTRACK, 8 * capacity::CONNTRACK),
     ])
 }
 

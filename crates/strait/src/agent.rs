@@ -43,14 +43,14 @@ pub(crate) struct AgentArgs {
     /// Room that a map has at first: endpoints, ipcache, policy, port-sets or conntrack, and how many entries; may be repeated
     ///
     /// Maps grow by themselves while packets flow when manifests need more, but conntrack, which forgets the connections that
-    /// were silent for longest. One that is pinned with less is made larger when the agent starts.
+    /// were silent for longest (see `strait status`). One that is pinned with less is made larger when the agent starts.
     #[arg(long = "map-capacity", value_name = "MAP=ENTRIES", value_parser = map_room)]
     capacities: Vec<(&'static str, u32)>,
 
     /// What a map may grow to; may be repeated
     ///
     /// An endpoint whose policy does not fit is closed, and `strait status` says so.
-    #[arg(long = "map-limit", value_name = "MAP=ENTRIES", value_parser = map_room)]
+    #[arg(long = "map-limit", value_name = "MAP=ENTRIES", value_parser = map_limit)]
     limits: Vec<(&'static str, u32)>,
 
     /// Carry every packet through the host's network stack
@@ -87,7 +87,15 @@ fn interface_index(name: &str) -> io::Result<u32> {
     link.map(|link| link.index).ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
-/// `policy=1024`: a map that grows, by its name in the kernel, and a number of entries.
+/// Of a map that grows with the manifests.
+fn map_limit(text: &str) -> Result<(&'static str, u32), String> {
+    match map_room(text)? {
+        ("CONNTRACK", _) => Err("conntrack does not grow by itself: set --map-capacity".to_owned()),
+        room => Ok(room),
+    }
+}
+
+/// `policy=1024`: a map that can grow, by its name in the kernel, and a number of entries.
 fn map_room(text: &str) -> Result<(&'static str, u32), String> {
     let names = || GROWING.map(|(name, _)| name).join(", ");
     let (name, entries) =
@@ -116,5 +124,7 @@ mod tests {
         ] {
             assert_eq!(map_room(text).unwrap_err(), expected);
         }
+        assert_eq!(map_limit("policy=9"), Ok(("POLICY", 9)));
+        assert!(map_limit("conntrack=9").is_err());
     }
 }

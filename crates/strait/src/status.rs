@@ -119,7 +119,11 @@ fn print_maps(maps: &[MapFill], ui: Ui, out: &mut impl Write) -> io::Result<()> 
             0 => String::new(),
             times => format!(" (grown {times}×)"),
         };
-        let text = format!("{} {}/{}{grown}", map.name, map.entries, map.capacity);
+        let forgotten = match map.forgotten {
+            0 => String::new(),
+            count => format!(" ({count} forgotten early)"),
+        };
+        let text = format!("{} {}/{}{grown}{forgotten}", map.name, map.entries, map.capacity);
         if map.is_pressed() { ui.paint(Paint::Yellow, &format!("{text} (nearly full)")) } else { text }
     };
     let fills: Vec<String> = maps.iter().map(fill).collect();
@@ -154,6 +158,7 @@ mod tests {
             capacity,
             limit,
             growths,
+            forgotten: if entries == 95 { 3 } else { 0 },
             bytes: Some(1 << 20),
         };
         let mut out = Vec::new();
@@ -162,7 +167,7 @@ mod tests {
         let text = String::from_utf8(out).unwrap();
         assert_eq!(
             text,
-            "  maps       POLICY 100/128 (grown 2×), CONNTRACK 95/100 (nearly full), IPCACHE 1/2; 3 MiB of kernel memory\n"
+            "  maps       POLICY 100/128 (grown 2×), CONNTRACK 95/100 (3 forgotten early) (nearly full), IPCACHE 1/2; 3 MiB of kernel memory\n"
         );
     }
 }

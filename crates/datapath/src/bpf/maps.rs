@@ -10,11 +10,10 @@ use std::{
 
 use aya::{
     Pod,
-    maps::{Array, HashMap, LpmTrie, Map, MapData, MapError as AyaError, MapInfo, PerCpuArray, lpm_trie},
+    maps::{Array, HashMap, LpmTrie, Map, MapData, MapError as AyaError, PerCpuArray, lpm_trie},
 };
 use nix::errno::Errno;
-use strait_packet::abi::{self, ABI_VERSION, Config, CtEntry, CtKey, EventKind, Metric, MetricKey, map};
-
+use strait_packet::abi::{self, Config, CtEntry, CtKey, EventKind, Metric, MetricKey, map};
 use zerocopy::FromBytes as _;
 
 use super::{
@@ -36,19 +35,8 @@ struct Raw<T>(T);
 // transparent over them.
 unsafe impl<T: Plain> Pod for Raw<T> {}
 
-/// What is pinned.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Found {
-    /// Nothing, or tables that nobody wrote to yet.
-    Nothing,
-    /// Tables of this layout.
-    Compatible,
-    /// Tables of another layout.
-    Incompatible,
-}
-
 /// Name, key size and value size of every pinned map; zero where the kernel sets it.
-fn layout() -> [(&'static str, usize, usize); 11] {
+pub(super) fn sizes() -> [(&'static str, usize, usize); 11] {
     const fn of<T: Table>() -> (&'static str, usize, usize) {
         (T::NAME, size_of::<T::Key>(), size_of::<T::Value>())
     }
@@ -67,35 +55,6 @@ fn layout() -> [(&'static str, usize, usize); 11] {
     ]
 }
 
-/// Looks at what is pinned in `folder`.
-pub(super) fn find(folder: &Path) -> Result<Found, Error> {
-    if fs::read_dir(folder).map_or(true, |mut entries| entries.next().is_none()) {
-        return Ok(Found::Nothing);
-    }
-    for (name, key_size, value_size) in layout() {
-        let path = folder.join(name);
-        if path.exists() {
-            let info = MapInfo::from_pin(&path).map_err(|error| Error::map(name, "open", error))?;
-            if info.key_size() as usize != key_size || info.value_size() as usize != value_size {
-                return Ok(Found::Incompatible);
-            }
-        }
-    }
-    let config = folder.join(map::CONFIG);
-    if !config.exists() {
-        return Ok(Found::Nothing);
-    }
-    let data = MapData::from_pin(&config).map_err(|error| Error::map(map::CONFIG, "open", error))?;
-    let config: Array<_, Raw<Config>> =
-        Map::from_map_data(data).and_then(Array::try_from).map_err(|error| Error::map(map::CONFIG, "open", error))?;
-    let Raw(config) = config.get(&0, 0).map_err(|error| Error::map(map::CONFIG, "read", error))?;
-    Ok(match config.abi_version {
-        0 => Found::Nothing,
-        ABI_VERSION => Found::Compatible,
-        _ => Found::Incompatible,
-    })
-}
-
 /// The maps of one instance.
 #[derive(Debug)]
 pub(super) struct Maps {
@@ -111,7 +70,7 @@ impl Maps {
         let mut typed = BTreeMap::new();
         let mut capacities = BTreeMap::new();
         let mut descriptors = BTreeMap::new();
-        for (name, key_size, value_size) in layout() {
+        for (name, key_size, value_size) in sizes() {
             let refuse = |error| Error::map(name, "open", error);
             let data = MapData::from_pin(folder.join(name)).map_err(refuse)?;
             let info = data.info().map_err(refuse)?;

@@ -4,10 +4,12 @@
 //!  open ─┬─ nothing pinned ──────────→ new maps, programs                (pods are closed until the first apply)
 //!        ├─ maps of this layout ─────→ same maps, links updated to the new programs, without a gap
 //!        │                             (and what a switch that ended in the middle left is cleared up: see `switch`)
-//!        └─ maps of another layout ──→ new maps beside the old; the old programs go on enforcing the old ones until the first
-//!                                      apply has filled the new ones, then links are updated. Connections start over.
+//!        └─ maps of another layout ──→ new maps beside the old, those of the same layout shared; the old programs go on enforcing
+//!                                      the old ones until the first apply has filled the new ones. Then connections are
+//!                                      converted, by the description that every version pins (`abi::layout`), and links updated.
 //! ```
 
+mod inventory;
 mod maps;
 mod object;
 mod pins;
@@ -25,17 +27,18 @@ use std::{
 
 use aya::{
     Ebpf, EbpfLoader, TestRun, TestRunOptions,
-    maps::MapError as AyaMapError,
+    maps::{MapData, MapError as AyaMapError},
     programs::{
         LinkOrder, Program, ProgramError, SchedClassifier, TcAttachType,
         links::{FdLink, LinkError, PinnedLink},
         tc::{SchedClassifierLink, TcAttachOptions},
     },
 };
-use strait_packet::abi::{Config, EventKind, Hook, Metric, MetricKey, capacity, map};
+use strait_packet::abi::{Config, EventKind, Hook, Metric, MetricKey, capacity, layout::Conversion, map};
 
 use self::{
-    maps::{Found, Maps},
+    inventory::Inventory,
+    maps::Maps,
     pins::Pins,
     source::Source,
     switch::{Stage, carry},
@@ -157,6 +160,8 @@ pub struct Bpf {
     limits: BTreeMap<&'static str, u32>,
     growths: BTreeMap<&'static str, u64>,
     stop_at: Option<Step>,
+    /// Events of programs of another layout that nobody read yet.
+    foreign_events: Option<(MapData, Conversion)>,
 }
 
 impl Datapath<Bpf> {
@@ -169,7 +174,7 @@ impl Datapath<Bpf> {
 
     /// A reader of the event ring. One at a time: what one reads, another does not see.
     pub fn events(&mut self) -> Result<EventReader, Error> {
-        EventReader::open(&self.kernel.maps_folder().join(map::EVENTS))
+        EventReader::open(&self.kernel.maps_folder().join(map::EVENTS), self.kernel.foreign_events.take())
     }
 
     /// Unpins links of interfaces that this network namespace no longer has, and returns their indices.
@@ -191,25 +196,70 @@ impl Bpf {
     fn open(options: &Options) -> Result<Self, Error> {
         probe::probe().require()?;
         let pins = Pins::open(&options.pin_root, &options.instance)?;
-        let new_layout = maps::find(&pins.maps())? == Found::Incompatible;
-        // Of a switch that ended in the middle: some links may use it.
-        let mut left_over: Vec<Source> = Source::open(&pins.next_maps(), &pins.maps())?.into_iter().collect();
-        let folder = if new_layout { pins.fresh_next_maps()? } else { pins.maps() };
-        let (object, maps) = load_set(&folder, &options.capacities)?;
         let mut limits = room::default_limits();
         limits.extend(&options.limits);
-        let (options, growths) = (options.clone(), BTreeMap::new());
-        let mut bpf = Self { pins, maps, object, stage: Stage::Settled, options, limits, growths, stop_at: None };
-        if new_layout {
-            bpf.stage = Stage::Filling(Vec::new());
-        } else {
-            carry(&mut left_over, &mut bpf.maps)?;
-            bpf.update_links()?;
-            carry(&mut left_over, &mut bpf.maps)?;
-            bpf.pins.remove_next_maps()?;
-            bpf.grow_to(&bpf.smaller_than_wanted())?;
+        let [now, next] = [pins.maps(), pins.next_maps()].map(|folder| Inventory::read(&folder));
+        let (now, next) = (now?, next?);
+        // Of a switch that ended in the middle: some links may use it.
+        let left_over = Source::open(next.as_ref(), now.as_ref())?;
+        if let Some(other) = now.filter(|found| !found.is_current()) {
+            return Self::open_beside(&other, left_over, pins, options, limits);
         }
+        let mut left_over: Vec<Source> = left_over.into_iter().collect();
+        let (object, maps) = load_set(&pins.maps(), &options.capacities)?;
+        let mut bpf = Self::new(pins, options, limits, object, maps);
+        carry(&mut left_over, &mut bpf.maps)?;
+        bpf.update_links()?;
+        carry(&mut left_over, &mut bpf.maps)?;
+        bpf.pins.remove_next_maps()?;
+        bpf.grow_to(&bpf.smaller_than_wanted())?;
         Ok(bpf)
+    }
+
+    /// New tables beside those of another layout, which stay in use until the new ones are filled.
+    fn open_beside(
+        other: &Inventory,
+        left_over: Option<Source>,
+        pins: Pins,
+        options: &Options,
+        limits: BTreeMap<&'static str, u32>,
+    ) -> Result<Self, Error> {
+        let folder = pins.fresh_next_maps()?;
+        for name in other.shared() {
+            let pinned = other.open(name)?.pin(folder.join(name));
+            pinned.map_err(|error| Error::io(name, "pin it", io::Error::other(error)))?;
+        }
+        let mut capacities = options.capacities.clone();
+        for (_, name) in room::GROWING {
+            let found = other.shape(name).map_or(0, |shape| shape.entries);
+            let limit = limits.get(name).copied().unwrap_or(found);
+            let wanted = capacities.get(name).copied().unwrap_or_else(|| declared(name));
+            capacities.insert(name, wanted.max(found.min(limit)));
+        }
+        let (object, maps) = load_set(&folder, &capacities)?;
+        let new = Inventory::read(&folder)?;
+        let sources = left_over.into_iter().chain(Source::open(Some(other), new.as_ref())?).collect();
+        let mut bpf = Self::new(pins, options, limits, object, maps);
+        // Above what connections carry, so that they are judged by the plan that is about to come.
+        let revision = other.revision.checked_add(1).unwrap_or(1);
+        bpf.maps.set_config(&Config { revision, ..Config::default() })?;
+        bpf.foreign_events = other.foreign_events()?;
+        bpf.stage = Stage::Filling(sources);
+        Ok(bpf)
+    }
+
+    fn new(pins: Pins, options: &Options, limits: BTreeMap<&'static str, u32>, object: Ebpf, maps: Maps) -> Self {
+        Self {
+            pins,
+            maps,
+            object,
+            stage: Stage::Settled,
+            options: options.clone(),
+            limits,
+            growths: BTreeMap::new(),
+            stop_at: None,
+            foreign_events: None,
+        }
     }
 
     /// Tables that were pinned with less room than these options ask for.
@@ -339,8 +389,11 @@ impl Kernel for Bpf {
             capacity,
             limit: self.limits.get(T::NAME).copied().unwrap_or(0).max(capacity),
             growths: self.growths.get(T::NAME).copied().unwrap_or(0),
-            bytes: self.maps.bytes(T::NAME),
         }
+    }
+
+    fn bytes<T: Table>(&self) -> Option<u64> {
+        self.maps.bytes(T::NAME)
     }
 
     fn grow(&mut self, capacities: &BTreeMap<&'static str, u32>) -> Result<(), GrowError> {
@@ -410,7 +463,19 @@ fn load_set(folder: &Path, capacities: &BTreeMap<&'static str, u32>) -> Result<(
     for hook in HOOKS {
         load(&mut object, hook)?;
     }
+    inventory::describe(folder)?;
     Ok((object, Maps::open(folder)?))
+}
+
+/// What the object declares for a map that grows.
+fn declared(name: &str) -> u32 {
+    match name {
+        map::ENDPOINTS => capacity::ENDPOINTS,
+        map::IPCACHE => capacity::IPCACHE,
+        map::POLICY => capacity::POLICY,
+        map::PORT_SETS => capacity::PORT_SETS,
+        _ => capacity::CONNTRACK,
+    }
 }
 
 fn load(object: &mut Ebpf, hook: Hook) -> Result<(), Error> {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use aya::maps::{Map, MapData, RingBuf};
-use strait_packet::abi::{self, map};
+use strait_packet::abi::{self, layout::Conversion, map};
 use zerocopy::FromBytes;
 
 use super::Error;
@@ -17,6 +17,8 @@ use crate::event::Event;
 /// restart, so events that came while no agent ran are read by the next one, as far as the ring holds them.
 pub struct EventReader {
     ring: RingBuf<MapData>,
+    /// The ring that programs of another layout write to, until their links have moved: read first.
+    before: Option<(RingBuf<MapData>, Conversion)>,
     unknown: u64,
 }
 
@@ -27,19 +29,33 @@ impl fmt::Debug for EventReader {
 }
 
 impl EventReader {
-    pub(super) fn open(pin: &Path) -> Result<Self, Error> {
+    pub(super) fn open(pin: &Path, before: Option<(MapData, Conversion)>) -> Result<Self, Error> {
         let refuse = |error| Error::map(map::EVENTS, "open", error);
         let data = MapData::from_pin(pin).map_err(refuse)?;
         let ring = Map::from_map_data(data).and_then(RingBuf::try_from).map_err(refuse)?;
-        Ok(Self { ring, unknown: 0 })
+        let before = match before {
+            None => None,
+            Some((data, conversion)) => {
+                let ring = Map::from_map_data(data).and_then(RingBuf::try_from).map_err(refuse)?;
+                Some((ring, conversion))
+            }
+        };
+        Ok(Self { ring, before, unknown: 0 })
     }
 
     /// The next event; `None` once the ring is empty.
     #[expect(clippy::should_implement_trait, reason = "an empty ring is not the end: more comes later")]
     pub fn next(&mut self) -> Option<Event> {
+        if let Some((ring, conversion)) = &mut self.before {
+            while let Some(record) = ring.next() {
+                match conversion.apply(&record).and_then(|record| event(&record)) {
+                    Some(event) => return Some(event),
+                    None => self.unknown += 1,
+                }
+            }
+        }
         while let Some(record) = self.ring.next() {
-            let event = abi::Event::read_from_prefix(&record).ok().and_then(|(record, _)| Event::from_record(&record));
-            match event {
+            match event(&record) {
                 Some(event) => return Some(event),
                 None => self.unknown += 1,
             }
@@ -51,6 +67,10 @@ impl EventReader {
     pub const fn unknown(&self) -> u64 {
         self.unknown
     }
+}
+
+fn event(record: &[u8]) -> Option<Event> {
+    abi::Event::read_from_prefix(record).ok().and_then(|(record, _)| Event::from_record(&record))
 }
 
 impl AsFd for EventReader {

@@ -17,7 +17,12 @@ use std::collections::BTreeMap;
 
 use strait_packet::abi::map;
 
-use super::{Bpf, Error, Maps, chain, load_set, source::Source};
+use super::{
+    Bpf, Error, Maps, chain,
+    inventory::{self, Inventory},
+    load_set,
+    source::Source,
+};
 use crate::{
     carry::carried,
     kernel::{AttachError, MapError},
@@ -74,14 +79,11 @@ impl Bpf {
             maps: capacities.keys().copied().collect(),
             text: chain(error),
         };
-        match self.make_larger(capacities) {
-            Ok(()) => {}
-            Err(error) => {
-                if self.stop_at.is_none() && matches!(self.stage, Stage::Settled) {
-                    self.pins.remove_next_maps().map_err(|error| refused(&error))?;
-                }
-                return Err(refused(&error));
+        if let Err(error) = self.make_larger(capacities) {
+            if self.stop_at.is_none() {
+                self.give_up_larger().map_err(|error| refused(&error))?;
             }
+            return Err(refused(&error));
         }
         for name in capacities.keys() {
             *self.growths.entry(name).or_default() += 1;
@@ -90,6 +92,16 @@ impl Bpf {
             self.move_over()?;
         }
         Ok(())
+    }
+
+    /// What larger tables left in `maps_next` goes, and what belongs there is pinned again.
+    fn give_up_larger(&self) -> Result<(), Error> {
+        if !self.pending() {
+            return Ok(self.pins.remove_next_maps()?);
+        }
+        let folder = self.pins.fresh_next_maps()?;
+        map::ALL.into_iter().try_for_each(|name| self.maps.share(name, &folder))?;
+        inventory::describe(&folder)
     }
 
     /// Makes tables that hold what those do that they replace, and programs that use them. On an error, nothing has changed but
@@ -113,7 +125,8 @@ impl Bpf {
             }
         }
         if let Stage::Settled = self.stage {
-            let mut sources: Vec<Source> = Source::open(&self.pins.maps(), &folder)?.into_iter().collect();
+            let [before, after] = [&self.pins.maps(), &folder].map(|folder| Inventory::read(folder));
+            let mut sources: Vec<Source> = Source::open(before?.as_ref(), after?.as_ref())?.into_iter().collect();
             carry_most(&mut sources, &mut maps)?;
             self.reach(Step::Filled)?;
             self.stage = Stage::Moving(sources);

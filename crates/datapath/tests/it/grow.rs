@@ -212,7 +212,7 @@ fn tables_grow_under_load() {
     assert_eq!((first[0], first[1], first[2], first[3]), (8, 4, 8, 2));
     assert!(now[..3].iter().zip([256, 256, 256]).all(|(seen, least)| *seen >= least), "{now:?}");
     assert!(datapath.kernel().room::<Policy>().growths >= 4);
-    assert!(datapath.kernel().room::<Policy>().bytes.is_some_and(|bytes| bytes > 256 * 20));
+    assert!(datapath.kernel().bytes::<Policy>().is_some_and(|bytes| bytes > 256 * 20));
     assert!(flowed.bytes > 1 << 20, "{flowed:?}");
     drop(datapath);
 

@@ -12,6 +12,7 @@ mod plan;
 mod reconcile;
 mod restart;
 mod trials;
+mod upgrade;
 mod vectors;
 
 /// True as root and with a BPF object. Elsewhere says so, as [`root`] does.

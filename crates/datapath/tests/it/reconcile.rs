@@ -2,11 +2,11 @@
 
 use strait_datapath::{
     ApplyError, Closed, Datapath, Fake, Kernel, Write,
-    table::{Endpoints, Ipcache, Policy, PortSets, Table},
+    table::{Conntrack, Endpoints, Ipcache, Policy, PortSets, Table},
 };
 use strait_model::{Direction, NodePlan, PodKey};
 use strait_packet::{
-    abi::{DropReason, Hook},
+    abi::{CtEntry, CtKey, DropReason, Hook, Port},
     hooks::Verdict,
     host::{Wire, tcp_flags},
 };
@@ -227,4 +227,28 @@ fn at_the_limit_stale_entries_go_first_and_what_still_does_not_fit_is_closed() {
     fewer.policy.retain(|key, _| key.subject.0 == 301);
     let applied = datapath.apply(&fewer, &attachments()[1..]).unwrap();
     assert!(applied.closed.is_empty());
+}
+
+#[test]
+fn connections_that_make_room_for_others_are_counted() {
+    let mut datapath = datapath(Fake::new().with_capacity::<Conntrack>(8));
+    let key = |number| CtKey { local_port: Port::new(number), ..CtKey::default() };
+    let entry = |lifetime_ns| CtEntry { lifetime_ns, ..CtEntry::default() };
+    for number in 1..=5 {
+        datapath.kernel_mut().upsert::<Conntrack>(&key(number), &entry(100)).unwrap();
+    }
+    // Far from full, whatever goes was removed by somebody.
+    datapath.conntrack_gc(1).unwrap();
+    datapath.kernel_mut().delete::<Conntrack>(&key(1)).unwrap();
+    for number in 6..=8 {
+        datapath.kernel_mut().upsert::<Conntrack>(&key(number), &entry(2)).unwrap();
+    }
+    datapath.conntrack_gc(2).unwrap();
+    assert_eq!(datapath.connections_forgotten(), 0);
+    datapath.kernel_mut().delete::<Conntrack>(&key(2)).unwrap();
+    datapath.kernel_mut().upsert::<Conntrack>(&key(9), &entry(100)).unwrap();
+    assert_eq!(datapath.conntrack_gc(3).unwrap().len(), 3, "those that were silent");
+    assert_eq!(datapath.connections_forgotten(), 1);
+    datapath.conntrack_gc(3).unwrap();
+    assert_eq!(datapath.connections_forgotten(), 1, "the collected are not forgotten");
 }

@@ -125,39 +125,23 @@ pub mod ct_flags {
     pub const FINISHED_LAST_TX: u8 = 1 << 6;
 }
 
-/// Value of `CONNTRACK`.
+/// Value of `CONNTRACK`: first what every packet of a connection reads or writes.
 ///
 /// `tx` is from the endpoint, `rx` towards it. Counters are plain words: two CPUs that carry packets of the same direction of
 /// the same connection at the same instant may lose one count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct CtEntry {
-    /// First packet, nanoseconds of the monotonic clock.
-    pub created_ns: u64,
-    /// Latest packet, same clock.
+    /// Latest packet, nanoseconds of the monotonic clock.
     pub last_seen_ns: u64,
-    /// Latest event about it, same clock.
-    pub last_report_ns: u64,
     /// Silence after which the entry counts as gone; follows the state.
     pub lifetime_ns: u64,
-    /// Packets from the endpoint.
-    pub tx_packets: u64,
-    /// Bytes from the endpoint, with Ethernet header.
-    pub tx_bytes: u64,
-    /// Packets towards the endpoint.
-    pub rx_packets: u64,
-    /// Bytes towards the endpoint, with Ethernet header.
-    pub rx_bytes: u64,
+    /// Latest event about it, same clock.
+    pub last_report_ns: u64,
     /// Policy revision of the verdict.
     pub revision: u32,
-    /// Origin of the rule that decided.
-    pub origin: u32,
     /// Endpoint id.
     pub endpoint: u32,
-    /// The endpoint's identity when judged.
-    pub subject: u32,
-    /// The peer's identity when judged.
-    pub peer: u32,
     /// Port the policy judges: the destination port of the first packet, or the ICMP type.
     pub policy_port: Port,
     /// [`CtState`].
@@ -172,6 +156,22 @@ pub struct CtEntry {
     pub rx_tcp_flags: u8,
     /// [`PeerPlace`] when judged.
     pub peer_place: u8,
+    /// Packets from the endpoint.
+    pub tx_packets: u64,
+    /// Bytes from the endpoint, with Ethernet header.
+    pub tx_bytes: u64,
+    /// Packets towards the endpoint.
+    pub rx_packets: u64,
+    /// Bytes towards the endpoint, with Ethernet header.
+    pub rx_bytes: u64,
+    /// First packet, same clock.
+    pub created_ns: u64,
+    /// Origin of the rule that decided.
+    pub origin: u32,
+    /// The endpoint's identity when judged.
+    pub subject: u32,
+    /// The peer's identity when judged.
+    pub peer: u32,
     /// Index of the endpoint's host-side veth; zero until judged.
     pub ifindex: u32,
 }

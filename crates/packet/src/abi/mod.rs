@@ -13,6 +13,8 @@ mod config;
 mod connection;
 mod endpoint;
 mod event;
+#[cfg(any(test, feature = "host"))]
+pub mod layout;
 mod policy;
 mod reason;
 
@@ -26,8 +28,9 @@ pub use event::{CloseReason, Event, EventKind, event_flags};
 pub use policy::{ANY_PEER, PORT_SET_NONE, PolicyKey, PolicyValue, PortRule, PortSetKey, RuleVerdict, port_prefixes};
 pub use reason::DropReason;
 
-/// Layout version of everything in this module; in [`Config::abi_version`]. Raised with every incompatible change.
-pub const ABI_VERSION: u32 = 1;
+/// Layout version of everything in this module; in [`Config::abi_version`]. Raised with every incompatible change; `layout` tells
+/// other versions what lies where.
+pub const ABI_VERSION: u32 = 2;
 
 /// File name of the BPF object below `<target dir>/bpf/`.
 pub const OBJECT_FILE: &str = "strait.o";

@@ -8,7 +8,9 @@ use zerocopy::IntoBytes as _;
 use crate::abi::{
     Addr, Config, CtEntry, CtKey, Direction, DropKey, DropReason, DropSeen, Endpoint, Event, FragmentKey,
     FragmentPorts, IpcacheKey, IpcacheValue, Metric, MetricKey, PolicyKey, PolicyValue, Port, PortRule, PortSetKey,
-    RuleVerdict, port_prefixes,
+    RuleVerdict,
+    layout::{self, Field},
+    port_prefixes,
 };
 
 #[test]
@@ -90,4 +92,96 @@ fn reasons_keep_their_numbers() {
     assert_eq!(names.len(), DropReason::ALL.len());
     assert_eq!(DropReason::PolicyDenied as u8, 133);
     assert_eq!(DropReason::PolicyDeny as u8, 181);
+}
+
+#[test]
+fn the_layout_of_version_1_is_as_it_was() {
+    let fields: Vec<Field> = layout::version_1().collect();
+    // Where the programs of version 1 have them.
+    for (table, part, number, offset, width) in [
+        (1, layout::KEY, 5, 36, 1),
+        (1, layout::VALUE, 9, 64, 4),
+        (1, layout::VALUE, 14, 84, 2),
+        (1, layout::VALUE, 19, 90, 1),
+        (2, layout::VALUE, 6, 15, 1),
+        (3, layout::VALUE, 7, 36, 4),
+        (4, layout::VALUE, 25, 116, 1),
+    ] {
+        let found =
+            fields.iter().find(|field| (field.table, field.part, field.number) == (table, part, number)).unwrap();
+        assert_eq!((found.offset, found.width), (offset, width), "{found:?}");
+    }
+    let known: BTreeSet<_> = layout::current().map(|field| (field.table, field.part, field.number)).collect();
+    let mut told = fields.iter().filter(|field| field.number != 0);
+    assert!(told.all(|field| known.contains(&(field.table, field.part, field.number))));
+}
+
+#[test]
+fn numbers_are_given_once() {
+    let numbers: Vec<_> = layout::current()
+        .filter(|field| field.number != 0)
+        .map(|field| (field.table, field.part, field.number))
+        .collect();
+    assert_eq!(numbers.iter().collect::<BTreeSet<_>>().len(), numbers.len());
+}
+
+#[test]
+fn config_begins_as_in_every_version() {
+    let config = Config { abi_version: 0x0102_0304, revision: 0x0506_0708, ..Config::default() };
+    assert_eq!(config.as_bytes()[..4], 0x0102_0304_u32.to_ne_bytes());
+    assert_eq!(config.as_bytes()[4..8], 0x0506_0708_u32.to_ne_bytes());
+}
+
+/// Our own connection as a layout would have it that is described by `fields`.
+fn written(fields: &[Field], entry: &CtEntry, key: &CtKey) -> (Vec<u8>, Vec<u8>) {
+    let own: Vec<Field> = layout::current().collect();
+    let to = |part, bytes: &[u8]| layout::Conversion::new(&own, fields, 1, part).apply(bytes).unwrap();
+    (to(layout::KEY, key.as_bytes()), to(layout::VALUE, entry.as_bytes()))
+}
+
+#[test]
+fn connections_of_other_versions_are_read() {
+    let key = CtKey {
+        local: Addr::from(IpAddr::from([10, 0, 0, 1])),
+        local_port: Port::new(80),
+        protocol: 6,
+        ..CtKey::default()
+    };
+    let entry = CtEntry {
+        last_seen_ns: 7,
+        lifetime_ns: 8,
+        endpoint: 9,
+        state: 2,
+        direction: 1,
+        revision: 3,
+        created_ns: 5,
+        tx_bytes: 1 << 40,
+        policy_port: Port::new(81),
+        ..CtEntry::default()
+    };
+    let old: Vec<Field> = layout::version_1().collect();
+    // One to come: everything elsewhere, and a field that this version does not know.
+    let mut newer: Vec<Field> =
+        layout::current().map(|field| Field { offset: field.offset * 2 + 8, ..field }).collect();
+    newer.push(Field { table: 1, part: layout::VALUE, number: 999, offset: 0, width: 8 });
+    for fields in [&old, &newer] {
+        let (key_bytes, value_bytes) = written(fields, &entry, &key);
+        let connections = layout::Connections::new(fields).unwrap();
+        assert_eq!(connections.read(&key_bytes, &value_bytes), Some((key, entry)));
+        assert_eq!(connections.read(&key_bytes[..4], &value_bytes), None);
+        assert_eq!(connections.read(&key_bytes, &value_bytes[..4]), None);
+    }
+
+    let without = |number| -> Vec<Field> {
+        old.iter().filter(|field| (field.part, field.number) != (layout::VALUE, number)).copied().collect()
+    };
+    // What can be made up is made up; without the rest it would not be a connection.
+    let (key_bytes, value_bytes) = written(&old, &entry, &key);
+    let read = layout::Connections::new(&without(4)).unwrap().read(&key_bytes, &value_bytes).unwrap().1;
+    assert_eq!(read, CtEntry { lifetime_ns: Config::default().timeouts.established, ..entry });
+    let read = layout::Connections::new(&without(1)).unwrap().read(&key_bytes, &value_bytes).unwrap().1;
+    assert_eq!(read, CtEntry { created_ns: 0, ..entry });
+    for required in [2, 11, 14, 15, 16] {
+        assert_eq!(layout::Connections::new(&without(required)), None);
+    }
 }
