@@ -5,6 +5,7 @@
 mod bench;
 mod bpf;
 mod change;
+mod chaos;
 mod ci;
 mod demo;
 mod fuzz;
@@ -29,6 +30,7 @@ cargo xtask COMMAND
   bpf                                 the BPF object; prints where it is
   ci                                  check, then every test
   demo [--keep]                       the sample cluster: policy compared with real packets
+  chaos [UPDATES]                     policies and agents change under traffic, 1000 times or as said
   bench datapath                      the datapath against plain routing, in one run
   fuzz [TARGET…] [--seconds N]        every fuzz target or these, each for so long (60)
   fuzz TARGET FILE                    one input again
@@ -63,6 +65,8 @@ fn dispatch(arguments: &[&str]) -> Result<()> {
         ["bench", "datapath"] => bench::datapath(),
         ["bench", "change"] => change::run("release"),
         ["bench", "change", "--dev"] => change::run("debug"),
+        ["chaos"] => chaos::run("1000"),
+        ["chaos", updates] => chaos::run(updates),
         ["fuzz", rest @ ..] => fuzz::run(rest),
         ["bench", "policy"] => policy::run(),
         ["peer", rest @ ..] => peer::run(rest),

@@ -126,8 +126,8 @@ const NEEDS: &[Need] = &[
     },
     Need {
         what: "iperf3",
-        why: "measures throughput",
-        tasks: &[Task::Bench],
+        why: "measures throughput, and transfers under test",
+        tasks: &[Task::Test, Task::Bench],
         present: || runs("iperf3", &["--version"]),
         source: Source::Debian(&["iperf3"]),
     },

@@ -5,6 +5,7 @@
 
 mod bed;
 mod changes;
+mod chaos;
 mod evasion;
 mod lifecycle;
 mod places;
