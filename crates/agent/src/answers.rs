@@ -30,7 +30,8 @@ impl<K: Kernel> Node<K> {
             .problems()
             .filter(|problem| problem.is_worth_showing())
             .partition(|problem| problem.is_error());
-        let problems: Vec<String> = errors.into_iter().map(|problem| self.last_good.tell(problem)).collect();
+        let problems = errors.into_iter().map(|problem| self.last_good.tell(problem));
+        let problems: Vec<String> = problems.chain(self.last_good.emptied()).collect();
         let closed = self.endpoints.keys().filter(|name| self.why_closed(name).is_some()).count();
         Status {
             node: Arc::clone(&self.options.node),
@@ -45,6 +46,7 @@ impl<K: Kernel> Node<K> {
             notes: notes
                 .into_iter()
                 .map(ToString::to_string)
+                .chain(self.unknown.clone())
                 .chain(self.view.snapshot.problems().iter().map(ToString::to_string))
                 .collect(),
             enforcement_error: self.enforcement_error.clone(),

@@ -1,7 +1,7 @@
 //! Manifests as they were when they were last right, kept across restarts.
 //!
 //! [`Directory`](strait_api::source::Directory) keeps the last good version of a file that breaks while it watches. A file that
-//! broke while no agent ran would take its policies out of force; here is the copy that keeps them in.
+//! broke, or was emptied, while no agent ran would take its policies out of force; here is the copy that keeps them in.
 
 use std::{
     borrow::Cow,
@@ -26,7 +26,12 @@ pub(crate) struct LastGood {
     folder: PathBuf,
     /// Objects of files that are broken and were not since this agent started, by file.
     standing_in: BTreeMap<Arc<str>, Vec<Object>>,
+    /// Files that are zero bytes long since before this agent started, and were not when they were copied. To the directory, which
+    /// never saw them otherwise, they are files that declare nothing.
+    emptied: BTreeSet<Arc<str>>,
 }
+
+const COPY: &str = "its copy from when it was last right stays in force";
 
 /// A copy.
 #[derive(Serialize, Deserialize)]
@@ -36,20 +41,22 @@ struct Copy {
 }
 
 impl LastGood {
-    /// Copies that an earlier agent made; those of files that are gone by now are forgotten.
-    pub(crate) fn open(run_dir: &Path) -> Result<Self, StateError> {
+    /// Copies that an earlier agent made, and of which files; those of files that are gone by now are forgotten.
+    pub(crate) fn open(run_dir: &Path) -> Result<(Self, BTreeSet<Arc<str>>), StateError> {
         let folder = run_dir.join("last-good");
         // Manifests may hold secrets.
         make_private(&folder)?;
         let failed = |cause| StateError::new("list", &folder, cause);
+        let mut copied = BTreeSet::new();
         for entry in fs::read_dir(&folder).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
-            let there = |copy: &Copy| fs::exists(&*copy.file).unwrap_or(true);
-            if !matches!(read(&path), Ok(Some(ref copy)) if there(copy)) {
-                fs::remove_file(&path).map_err(|cause| StateError::new("remove", &path, cause))?;
+            match read::<Copy>(&path) {
+                Ok(Some(copy)) if fs::exists(&*copy.file).unwrap_or(true) => drop(copied.insert(copy.file)),
+                Ok(_) | Err(_) => fs::remove_file(&path).map_err(|cause| StateError::new("remove", &path, cause))?,
             }
         }
-        Ok(Self { folder, standing_in: BTreeMap::new() })
+        let emptied = copied.iter().filter(|file| is_empty(file)).cloned().collect();
+        Ok((Self { folder, standing_in: BTreeMap::new(), emptied }, copied))
     }
 
     /// Copies these files, where they are right and still as they are in force; forgets copies of those that are gone. A broken file keeps
@@ -75,6 +82,8 @@ impl LastGood {
 
     /// Has copies stand in for the files that contribute nothing because they are broken. True where that changed.
     pub(crate) fn settle<'a>(&mut self, problems: impl Iterator<Item = &'a Problem>) -> bool {
+        // One that has content again, or is gone, is for the directory to tell of.
+        self.emptied.retain(|file| is_empty(file));
         let broken: BTreeSet<&Arc<str>> = problems
             .filter_map(|problem| match problem {
                 Problem::Wrong { error, in_force: InForce::Nothing } => Some(&error.location.file),
@@ -88,12 +97,13 @@ impl LastGood {
                 | Problem::NotWatched { .. }
                 | Problem::Note(_) => None,
             })
+            .chain(&self.emptied)
             .collect();
         let before: Vec<Arc<str>> = self.standing_in.keys().cloned().collect();
         self.standing_in.retain(|file, _| broken.contains(file));
         for file in broken {
             if !self.standing_in.contains_key(file)
-                && let Some(objects) = self.objects_of(file)
+                && let Some(objects) = self.objects_of(file).filter(|objects| !objects.is_empty())
             {
                 self.standing_in.insert(Arc::clone(file), objects);
             }
@@ -103,19 +113,25 @@ impl LastGood {
 
     /// The problem as it is with the copies: the folder source knows nothing of them, and says that nothing is in force.
     pub(crate) fn tell(&self, problem: &Problem) -> String {
-        const COPY: &str =
-            "broken since before this agent started; its copy from when it was last right stays in force";
         if let Problem::Wrong { error, in_force: InForce::Nothing } = problem
             && self.stands_in(&error.location.file)
         {
-            return format!("{error} ({COPY})");
+            return format!("{error} (broken since before this agent started; {COPY})");
         }
         if let Problem::Unreadable { file, cause, in_force: InForce::Nothing } = problem
             && self.stands_in(file)
         {
-            return format!("{file}: cannot be read: {cause}; {COPY}");
+            return format!("{file}: cannot be read: {cause}; broken since before this agent started; {COPY}");
         }
         problem.to_string()
+    }
+
+    /// What the directory does not know of: files that were emptied while no agent ran.
+    pub(crate) fn emptied(&self) -> impl Iterator<Item = String> {
+        let files = self.emptied.iter().filter(|file| self.stands_in(file));
+        files.map(|file| {
+            format!("{file}: empty since before this agent started; {COPY}; delete the file to take its objects out of force")
+        })
     }
 
     fn stands_in(&self, file: &Arc<str>) -> bool {
@@ -159,4 +175,8 @@ impl LastGood {
         }
         self.folder.join(json_file(&name))
     }
+}
+
+fn is_empty(file: &str) -> bool {
+    fs::metadata(file).is_ok_and(|metadata| metadata.is_file() && metadata.len() == 0)
 }

@@ -34,7 +34,7 @@ use crate::{
     lastgood::LastGood,
     log::{Level, log},
     state::{RunDir, StateError},
-    view::View,
+    view::{View, unknown_node},
 };
 
 /// What an agent is told at its start.
@@ -121,6 +121,8 @@ pub(crate) struct Node<K> {
     /// Objects that are others than what was compiled.
     changed: BTreeSet<ObjectKey>,
     compiled: bool,
+    /// Why nothing is here to be served.
+    pub(crate) unknown: Option<String>,
     decorator: Decorator,
 }
 
@@ -138,7 +140,13 @@ impl<K: Kernel> Node<K> {
             log(Level::Error, "endpoint unknown until it is added again", &[("reason", &error)]);
         }
         let directory = Directory::open(&options.roots)?;
-        let last_good = LastGood::open(&options.run_dir)?;
+        let (last_good, copied) = LastGood::open(&options.run_dir)?;
+        // Looked for before anything is attached: a name that is wrong leaves everything as it was.
+        let uplink = |name: &String| match index_of(name) {
+            Ok(index) => Ok(Interface { index, name: name.clone() }),
+            Err(cause) => Err(StartError::Uplink { name: name.clone(), cause }),
+        };
+        let uplinks = options.uplinks.iter().map(uplink).collect::<Result<Vec<_>, _>>()?;
         let mut node = Self {
             started: Timestamp::now(),
             directory,
@@ -156,6 +164,7 @@ impl<K: Kernel> Node<K> {
             saved: None,
             changed: BTreeSet::new(),
             compiled: false,
+            unknown: None,
             decorator: Decorator::new(Arc::clone(&options.node)),
             options,
         };
@@ -169,13 +178,12 @@ impl<K: Kernel> Node<K> {
         for problem in node.directory.problems().filter(|problem| problem.is_worth_showing()) {
             log_problem(problem);
         }
-        let files = node.directory.objects().iter().map(|object| Arc::clone(&object.meta().location.file)).collect();
-        node.keep_last_good(&files);
+        let files = node.directory.objects().iter().map(|object| Arc::clone(&object.meta().location.file));
+        node.keep_last_good(&files.chain(copied).collect());
         node.enforce();
         // Last: what arrives from outside meets the policy that is in force by now.
-        for name in &node.options.uplinks {
-            let index = index_of(name).map_err(|cause| StartError::Uplink { name: name.clone(), cause })?;
-            node.datapath.attach_uplink(&Interface { index, name: name.clone() })?;
+        for uplink in &uplinks {
+            node.datapath.attach_uplink(uplink)?;
         }
         Ok(node)
     }
@@ -219,6 +227,11 @@ impl<K: Kernel> Node<K> {
             self.view.begin(&objects, &mut self.compiler, node);
         }
         self.compiled = true;
+        let unknown = unknown_node(&objects, node);
+        if let Some(problem) = unknown.as_ref().filter(|_| self.unknown != unknown) {
+            log(Level::Warn, "node", &[("problem", problem)]);
+        }
+        self.unknown = unknown;
         self.decorator.forget_misses();
         for problem in self.view.snapshot.problems().iter().filter(|problem| !known.contains(problem)) {
             log(Level::Warn, "policy", &[("problem", problem)]);

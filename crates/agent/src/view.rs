@@ -14,6 +14,9 @@ use strait_model::{Compiler, Direction, NodePlan, Origin, OriginId, PodKey, Snap
 /// Origin ids of this many past plans can still be named: events are read a little after they happened.
 const PAST_PLANS: usize = 4;
 
+/// Nodes that are named where another one is not known.
+const NODES_NAMED: usize = 5;
+
 /// A generation.
 pub(crate) struct View {
     pub(crate) snapshot: Snapshot,
@@ -125,6 +128,22 @@ const POLICIES: [Kind; 6] = [
 
 fn is_policy(kind: Kind) -> bool {
     POLICIES.contains(&kind)
+}
+
+/// What is odd about serving `node`: no manifest has it or places a pod on it. A slip of the pen, or too early.
+pub(crate) fn unknown_node(objects: &Objects, node: &str) -> Option<String> {
+    let named = objects.nodes().any(|known| &*known.meta.name == node);
+    if named || objects.pods().any(|pod| pod.spec.node_name.as_deref() == Some(node)) {
+        return None;
+    }
+    let mut known: Vec<&str> = objects.nodes().map(|node| &*node.meta.name).take(NODES_NAMED + 1).collect();
+    let more = if known.len() > NODES_NAMED { ", …" } else { "" };
+    known.truncate(NODES_NAMED);
+    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    Some(format!(
+        "no manifest has the node {node} or places a pod on it: every endpoint here is closed; \
+         nodes in manifests: {known}{more} (`--node` names the one that this agent serves)"
+    ))
 }
 
 /// Whether the rule that `origin` names is for every peer, and whether for every port.

@@ -19,6 +19,7 @@ pub mod cost;
 mod desired;
 mod event;
 mod fake;
+mod inherited;
 mod kernel;
 pub mod netlink;
 pub mod netns;
@@ -31,12 +32,13 @@ pub mod testbed;
 
 pub use bpf::{
     Bpf, Error, EventReader, OBJECT_VARIABLE, ObjectError, Options, PIN_ROOT, PinError, Step, available, instances,
-    remove_pins,
+    remove_idle_pins, remove_pins,
 };
 pub use collect::monotonic_ns;
 pub use desired::{Attachment, Closed, ipcache_key, ipcache_prefix};
 pub use event::{Count, Event, Happening};
 pub use fake::{Fake, Write};
+pub use inherited::close_inherited;
 pub use kernel::{AttachError, Interface, Kernel, MapError, program_name};
 pub use reconcile::{Applied, ApplyError, Changes, Datapath, Incomplete, Shortfall};
 pub use room::{GROWING, GrowError, Room, default_limits};

@@ -52,14 +52,20 @@ impl Traces {
         Self(self.0.difference(&before.0).cloned().collect())
     }
 
-    /// Those that name the lab `name`, and those that name none: labs of others come and go meanwhile.
+    /// Those that name the lab `name`, and those that name nobody: what belongs to other labs, and pins of other agents, come and
+    /// go meanwhile.
     #[must_use]
     pub fn of(&self, name: &LabName) -> Self {
-        let own = [format!("/strait-lab/{name}"), format!("/strait/lab/{name}"), format!("/strait/lab-{name}-")];
-        let any = ["/strait-lab/", "/strait/lab"];
+        let folders = [format!("/strait-lab/{name}"), format!("/strait/lab/{name}")];
+        // With what comes after it, or the name would be the beginning of another's too.
+        let ends = |rest: &str| rest.is_empty() || rest.starts_with(['/', ' ']);
+        let pins = format!("{PINS}/lab-{name}-");
         let is_own = |trace: &&String| {
-            own.iter().any(|part| trace.contains(&**part)) || !any.iter().any(|part| trace.contains(part))
+            let in_folder = |folder: &String| trace.split(&**folder).skip(1).any(ends);
+            trace.contains(&pins) || folders.iter().any(in_folder)
         };
+        let is_anyones = |trace: &&String| !["/strait-lab/", "/strait/lab/", PINS].iter().any(|at| trace.contains(at));
+        let is_own = |trace: &&String| is_own(trace) || is_anyones(trace);
         Self(self.0.iter().filter(is_own).cloned().collect())
     }
 
@@ -85,6 +91,32 @@ fn walk(folder: &Path, kind: &str, found: &mut BTreeSet<String>) {
         }
         if is_folder || kind != "cgroup" {
             found.insert(format!("{kind} {}", entry.path().display()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whose_traces_they_are() {
+        for (trace, own) in [
+            ("mount /run/strait/lab/shop/netns/outside", true),
+            ("file /run/strait/lab/shop", true),
+            ("file /run/strait/lab/shop-2", false),
+            ("file /run/strait/lab/shop-2/lab.json", false),
+            ("pin /sys/fs/bpf/strait/lab-shop-node-1/maps", true),
+            ("pin /sys/fs/bpf/strait/lab-other-node-1/maps", false),
+            ("pin /sys/fs/bpf/strait/node/maps", false),
+            ("pin /sys/fs/bpf/strait/t71-restart", false),
+            ("cgroup /sys/fs/cgroup/strait-lab/shop", true),
+            ("process 71 started at tick 5 in 0::/strait-lab/shop/agent-node-1", true),
+            ("process 71 started at tick 5 in 0::/strait-lab/shop-2/agent-node-1", false),
+            ("link veth7", true),
+        ] {
+            let traces = Traces(BTreeSet::from([trace.to_owned()]));
+            assert_eq!(!traces.of(&"shop".parse().unwrap()).is_empty(), own, "{trace}");
         }
     }
 }

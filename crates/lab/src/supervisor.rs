@@ -95,6 +95,8 @@ pub(crate) fn now() -> Instant {
 /// must be as `up` makes them.
 pub fn supervise(name: &LabName) -> Result<(), Error> {
     let paths = Paths::of(name);
+    // A lab stays; what its starter had open, a lock perhaps, is none of its business.
+    strait_datapath::close_inherited().map_err(Error::io("closing descriptors of", "/proc/self/fd"))?;
     // A session of its own, so that the terminal's signals are for others. It fails where the process leads one
     // already.
     let _ = nix::unistd::setsid();

@@ -4,7 +4,7 @@ use std::{io, path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::Args;
-use strait_agent::{Host, Options};
+use strait_agent::{Host, Lock, Options};
 use strait_datapath::{Datapath, GROWING, netlink::Netlink, probe};
 
 /// Serve a node: read manifests, keep the kernel's policy equal to them, tell what happens
@@ -75,11 +75,21 @@ pub(crate) fn run(args: AgentArgs) -> anyhow::Result<ExitCode> {
     let mut datapath_options = strait_datapath::Options::new(&instance);
     datapath_options.capacities.extend(capacities);
     datapath_options.limits.extend(limits);
+    let served = serve(options, lock, &datapath_options);
+    if let Err(error) = &served
+        && let Err(left) = strait_datapath::remove_idle_pins(&datapath_options.pin_root, &instance)
+    {
+        return Err(anyhow::anyhow!("{error:#}; and {left}"));
+    }
+    served.map(|()| ExitCode::SUCCESS)
+}
+
+fn serve(options: Options, lock: Lock, datapath_options: &strait_datapath::Options) -> anyhow::Result<()> {
+    let instance = &datapath_options.instance;
     let mut datapath =
-        Datapath::open(&datapath_options).with_context(|| format!("cannot open the datapath `{instance}`"))?;
+        Datapath::open(datapath_options).with_context(|| format!("cannot open the datapath `{instance}`"))?;
     let events = datapath.events()?;
-    strait_agent::run(options, lock, datapath, Some(events), interface_index)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(strait_agent::run(options, lock, datapath, Some(events), interface_index)?)
 }
 
 fn interface_index(name: &str) -> io::Result<u32> {

@@ -206,6 +206,62 @@ fn a_file_that_broke_while_no_agent_ran_stays_in_force() {
     assert!(node.status().ok, "{:?}", node.status().problems);
 }
 
+/// As a save that failed leaves it. Who means it deletes the file, or leaves a comment in it.
+#[test]
+fn a_file_that_was_emptied_while_no_agent_ran_stays_in_force() {
+    let setup = Setup::new();
+    let mut node = setup.start(Fake::new());
+    node.endpoint_add(db()).unwrap();
+    let before = kernel_policy(&node);
+    for (text, stays) in [("", true), ("# none\n", false), ("", false)] {
+        let kernel = node.datapath.kernel().clone();
+        drop(node);
+        setup.write("policy.yaml", text);
+        node = setup.start(kernel);
+        assert_eq!(kernel_policy(&node) == before, stays, "{text:?}");
+        let problems = node.status().problems.join("\n");
+        assert_eq!(problems.contains("policy.yaml: empty since before this agent started"), stays, "{problems}");
+    }
+    assert!(node.status().ok, "{:?}", node.status());
+
+    // It ends as it does for a file that was emptied before the agent's eyes.
+    setup.write("policy.yaml", POLICY);
+    node.refresh();
+    for end in ["", POLICY] {
+        let kernel = node.datapath.kernel().clone();
+        drop(node);
+        setup.write("policy.yaml", "");
+        node = setup.start(kernel);
+        assert!(!node.status().ok && kernel_policy(&node) == before);
+        if end.is_empty() {
+            fs::remove_file(setup.path("policy.yaml")).unwrap();
+        } else {
+            setup.write("policy.yaml", end);
+        }
+        while node.refresh() {}
+        assert!(node.status().ok, "{:?}", node.status());
+        assert_eq!(kernel_policy(&node) == before, !end.is_empty());
+        setup.write("policy.yaml", POLICY);
+        node.refresh();
+    }
+}
+
+#[test]
+fn a_node_that_no_manifest_knows_is_told_of() {
+    let setup = Setup::new();
+    let told = |node: &Node<Fake>| node.status().notes.join("\n");
+    let mut node = setup.start(Fake::new());
+    assert_eq!(told(&node), "");
+    setup.write("cluster.yaml", &CLUSTER.replace("node-1", "other"));
+    node.refresh();
+    assert!(told(&node).contains("no manifest has the node node-1"), "{}", told(&node));
+    assert!(told(&node).contains("nodes in manifests: other ("), "{}", told(&node));
+    // Without nodes, where pods are says which there are.
+    setup.write("cluster.yaml", &CLUSTER.replace("kind: Node", "kind: Namespace"));
+    node.refresh();
+    assert_eq!(told(&node), "");
+}
+
 /// The corpus of wrong manifests: none of them, written over a policy, changes what the kernel has; neither does a restart.
 #[test]
 fn no_wrong_manifest_takes_policy_away() {

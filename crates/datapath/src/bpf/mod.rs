@@ -53,7 +53,7 @@ use crate::{
 };
 
 pub use object::{OBJECT_VARIABLE, ObjectError, available};
-pub use pins::{PIN_ROOT, PinError, instances, remove_pins};
+pub use pins::{PIN_ROOT, PinError, instances, remove_idle_pins, remove_pins};
 pub use ring::EventReader;
 pub use switch::Step;
 

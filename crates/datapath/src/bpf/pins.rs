@@ -150,6 +150,21 @@ pub fn remove_pins(root: &Path, instance: &str) -> Result<(), PinError> {
     remove_tree(&folder)
 }
 
+/// Removes what `instance` pinned where no program is attached, as after a start that failed halfway; whether it was so. What is
+/// enforced stays.
+pub fn remove_idle_pins(root: &Path, instance: &str) -> Result<bool, PinError> {
+    let links = folder(root, instance)?.join("links");
+    let idle = match fs::read_dir(&links) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+        Err(source) => return Err(io_error("list", &links, source)),
+    };
+    if idle {
+        remove_pins(root, instance)?;
+    }
+    Ok(idle)
+}
+
 /// Instances that have pins below `root`, in order.
 pub fn instances(root: &Path) -> Result<Vec<String>, PinError> {
     let entries = match fs::read_dir(root) {
