@@ -178,7 +178,13 @@ fn rule_breadth(objects: &Objects, origin: &Origin) -> Option<(bool, bool)> {
         | Object::Secret(_)
         | Object::EndpointSlice(_)
         | Object::Workload(_)
-        | Object::CiliumCidrGroup(_) => None,
+        | Object::CiliumCidrGroup(_)
+        | Object::GatewayClass(_)
+        | Object::Gateway(_)
+        | Object::ListenerSet(_)
+        | Object::Route(_)
+        | Object::ReferenceGrant(_)
+        | Object::BackendTlsPolicy(_) => None,
     }
 }
 

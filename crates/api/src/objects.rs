@@ -6,8 +6,9 @@ use std::{
 };
 
 use crate::types::{
-    CiliumCidrGroup, CiliumNetworkPolicy, ClusterNetworkPolicy, ConfigMap, EndpointSlice, Kind, Namespace,
-    NetworkPolicy, Node, Object, Pod, Secret, Service, ServiceAccount, Workload,
+    BackendTlsPolicy, CiliumCidrGroup, CiliumNetworkPolicy, ClusterNetworkPolicy, ConfigMap, EndpointSlice, Gateway,
+    GatewayClass, Kind, ListenerSet, Namespace, NetworkPolicy, Node, Object, Pod, ReferenceGrant, Route, Secret,
+    Service, ServiceAccount, Workload,
 };
 
 /// Names one object.
@@ -85,6 +86,18 @@ impl Objects {
         cilium_cidr_groups: CiliumCidrGroup(CiliumCidrGroup);
         /// All cluster network policies, and the admin and baseline admin network policies of before.
         cluster_policies: ClusterNetworkPolicy(ClusterNetworkPolicy);
+        /// All gateway classes.
+        gateway_classes: GatewayClass(GatewayClass);
+        /// All gateways.
+        gateways: Gateway(Gateway);
+        /// All listener sets.
+        listener_sets: ListenerSet(ListenerSet);
+        /// All routes, of every kind.
+        routes: Route(Route);
+        /// All reference grants.
+        reference_grants: ReferenceGrant(ReferenceGrant);
+        /// All policies of TLS to back ends.
+        backend_tls_policies: BackendTlsPolicy(BackendTlsPolicy);
     }
 
     /// Adds `object` if nothing has its key yet; gives the object that stands in its way back otherwise.

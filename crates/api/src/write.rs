@@ -2,6 +2,7 @@
 
 mod cilium;
 mod cluster_policies;
+mod gateway;
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
@@ -35,6 +36,12 @@ pub fn to_json(object: &Object) -> String {
         Object::ClusterNetworkPolicy(policy) => {
             (cluster_policies::api_version(policy.kind), object_of([("spec", cluster_policies::spec(policy))]))
         }
+        Object::GatewayClass(class) => (gateway::API_VERSION, gateway::class(class)),
+        Object::Gateway(of) => (gateway::API_VERSION, gateway::gateway(of)),
+        Object::ListenerSet(set) => (gateway::API_VERSION, gateway::listener_set(set)),
+        Object::Route(route) => (gateway::API_VERSION, gateway::route(route)),
+        Object::ReferenceGrant(grant) => (gateway::API_VERSION, gateway::grant(grant)),
+        Object::BackendTlsPolicy(policy) => (gateway::API_VERSION, gateway::backend_tls_policy(policy)),
     };
     fields.insert("apiVersion".into(), api_version.into());
     fields.insert("kind".into(), object.kind().as_str().into());
@@ -71,7 +78,14 @@ fn meta(meta: &ObjectMeta) -> Value {
         ("namespace", namespace),
         ("labels", strings(&meta.labels.0)),
         ("annotations", strings(&meta.annotations)),
+        ("generation", if meta.generation == 1 { Value::Null } else { meta.generation.into() }),
+        ("creationTimestamp", meta.created.map_or(Value::Null, timestamp)),
     ])
+}
+
+/// The time that is so many seconds after 1970.
+fn timestamp(seconds: i64) -> Value {
+    jiff::Timestamp::from_second(seconds).map_or(Value::Null, |time| time.to_string().into())
 }
 
 fn node_fields(node: &Node) -> Map<String, Value> {

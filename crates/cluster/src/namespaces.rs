@@ -52,5 +52,13 @@ pub(crate) fn settle(objects: &mut Objects, remarks: &mut Vec<String>) {
 
 /// Metadata of an object that `location` implies.
 pub(crate) fn implied(namespace: &str, name: &str, labels: Labels, location: Location) -> ObjectMeta {
-    ObjectMeta { name: name.into(), namespace: namespace.into(), labels, annotations: BTreeMap::new(), location }
+    ObjectMeta {
+        name: name.into(),
+        namespace: namespace.into(),
+        labels,
+        annotations: BTreeMap::new(),
+        generation: 1,
+        created: None,
+        location,
+    }
 }

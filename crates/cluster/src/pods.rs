@@ -178,6 +178,8 @@ fn make(workload: &Workload, name: &Arc<str>, member: &Member<'_>) -> Pod {
             namespace: Arc::clone(&workload.meta.namespace),
             labels: labels::of_pod(workload, name, member),
             annotations,
+            generation: 1,
+            created: None,
             location: workload.meta.location.clone(),
         },
         spec,

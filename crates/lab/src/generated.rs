@@ -58,6 +58,8 @@ pub fn with_name_server(written: &Objects) -> Objects {
             namespace: "kube-system".into(),
             labels: [DNS_LABEL].into_iter().collect(),
             annotations: BTreeMap::from([(SYSTEM.into(), "true".into())]),
+            generation: 1,
+            created: None,
             location,
         },
         spec: strait_api::PodSpec {
@@ -101,7 +103,13 @@ const fn is_generated(object: &Object) -> bool {
         | Object::NetworkPolicy(_)
         | Object::CiliumNetworkPolicy(_)
         | Object::CiliumCidrGroup(_)
-        | Object::ClusterNetworkPolicy(_) => false,
+        | Object::ClusterNetworkPolicy(_)
+        | Object::GatewayClass(_)
+        | Object::Gateway(_)
+        | Object::ListenerSet(_)
+        | Object::Route(_)
+        | Object::ReferenceGrant(_)
+        | Object::BackendTlsPolicy(_) => false,
     }
 }
 

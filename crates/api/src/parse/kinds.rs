@@ -20,7 +20,7 @@ pub(super) enum Class {
     Unknown,
 }
 
-const KINDS: [(Kind, &str); 23] = [
+const KINDS: [(Kind, &str); 42] = [
     (Kind::Namespace, "v1"),
     (Kind::Node, "v1"),
     (Kind::Pod, "v1"),
@@ -44,6 +44,25 @@ const KINDS: [(Kind, &str); 23] = [
     (Kind::ClusterNetworkPolicy, "policy.networking.k8s.io/v1alpha2"),
     (Kind::AdminNetworkPolicy, "policy.networking.k8s.io/v1alpha1"),
     (Kind::BaselineAdminNetworkPolicy, "policy.networking.k8s.io/v1alpha1"),
+    (Kind::GatewayClass, "gateway.networking.k8s.io/v1"),
+    (Kind::Gateway, "gateway.networking.k8s.io/v1"),
+    (Kind::GatewayClass, "gateway.networking.k8s.io/v1beta1"),
+    (Kind::Gateway, "gateway.networking.k8s.io/v1beta1"),
+    (Kind::HttpRoute, "gateway.networking.k8s.io/v1beta1"),
+    (Kind::TlsRoute, "gateway.networking.k8s.io/v1alpha2"),
+    (Kind::TlsRoute, "gateway.networking.k8s.io/v1alpha3"),
+    (Kind::BackendTlsPolicy, "gateway.networking.k8s.io/v1alpha3"),
+    (Kind::ListenerSet, "gateway.networking.k8s.io/v1"),
+    (Kind::HttpRoute, "gateway.networking.k8s.io/v1"),
+    (Kind::GrpcRoute, "gateway.networking.k8s.io/v1"),
+    (Kind::TlsRoute, "gateway.networking.k8s.io/v1"),
+    (Kind::TcpRoute, "gateway.networking.k8s.io/v1"),
+    (Kind::TcpRoute, "gateway.networking.k8s.io/v1alpha2"),
+    (Kind::UdpRoute, "gateway.networking.k8s.io/v1"),
+    (Kind::UdpRoute, "gateway.networking.k8s.io/v1alpha2"),
+    (Kind::ReferenceGrant, "gateway.networking.k8s.io/v1"),
+    (Kind::ReferenceGrant, "gateway.networking.k8s.io/v1beta1"),
+    (Kind::BackendTlsPolicy, "gateway.networking.k8s.io/v1"),
 ];
 
 /// Groups with kinds that allow or deny traffic, and those kinds; `*` stands for all of a group.
@@ -61,7 +80,7 @@ const UNENFORCED: [(&str, &[&str]); 8] = [
 const CALICO: &[&str] = &["NetworkPolicy", "GlobalNetworkPolicy", "NetworkSet", "GlobalNetworkSet", "Tier"];
 
 /// Groups in which a kind named like a known one is that kind in another version, or its group misspelt.
-const BUILT_IN: [&str; 9] = [
+const BUILT_IN: [&str; 10] = [
     "",
     "apps",
     "batch",
@@ -71,6 +90,7 @@ const BUILT_IN: [&str; 9] = [
     "networking",
     "cilium.io",
     "policy.networking.k8s.io",
+    "gateway.networking.k8s.io",
 ];
 
 pub(super) fn classify(api_version: &str, kind: &str) -> Class {
@@ -149,7 +169,10 @@ mod tests {
             ("security.istio.io/v1", "PeerAuthentication", Class::UnenforcedPolicy),
             ("example.com/v1", "OurNetworkPolicy", Class::UnenforcedPolicy),
             ("serving.knative.dev/v1", "Service", Class::Unknown),
-            ("gateway.networking.k8s.io/v1", "HTTPRoute", Class::Unknown),
+            ("gateway.networking.k8s.io/v1", "HTTPRoute", Class::Known(Kind::HttpRoute)),
+            ("gateway.networking.k8s.io/v1beta1", "ReferenceGrant", Class::Known(Kind::ReferenceGrant)),
+            ("gateway.networking.k8s.io/v1alpha3", "Gateway", Class::OtherVersion("gateway.networking.k8s.io/v1")),
+            ("networking.istio.io/v1", "Gateway", Class::Unknown),
         ];
         for (api_version, kind, expected) in cases {
             assert_eq!(classify(api_version, kind), expected, "{api_version} {kind}");

@@ -14,13 +14,11 @@ use super::{
 use crate::types::{Kind, ObjectMeta};
 
 /// The fields of `ObjectMeta` that mean nothing here.
-const IGNORED: [&str; 11] = [
-    "creationTimestamp",
+const IGNORED: [&str; 9] = [
     "deletionGracePeriodSeconds",
     "deletionTimestamp",
     "finalizers",
     "generateName",
-    "generation",
     "managedFields",
     "ownerReferences",
     "resourceVersion",
@@ -43,13 +41,26 @@ pub(super) fn object_meta(d: &mut Decoder<'_>, kind: Kind, root: &mut Fields<'_>
         let mut labels = d.optional(&mut fields, "labels", |d, node| Some(labels(d, node))).unwrap_or_default();
         let annotations =
             d.optional(&mut fields, "annotations", |d, node| Some(annotations(d, node))).unwrap_or_default();
+        let generation = d.optional(&mut fields, "generation", |d, node| d.integer(node, 0, i64::from(i32::MAX)));
+        let created = d.optional(&mut fields, "creationTimestamp", timestamp);
         d.close(&fields, &IGNORED);
         let name = name?;
+        let generation = generation.filter(|generation| *generation > 0).unwrap_or(1);
         if kind == Kind::Namespace {
             labels.insert("kubernetes.io/metadata.name", &name);
         }
-        Some(ObjectMeta { name, namespace, labels, annotations, location })
+        Some(ObjectMeta { name, namespace, labels, annotations, generation, created, location })
     })
+}
+
+/// An RFC 3339 time, in seconds since 1970.
+fn timestamp(d: &mut Decoder<'_>, node: &Node) -> Option<i64> {
+    let text = d.string(node)?;
+    let read = text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_second);
+    if read.is_none() {
+        d.refuse(node, "a time, as 2025-04-01T12:00:00Z");
+    }
+    read
 }
 
 fn name_allowed(meta: &Node) -> &'static str {
@@ -83,7 +94,17 @@ fn name_check(kind: Kind) -> fn(&str) -> Result<(), &'static str> {
         | Kind::CiliumCidrGroup
         | Kind::ClusterNetworkPolicy
         | Kind::AdminNetworkPolicy
-        | Kind::BaselineAdminNetworkPolicy => values::subdomain_1123,
+        | Kind::BaselineAdminNetworkPolicy
+        | Kind::GatewayClass
+        | Kind::Gateway
+        | Kind::ListenerSet
+        | Kind::HttpRoute
+        | Kind::GrpcRoute
+        | Kind::TlsRoute
+        | Kind::TcpRoute
+        | Kind::UdpRoute
+        | Kind::ReferenceGrant
+        | Kind::BackendTlsPolicy => values::subdomain_1123,
     }
 }
 

@@ -14,6 +14,9 @@ mod cilium_ports;
 mod cilium_select;
 mod cluster_policies;
 mod decode;
+mod filters;
+mod gateway;
+mod gateway_values;
 mod identities;
 mod json;
 mod kinds;
@@ -22,6 +25,7 @@ mod networking;
 mod outline;
 mod pods;
 mod report;
+mod routes;
 mod scalar;
 mod services;
 mod text;
@@ -38,6 +42,7 @@ pub(crate) use self::text::MAX_BYTES;
 use self::{
     decode::{Decoder, Step},
     kinds::Class,
+    routes::RouteKind,
     text::Fault,
     tree::{Node, quoted},
 };
@@ -102,7 +107,7 @@ fn object(d: &mut Decoder<'_>, root: &Node, inherited: Option<&Inherited>, out: 
     match kinds::classify(&api_version, &kind) {
         Class::Known(kind) => {
             let before = d.errors.len();
-            d.strict = kind.is_policy();
+            d.strict = kind.is_strict();
             let read = known(d, kind, &mut fields);
             d.strict = false;
             if d.errors.len() == before {
@@ -181,6 +186,16 @@ fn known(d: &mut Decoder<'_>, kind: Kind, fields: &mut decode::Fields<'_>) -> Op
         Kind::BaselineAdminNetworkPolicy => {
             cluster_policies::policy(d, fields, meta, ClusterPolicyKind::BaselineAdminNetworkPolicy)
         }
+        Kind::GatewayClass => gateway::gateway_class(d, fields, meta),
+        Kind::Gateway => gateway::gateway(d, fields, meta),
+        Kind::ListenerSet => gateway::listener_set(d, fields, meta),
+        Kind::HttpRoute => routes::route(d, fields, meta, RouteKind::Http),
+        Kind::GrpcRoute => routes::route(d, fields, meta, RouteKind::Grpc),
+        Kind::TlsRoute => routes::route(d, fields, meta, RouteKind::Tls),
+        Kind::TcpRoute => routes::route(d, fields, meta, RouteKind::Tcp),
+        Kind::UdpRoute => routes::route(d, fields, meta, RouteKind::Udp),
+        Kind::ReferenceGrant => gateway::reference_grant(d, fields, meta),
+        Kind::BackendTlsPolicy => gateway::backend_tls_policy(d, fields, meta),
     };
     d.close(fields, &["status"]);
     object

@@ -4,14 +4,18 @@ mod cilium;
 mod cilium_l7;
 mod cluster_network_policy;
 mod core;
+mod gateway;
 mod networking;
+mod routes;
 mod workloads;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use strait_base::{Labels, Location};
 
-pub use self::{cilium::*, cilium_l7::*, cluster_network_policy::*, core::*, networking::*, workloads::*};
+pub use self::{
+    cilium::*, cilium_l7::*, cluster_network_policy::*, core::*, gateway::*, networking::*, routes::*, workloads::*,
+};
 
 /// What every object carries.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -24,6 +28,10 @@ pub struct ObjectMeta {
     pub labels: Labels,
     /// Its annotations.
     pub annotations: BTreeMap<Arc<str>, Arc<str>>,
+    /// `generation`: how often its spec was changed, as the API server counts; 1 where not given.
+    pub generation: i64,
+    /// `creationTimestamp` in seconds since 1970; of two objects that claim the same, the older one wins.
+    pub created: Option<i64>,
     /// Where the document starts.
     pub location: Location,
 }
@@ -75,6 +83,26 @@ pub enum Kind {
     AdminNetworkPolicy,
     /// `policy.networking.k8s.io/v1alpha1`
     BaselineAdminNetworkPolicy,
+    /// `gateway.networking.k8s.io/v1`
+    GatewayClass,
+    /// `gateway.networking.k8s.io/v1`
+    Gateway,
+    /// `gateway.networking.k8s.io/v1`
+    ListenerSet,
+    /// `gateway.networking.k8s.io/v1`
+    HttpRoute,
+    /// `gateway.networking.k8s.io/v1`
+    GrpcRoute,
+    /// `gateway.networking.k8s.io/v1`
+    TlsRoute,
+    /// `gateway.networking.k8s.io/v1`
+    TcpRoute,
+    /// `gateway.networking.k8s.io/v1`
+    UdpRoute,
+    /// `gateway.networking.k8s.io/v1`
+    ReferenceGrant,
+    /// `gateway.networking.k8s.io/v1`
+    BackendTlsPolicy,
 }
 
 impl Kind {
@@ -103,6 +131,16 @@ impl Kind {
             Self::ClusterNetworkPolicy => "ClusterNetworkPolicy",
             Self::AdminNetworkPolicy => "AdminNetworkPolicy",
             Self::BaselineAdminNetworkPolicy => "BaselineAdminNetworkPolicy",
+            Self::GatewayClass => "GatewayClass",
+            Self::Gateway => "Gateway",
+            Self::ListenerSet => "ListenerSet",
+            Self::HttpRoute => "HTTPRoute",
+            Self::GrpcRoute => "GRPCRoute",
+            Self::TlsRoute => "TLSRoute",
+            Self::TcpRoute => "TCPRoute",
+            Self::UdpRoute => "UDPRoute",
+            Self::ReferenceGrant => "ReferenceGrant",
+            Self::BackendTlsPolicy => "BackendTLSPolicy",
         }
     }
 
@@ -117,10 +155,31 @@ impl Kind {
                 | Self::ClusterNetworkPolicy
                 | Self::AdminNetworkPolicy
                 | Self::BaselineAdminNetworkPolicy
+                | Self::GatewayClass
         )
     }
 
-    /// Whether a wrong field in it must be refused rather than ignored: a misspelt policy must not enforce something else.
+    /// Whether an unknown field in it is refused rather than ignored: a misspelt policy must not enforce something else, a misspelt
+    /// route not lead elsewhere.
+    pub const fn is_strict(self) -> bool {
+        self.is_policy()
+            || matches!(
+                self,
+                Self::GatewayClass
+                    | Self::Gateway
+                    | Self::ListenerSet
+                    | Self::HttpRoute
+                    | Self::GrpcRoute
+                    | Self::TlsRoute
+                    | Self::TcpRoute
+                    | Self::UdpRoute
+                    | Self::ReferenceGrant
+                    | Self::BackendTlsPolicy
+            )
+    }
+
+    /// Whether it allows or denies traffic in the kernel: in a version that is not served it is an error, as it would silently not
+    /// be enforced.
     pub const fn is_policy(self) -> bool {
         matches!(
             self,
@@ -158,6 +217,12 @@ pub enum Object {
     CiliumNetworkPolicy(Arc<CiliumNetworkPolicy>),
     CiliumCidrGroup(Arc<CiliumCidrGroup>),
     ClusterNetworkPolicy(Arc<ClusterNetworkPolicy>),
+    GatewayClass(Arc<GatewayClass>),
+    Gateway(Arc<Gateway>),
+    ListenerSet(Arc<ListenerSet>),
+    Route(Arc<Route>),
+    ReferenceGrant(Arc<ReferenceGrant>),
+    BackendTlsPolicy(Arc<BackendTlsPolicy>),
 }
 
 impl Object {
@@ -177,6 +242,12 @@ impl Object {
             Self::CiliumNetworkPolicy(object) => &object.meta,
             Self::CiliumCidrGroup(object) => &object.meta,
             Self::ClusterNetworkPolicy(object) => &object.meta,
+            Self::GatewayClass(object) => &object.meta,
+            Self::Gateway(object) => &object.meta,
+            Self::ListenerSet(object) => &object.meta,
+            Self::Route(object) => &object.meta,
+            Self::ReferenceGrant(object) => &object.meta,
+            Self::BackendTlsPolicy(object) => &object.meta,
         }
     }
 
@@ -197,6 +268,12 @@ impl Object {
             Self::CiliumNetworkPolicy(_) => Kind::CiliumNetworkPolicy,
             Self::CiliumCidrGroup(_) => Kind::CiliumCidrGroup,
             Self::ClusterNetworkPolicy(object) => object.kind.kind(),
+            Self::GatewayClass(_) => Kind::GatewayClass,
+            Self::Gateway(_) => Kind::Gateway,
+            Self::ListenerSet(_) => Kind::ListenerSet,
+            Self::Route(object) => object.kind(),
+            Self::ReferenceGrant(_) => Kind::ReferenceGrant,
+            Self::BackendTlsPolicy(_) => Kind::BackendTlsPolicy,
         }
     }
 }

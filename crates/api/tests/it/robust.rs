@@ -179,6 +179,6 @@ fn every_kind_is_in_the_sample() {
     let parsed = parse(&Arc::from("every-kind.yaml"), EVERY_KIND.as_bytes());
     assert!(parsed.errors.is_empty() && parsed.notes.is_empty(), "{parsed:?}");
     let kinds: std::collections::BTreeSet<_> = parsed.objects.iter().map(strait_api::Object::kind).collect();
-    assert_eq!(kinds.len(), 22, "{kinds:?}");
+    assert_eq!(kinds.len(), 32, "{kinds:?}");
     parsed.objects.iter().for_each(crate::manifests::reads_back);
 }

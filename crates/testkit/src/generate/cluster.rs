@@ -203,6 +203,8 @@ pub(super) fn meta(namespace: &str, name: &str, labels: Labels) -> ObjectMeta {
         namespace: namespace.into(),
         labels,
         annotations: BTreeMap::new(),
+        generation: 1,
+        created: None,
         location: nowhere(),
     }
 }

@@ -58,6 +58,12 @@ fn candidates(objects: &Objects) -> impl Iterator<Item = Objects> {
             | Object::Node(_)
             | Object::ServiceAccount(_)
             | Object::ConfigMap(_)
+            | Object::GatewayClass(_)
+            | Object::Gateway(_)
+            | Object::ListenerSet(_)
+            | Object::Route(_)
+            | Object::ReferenceGrant(_)
+            | Object::BackendTlsPolicy(_)
             | Object::Secret(_)
             | Object::Workload(_) => {}
         }

@@ -30,7 +30,15 @@ pub fn manifests(objects: &Objects, style: &mut Draw) -> String {
             Object::ClusterNetworkPolicy(policy) => cluster_network_policy::manifest(policy, style),
             Object::Service(service) => services::service_manifest(service),
             Object::EndpointSlice(slice) => services::slice_manifest(slice),
-            Object::ConfigMap(_) | Object::Secret(_) | Object::Workload(_) => continue,
+            Object::ConfigMap(_)
+            | Object::Secret(_)
+            | Object::Workload(_)
+            | Object::GatewayClass(_)
+            | Object::Gateway(_)
+            | Object::ListenerSet(_)
+            | Object::Route(_)
+            | Object::ReferenceGrant(_)
+            | Object::BackendTlsPolicy(_) => continue,
         };
         out.push_str("---\n");
         block(&mut out, &Value::Map(document), 0);
