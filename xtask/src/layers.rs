@@ -15,6 +15,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("strait-base", 0),
     ("strait-api", 1),
     ("strait-packet", 1),
+    ("strait-http", 1),
     ("strait-echo", 1),
     ("strait-cluster", 2),
     ("strait-model", 2),
@@ -30,7 +31,7 @@ const LAYERS: &[(&str, u32)] = &[
 const ONLY_FOR_TESTS: &[&str] = &["strait-testkit"];
 
 /// Crates that do no I/O, and what would give it to them.
-const PURE: &[&str] = &["strait-base", "strait-packet", "strait-model", "strait-cluster", "strait-analyze"];
+const PURE: &[&str] = &["strait-base", "strait-packet", "strait-http", "strait-model", "strait-route", "strait-cluster", "strait-analyze"];
 const IO: &[&str] = &["tokio", "mio", "aya", "nix", "rustix", "libc", "socket2", "rtnetlink", "inotify", "hyper"];
 
 /// Folders whose crates may hold `unsafe`.

@@ -1,0 +1,155 @@
+//! Heads for the other side.
+
+use crate::{
+    field::{Field, Known},
+    framing::Framing,
+    head::{Head, Version},
+    request::RequestHead,
+    response::ResponseHead,
+};
+
+/// What is laid over the fields of a head while it is written. Names are in small letters.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Edits<'a> {
+    /// Fields left out.
+    pub remove: &'a [&'a str],
+    /// Fields written after the others, each in place of all with its name.
+    pub set: &'a [(&'a str, &'a [u8])],
+    /// Fields written after the others, beside those with their name.
+    pub add: &'a [(&'a str, &'a [u8])],
+}
+
+impl Edits<'_> {
+    fn drops(&self, name: &[u8]) -> bool {
+        let same = |other: &str| other.len() == name.len() && name.eq_ignore_ascii_case(other.as_bytes());
+        self.remove.iter().any(|other| same(other)) || self.set.iter().any(|(other, _)| same(other))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.remove.is_empty() && self.set.is_empty() && self.add.is_empty()
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        for (name, value) in self.set.iter().chain(self.add) {
+            field(out, name.as_bytes(), value);
+        }
+    }
+}
+
+impl RequestHead {
+    /// Writes the request for a back end: `target` (of origin-form, `*` or an authority) in place of its own, `host` in place of
+    /// `Host`, fields for this hop alone left out, `edits` laid over the others. It is HTTP/1.1 and keeps the connection open; an upgrade is
+    /// asked for again where `upgrade` allows it.
+    pub fn write(
+        &self,
+        buffer: &[u8],
+        target: &[&[u8]],
+        host: &[u8],
+        edits: &Edits<'_>,
+        upgrade: bool,
+        out: &mut Vec<u8>,
+    ) {
+        out.extend_from_slice(self.method.bytes(buffer));
+        out.push(b' ');
+        for part in target {
+            out.extend_from_slice(part);
+        }
+        out.extend_from_slice(b" HTTP/1.1\r\nhost: ");
+        out.extend_from_slice(host);
+        out.extend_from_slice(b"\r\n");
+        self.head.write_fields(buffer, edits, out);
+        self.head.write_hop(buffer, upgrade, out);
+        if self.head.trailers {
+            out.extend_from_slice(b"te: trailers\r\n");
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+impl ResponseHead {
+    /// Writes the response for a client that speaks `version`: fields for this hop alone left out, `edits` laid over the others,
+    /// `Connection: close` where the connection ends with it, `keep-alive` for HTTP/1.0 where it does not.
+    pub fn write(&self, buffer: &[u8], version: Version, edits: &Edits<'_>, keep_alive: bool, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"HTTP/1.1 ");
+        out.extend_from_slice(&[
+            b'0' + digit(self.status / 100),
+            b'0' + digit(self.status / 10 % 10),
+            b'0' + digit(self.status % 10),
+        ]);
+        out.push(b' ');
+        out.extend_from_slice(self.reason.bytes(buffer));
+        out.extend_from_slice(b"\r\n");
+        self.head.write_fields(buffer, edits, out);
+        let switching = self.status == 101;
+        self.head.write_hop(buffer, switching, out);
+        if !switching && !self.is_interim() {
+            if !keep_alive {
+                out.extend_from_slice(b"connection: close\r\n");
+            } else if version == Version::Http10 {
+                out.extend_from_slice(b"connection: keep-alive\r\n");
+            }
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+const fn digit(number: u16) -> u8 {
+    (number % 10) as u8
+}
+
+impl Head {
+    /// The fields that go the whole way, then what `edits` add.
+    fn write_fields(&self, buffer: &[u8], edits: &Edits<'_>, out: &mut Vec<u8>) {
+        let edited = !edits.is_empty();
+        for line in &self.fields {
+            let name = line.name.bytes(buffer);
+            if self.is_ours(line, buffer) || (edited && edits.drops(name)) {
+                continue;
+            }
+            field(out, name, line.value.bytes(buffer));
+        }
+        edits.write(out);
+    }
+
+    /// Whether the field is written anew or not at all.
+    fn is_ours(&self, field: &Field, buffer: &[u8]) -> bool {
+        // A back end's Host field, in a response, is nothing special.
+        field.known == Known::Host || self.is_hop_by_hop(field, buffer)
+    }
+
+    /// The fields for the next hop alone: the framing, and an upgrade.
+    fn write_hop(&self, buffer: &[u8], upgrade: bool, out: &mut Vec<u8>) {
+        if self.framing == Framing::Chunked {
+            out.extend_from_slice(b"transfer-encoding: chunked\r\n");
+        }
+        match self.upgrade.filter(|_| upgrade) {
+            Some(protocol) if self.trailers => {
+                out.extend_from_slice(b"connection: upgrade, te\r\n");
+                field(out, b"upgrade", protocol.bytes(buffer));
+            }
+            Some(protocol) => {
+                out.extend_from_slice(b"connection: upgrade\r\n");
+                field(out, b"upgrade", protocol.bytes(buffer));
+            }
+            None if self.trailers => out.extend_from_slice(b"connection: te\r\n"),
+            None => {}
+        }
+    }
+}
+
+fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The line before a chunk of `length` bytes, which is more than zero. CR LF follows the data.
+pub fn chunk_head(length: usize, out: &mut Vec<u8>) {
+    debug_assert!(length > 0, "a chunk without data ends the body");
+    let digits = (usize::BITS - length.leading_zeros()).div_ceil(4).max(1);
+    for digit in (0..digits).rev() {
+        out.push(b"0123456789abcdef"[length >> (digit * 4) & 15]);
+    }
+    out.extend_from_slice(b"\r\n");
+}
