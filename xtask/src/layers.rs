@@ -19,8 +19,10 @@ const LAYERS: &[(&str, u32)] = &[
     ("strait-echo", 1),
     ("strait-cluster", 2),
     ("strait-model", 2),
+    ("strait-route", 2),
     ("strait-analyze", 3),
     ("strait-flow", 3),
+    ("strait-proxy", 4),
     ("strait-datapath", 4),
     ("strait-agent", 5),
     ("strait-lab", 6),
@@ -31,7 +33,15 @@ const LAYERS: &[(&str, u32)] = &[
 const ONLY_FOR_TESTS: &[&str] = &["strait-testkit"];
 
 /// Crates that do no I/O, and what would give it to them.
-const PURE: &[&str] = &["strait-base", "strait-packet", "strait-http", "strait-model", "strait-route", "strait-cluster", "strait-analyze"];
+const PURE: &[&str] = &[
+    "strait-base",
+    "strait-packet",
+    "strait-http",
+    "strait-model",
+    "strait-route",
+    "strait-cluster",
+    "strait-analyze",
+];
 const IO: &[&str] = &["tokio", "mio", "aya", "nix", "rustix", "libc", "socket2", "rtnetlink", "inotify", "hyper"];
 
 /// Folders whose crates may hold `unsafe`.

@@ -58,7 +58,7 @@ impl RequestHead {
         out.extend_from_slice(host);
         out.extend_from_slice(b"\r\n");
         self.head.write_fields(buffer, edits, out);
-        self.head.write_hop(buffer, upgrade, out);
+        self.head.write_hop(buffer, upgrade, true, out);
         if self.head.trailers {
             out.extend_from_slice(b"te: trailers\r\n");
         }
@@ -67,7 +67,8 @@ impl RequestHead {
 }
 
 impl ResponseHead {
-    /// Writes the response for a client that speaks `version`: fields for this hop alone left out, `edits` laid over the others,
+    /// Writes the response for a client that speaks `version`: fields for this hop alone left out, `edits` laid over the others, no
+    /// `Transfer-Encoding` for HTTP/1.0,
     /// `Connection: close` where the connection ends with it, `keep-alive` for HTTP/1.0 where it does not.
     pub fn write(&self, buffer: &[u8], version: Version, edits: &Edits<'_>, keep_alive: bool, out: &mut Vec<u8>) {
         out.extend_from_slice(b"HTTP/1.1 ");
@@ -81,7 +82,8 @@ impl ResponseHead {
         out.extend_from_slice(b"\r\n");
         self.head.write_fields(buffer, edits, out);
         let switching = self.status == 101;
-        self.head.write_hop(buffer, switching, out);
+        // Whoever speaks HTTP/1.0 knows no chunks: the body goes to it decoded.
+        self.head.write_hop(buffer, switching, version == Version::Http11, out);
         if !switching && !self.is_interim() {
             if !keep_alive {
                 out.extend_from_slice(b"connection: close\r\n");
@@ -118,8 +120,8 @@ impl Head {
     }
 
     /// The fields for the next hop alone: the framing, and an upgrade.
-    fn write_hop(&self, buffer: &[u8], upgrade: bool, out: &mut Vec<u8>) {
-        if self.framing == Framing::Chunked {
+    fn write_hop(&self, buffer: &[u8], upgrade: bool, chunks: bool, out: &mut Vec<u8>) {
+        if chunks && self.framing == Framing::Chunked {
             out.extend_from_slice(b"transfer-encoding: chunked\r\n");
         }
         match self.upgrade.filter(|_| upgrade) {

@@ -9,6 +9,7 @@ mod analyze;
 mod completions;
 mod echo;
 mod flows;
+mod gateway;
 mod lab;
 mod list;
 mod policy;
@@ -46,6 +47,8 @@ enum Command {
     Identity(list::IdentityArgs),
     Ipcache(list::IpcacheArgs),
     Endpoint(list::EndpointArgs),
+    Gateway(gateway::GatewayArgs),
+    Try(gateway::TryArgs),
     Echo(echo::EchoArgs),
     Completions(completions::CompletionsArgs),
 }
@@ -63,6 +66,8 @@ fn main() -> ExitCode {
         Command::Identity(args) => list::identities(&args),
         Command::Ipcache(args) => list::ipcache(&args),
         Command::Endpoint(args) => list::endpoints(&args, ui),
+        Command::Gateway(args) => gateway::run(args),
+        Command::Try(args) => gateway::run_try(args),
         Command::Echo(args) => echo::run(args),
         Command::Completions(args) => completions::run(&args),
     };

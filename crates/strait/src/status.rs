@@ -11,6 +11,7 @@ use strait_agent::api::{MapFill, PacketCount, Status};
 
 use crate::{
     agents::AgentsArgs,
+    gateway::{self, RenderArgs},
     ui::{Output, Paint, Ui, print_json},
 };
 
@@ -18,17 +19,29 @@ use crate::{
 ///
 /// Exit code 0 when every agent answers and enforces everything it knows, 1 when one does not.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  \
+#[command(
+    after_help = "Examples:\n  \
     strait status\n  \
     strait status --lab shop -o json\n  \
-    strait status --socket /run/strait/agent.sock")]
+    strait status --socket /run/strait/agent.sock\n  \
+    strait status render -f manifests/",
+    args_conflicts_with_subcommands = true
+)]
 pub(crate) struct StatusArgs {
+    #[command(subcommand)]
+    command: Option<StatusCommand>,
+
     #[command(flatten)]
     agents: AgentsArgs,
 
     /// Form of the answer
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum StatusCommand {
+    Render(RenderArgs),
 }
 
 /// What one agent answered.
@@ -43,6 +56,9 @@ struct Answered {
 }
 
 pub(crate) fn run(args: &StatusArgs, ui: Ui) -> anyhow::Result<ExitCode> {
+    if let Some(StatusCommand::Render(args)) = &args.command {
+        return gateway::render(args);
+    }
     let answers: Vec<Answered> = args
         .agents
         .resolve()?

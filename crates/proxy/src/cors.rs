@@ -1,0 +1,110 @@
+//! The CORS protocol of the Fetch standard, as the `CORS` filter of the Gateway API has it.
+
+use std::fmt::Write as _;
+
+use strait_api::Cors;
+
+/// Whether an origin may read answers.
+pub(crate) fn allows(cors: &Cors, origin: &str) -> bool {
+    cors.allow_origins
+        .iter()
+        .any(|allowed| &**allowed == "*" || allowed.eq_ignore_ascii_case(origin) || wildcard(allowed, origin))
+}
+
+/// `https://*.example.com` covers `https://a.b.example.com`, not `https://example.com`.
+fn wildcard(allowed: &str, origin: &str) -> bool {
+    let Some((before, after)) = allowed.split_once('*') else { return false };
+    let lower = origin.to_ascii_lowercase();
+    let middle = lower
+        .strip_prefix(&*before.to_ascii_lowercase())
+        .and_then(|rest| rest.strip_suffix(&*after.to_ascii_lowercase()));
+    middle.is_some_and(|middle| !middle.is_empty() && !middle.contains(['/', '@', ':', '?', '#']))
+}
+
+/// The fields that answer a preflight for `method` and `headers`, as lines; none where the origin is not allowed.
+pub(crate) fn preflight(cors: &Cors, origin: &str, method: &str, headers: Option<&str>) -> String {
+    let mut out = lines(cors, origin);
+    if out.is_empty() {
+        return out;
+    }
+    let star = |names: &[std::sync::Arc<str>]| names.iter().any(|name| &**name == "*");
+    let list = |names: &[std::sync::Arc<str>]| names.iter().map(|name| &**name).collect::<Vec<_>>().join(", ");
+    // With credentials a star means itself and nothing else: what was asked for is named instead.
+    if star(&cors.allow_methods) {
+        let _ = write!(out, "access-control-allow-methods: {}\r\n", if cors.allow_credentials { method } else { "*" });
+    } else if !cors.allow_methods.is_empty() {
+        let _ = write!(out, "access-control-allow-methods: {}\r\n", list(&cors.allow_methods));
+    }
+    if star(&cors.allow_headers) {
+        let asked = headers.filter(|_| cors.allow_credentials);
+        let _ = write!(out, "access-control-allow-headers: {}\r\n", asked.unwrap_or("*"));
+    } else if !cors.allow_headers.is_empty() {
+        let _ = write!(out, "access-control-allow-headers: {}\r\n", list(&cors.allow_headers));
+    }
+    let _ = write!(out, "access-control-max-age: {}\r\n", cors.max_age);
+    out
+}
+
+/// The fields that go with every answer to an allowed origin, as lines.
+fn lines(cors: &Cors, origin: &str) -> String {
+    fields(cors, origin).into_iter().fold(String::new(), |mut out, (name, value)| {
+        let _ = write!(out, "{name}: {value}\r\n");
+        out
+    })
+}
+
+/// The fields that go with every answer to an allowed origin.
+pub(crate) fn fields(cors: &Cors, origin: &str) -> Vec<(&'static str, String)> {
+    if !allows(cors, origin) {
+        return Vec::new();
+    }
+    let any = cors.allow_origins.iter().any(|allowed| &**allowed == "*");
+    let mut out = Vec::new();
+    if any && !cors.allow_credentials {
+        out.push(("access-control-allow-origin", "*".to_owned()));
+    } else {
+        out.push(("access-control-allow-origin", origin.to_owned()));
+        out.push(("vary", "Origin".to_owned()));
+    }
+    if cors.allow_credentials {
+        out.push(("access-control-allow-credentials", "true".to_owned()));
+    }
+    if !cors.expose_headers.is_empty() {
+        let names: Vec<&str> = cors.expose_headers.iter().map(|name| &**name).collect();
+        out.push(("access-control-expose-headers", names.join(", ")));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins() {
+        let cors = |origin: &str| Cors {
+            allow_origins: vec![origin.into()],
+            allow_credentials: false,
+            allow_methods: Vec::new(),
+            allow_headers: Vec::new(),
+            expose_headers: Vec::new(),
+            max_age: 5,
+        };
+        let cases = [
+            ("*", "https://a.example", true),
+            ("https://a.example", "https://a.example", true),
+            ("https://a.example", "https://A.example", true),
+            ("https://a.example", "http://a.example", false),
+            ("https://a.example", "https://a.example:8443", false),
+            ("https://*.example.com", "https://a.b.example.com", true),
+            ("https://*.example.com", "https://example.com", false),
+            ("https://*.example.com", "https://.example.com", false),
+            ("https://*.example.com", "https://evil/.example.com", false),
+            ("https://*.example.com", "https://a.example.com.evil", false),
+            ("https://*.example.com:8443", "https://a.example.com:8443", true),
+        ];
+        for (allowed, origin, expected) in cases {
+            assert_eq!(allows(&cors(allowed), origin), expected, "{allowed} {origin}");
+        }
+    }
+}

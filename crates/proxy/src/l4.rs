@@ -1,0 +1,170 @@
+//! Connections that are passed on as they are: TCP, TLS by its server name, what is inside TLS, datagrams.
+
+use std::{collections::BTreeMap, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+
+use strait_http::{NotClientHello, client_hello};
+use strait_route::{Split, TlsThen};
+use tokio::{
+    net::{TcpStream, UdpSocket},
+    time::{Instant, timeout},
+};
+use tokio_rustls::TlsAcceptor;
+
+use crate::{
+    backend,
+    io::{Buffer, Prefixed, Stream},
+    live::Live,
+    relay::tunnel,
+    serve::{Client, serve},
+    worker::Worker,
+};
+
+/// Passes a connection on to a back end of a split; `first` was read of it already.
+async fn pass(
+    worker: &Worker,
+    live: &Arc<Live>,
+    split: &Split,
+    choice: Option<usize>,
+    mut stream: Stream,
+    first: Buffer,
+) {
+    let Some(backend) = choice.and_then(|choice| split.targets[choice].backend) else { return };
+    let Ok(target) = backend::target(live, backend, &mut worker.turn(backend)) else { return };
+    let Ok(mut upstream) = backend::connect(live, backend, &target).await else { return };
+    let _ = tunnel(&mut stream, first, &mut upstream, Buffer::default(), worker.limits.tunnel_idle).await;
+}
+
+/// Serves a connection of a TCP listener.
+pub(crate) async fn tcp(worker: Rc<Worker>, stream: TcpStream, client: Client) {
+    let live = worker.live();
+    let Some(port) = live.port(client.address, client.port) else { return };
+    let strait_route::Serve::Tcp(Some(split)) = &live.plan.ports[port].serve else { return };
+    let choice = worker.choose_l4((client.address, client.port), "", split);
+    pass(&worker, &live, split, choice, Stream::Plain(stream), Buffer::default()).await;
+}
+
+/// Serves a connection of a port with TLS: looks at the server name, and does what its listener says.
+pub(crate) async fn tls(worker: Rc<Worker>, stream: TcpStream, mut client: Client) {
+    let hello = timeout(worker.limits.head_time, read_hello(stream)).await;
+    let Ok(Ok((stream, first, name))) = hello else { return };
+    let live = worker.live();
+    let Some(port) = live.port(client.address, client.port) else { return };
+    let strait_route::Serve::Tls(listeners) = &live.plan.ports[port].serve else { return };
+    let name = name.unwrap_or_default();
+    // Without a listener for the name there is nobody to shake hands with.
+    let Some(listener) = listeners.find(&name) else { return };
+    let place = (client.address, client.port);
+    match &listener.then {
+        TlsThen::Passthrough(names) => {
+            let Some(split) = names.find(&name) else { return };
+            let choice = worker.choose_l4(place, &name, split);
+            let mut buffer = Buffer::default();
+            buffer.extend(&first);
+            pass(&worker, &live, split, choice, Stream::Plain(stream), buffer).await;
+        }
+        TlsThen::Http(..) => {
+            let Some(stream) = handshake(&worker, &live, port, &listener.name, stream, first).await else { return };
+            client.listener = Some(Arc::clone(&listener.name));
+            drop(live);
+            Box::pin(serve(worker, stream, client)).await;
+        }
+        TlsThen::Tcp(_, names) => {
+            let Some(stream) = handshake(&worker, &live, port, &listener.name, stream, first).await else { return };
+            let Some(split) = names.find(&name) else { return };
+            let choice = worker.choose_l4(place, &name, split);
+            pass(&worker, &live, split, choice, stream, Buffer::default()).await;
+        }
+    }
+}
+
+async fn handshake(
+    worker: &Worker,
+    live: &Live,
+    port: usize,
+    listener: &Arc<str>,
+    stream: TcpStream,
+    first: Vec<u8>,
+) -> Option<Stream> {
+    let config = live.server(port, listener)?;
+    let accept = TlsAcceptor::from(Arc::clone(config)).accept(Prefixed { first, at: 0, stream });
+    let stream = timeout(worker.limits.head_time, accept).await.ok()?.ok()?;
+    Some(Stream::Server(Box::new(stream)))
+}
+
+/// Reads until the server name is known; gives back what was read.
+async fn read_hello(stream: TcpStream) -> Result<(TcpStream, Vec<u8>, Option<String>), NotClientHello> {
+    let mut stream = Stream::Plain(stream);
+    let mut buffer = Buffer::default();
+    loop {
+        if let Some(hello) = client_hello(buffer.as_slice())? {
+            let Stream::Plain(stream) = stream else { return Err(NotClientHello::NotTls) };
+            return Ok((stream, buffer.as_slice().to_vec(), hello.server_name));
+        }
+        if !matches!(buffer.fill(&mut stream).await, Ok(count) if count > 0) {
+            return Err(NotClientHello::NotTls);
+        }
+    }
+}
+
+/// The most clients of a datagram port that are remembered by a worker.
+const CLIENTS: usize = 4096;
+/// How long a client that sends nothing is remembered.
+const SILENT: Duration = Duration::from_mins(1);
+/// The largest datagram.
+const DATAGRAM: usize = 65_535;
+
+/// Serves a datagram port: each client has a socket of its own to the back end that was chosen for it.
+pub(crate) async fn udp(worker: Rc<Worker>, socket: UdpSocket, place: (std::net::IpAddr, u16)) {
+    let socket = Rc::new(socket);
+    let mut clients: BTreeMap<SocketAddr, (Rc<UdpSocket>, Instant, tokio::task::AbortHandle)> = BTreeMap::new();
+    let mut datagram = vec![0; DATAGRAM];
+    loop {
+        let Ok((length, peer)) = socket.recv_from(&mut datagram).await else { continue };
+        let now = Instant::now();
+        if !clients.contains_key(&peer) {
+            clients.retain(|_, (_, since, task)| {
+                let stays = now.duration_since(*since) < SILENT;
+                if !stays {
+                    task.abort();
+                }
+                stays
+            });
+            if clients.len() >= CLIENTS {
+                continue;
+            }
+            let Some(upstream) = session(&worker, place).await else { continue };
+            let upstream = Rc::new(upstream);
+            let answers = tokio::task::spawn_local(answers(Rc::clone(&upstream), Rc::clone(&socket), peer));
+            clients.insert(peer, (upstream, now, answers.abort_handle()));
+        }
+        if let Some((upstream, since, _)) = clients.get_mut(&peer) {
+            *since = now;
+            // A datagram that cannot be sent is lost, as datagrams are.
+            let _ = upstream.send(&datagram[..length]).await;
+        }
+    }
+}
+
+/// A socket to a back end for one client.
+async fn session(worker: &Worker, place: (std::net::IpAddr, u16)) -> Option<UdpSocket> {
+    let live = worker.live();
+    let port = live.datagram_port(place.0, place.1)?;
+    let strait_route::Serve::Udp(Some(split)) = &live.plan.ports[port].serve else { return None };
+    let backend = split.targets[worker.choose_l4(place, "udp", split)?].backend?;
+    let target = backend::target(&live, backend, &mut worker.turn(backend)).ok()?;
+    let any = if target.address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    let upstream = UdpSocket::bind(any).await.ok()?;
+    upstream.connect(target.address).await.ok()?;
+    Some(upstream)
+}
+
+/// Passes what a back end answers on to the client.
+async fn answers(upstream: Rc<UdpSocket>, socket: Rc<UdpSocket>, peer: SocketAddr) {
+    let mut datagram = vec![0; DATAGRAM];
+    // An error is an ICMP message about a datagram before.
+    loop {
+        if let Ok(length) = upstream.recv(&mut datagram).await {
+            let _ = socket.send_to(&datagram[..length], peer).await;
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! The L7 gate: workers that serve a [`Plan`](strait_route::Plan).
+//!
+//! ```text
+//! Gate ─▶ worker, one a core: current_thread runtime, own listeners (SO_REUSEPORT), own connections to back ends
+//!           accept ─ TLS? ─┬ HTTP/1: head ─ route ─ filters ─ back end ─ relay both bodies
+//!                          ├ TLS that is only passed on: server name ─ back end ─ relay
+//!                          └ TCP: back end ─ relay
+//! ```
+//!
+//! Workers share nothing on a request's way: a plan is handed to each of them, and each swaps it for the last one between two requests.
+
+mod backend;
+mod cors;
+mod filters;
+mod io;
+mod l4;
+mod listen;
+mod live;
+mod local;
+mod mirror;
+mod pool;
+mod relay;
+mod request;
+mod serve;
+mod split;
+mod tls;
+mod worker;
+
+pub use listen::PortMap;
+pub use worker::{Gate, GateError, Limits, Options};

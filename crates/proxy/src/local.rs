@@ -1,0 +1,88 @@
+//! Answers that the gate gives itself.
+
+use strait_http::Version;
+
+/// Why the gate answers: the flag and the words that its log and the response say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Reason {
+    pub(crate) status: u16,
+    /// Envoy's response flag.
+    pub(crate) flag: &'static str,
+    pub(crate) details: &'static str,
+}
+
+macro_rules! reasons {
+    ($($name:ident: $status:literal $flag:literal $details:literal;)*) => {
+        $(pub(crate) const $name: Reason = Reason { status: $status, flag: $flag, details: $details };)*
+    };
+}
+
+reasons! {
+    NO_ROUTE: 404 "NR" "route_not_found";
+    MISDIRECTED: 421 "NR" "misdirected_request";
+    BAD_REQUEST: 400 "DPE" "bad_request";
+    NO_BACKEND: 500 "NC" "no_backend";
+    NO_ENDPOINT: 503 "UH" "no_healthy_upstream";
+    CONNECT_FAILED: 503 "UF" "upstream_connect_failed";
+    BACKEND_CLOSED: 502 "UC" "upstream_closed_before_response";
+    BACKEND_PROTOCOL: 502 "UPE" "upstream_protocol_error";
+    TIMED_OUT: 504 "UT" "request_timeout";
+    REDIRECTED: 302 "" "redirected";
+    PREFLIGHT: 200 "" "cors_preflight";
+}
+
+/// Writes an answer without a body but for a line that says what is wrong. `fields` are whole lines.
+pub(crate) fn answer(
+    reason: Reason,
+    fields: &str,
+    version: Version,
+    keep_alive: bool,
+    is_head: bool,
+    out: &mut Vec<u8>,
+) {
+    let text = phrase(reason.status);
+    // A redirect or preflight needs no words.
+    let body = if reason.flag.is_empty() { String::new() } else { format!("{text}: {}\n", reason.details) };
+    out.extend_from_slice(format!("HTTP/1.1 {} {text}\r\n", reason.status).as_bytes());
+    out.extend_from_slice(fields.as_bytes());
+    out.extend_from_slice(format!("content-length: {}\r\n", body.len()).as_bytes());
+    if !body.is_empty() {
+        out.extend_from_slice(b"content-type: text/plain\r\n");
+    }
+    if !keep_alive {
+        out.extend_from_slice(b"connection: close\r\n");
+    } else if version == Version::Http10 {
+        out.extend_from_slice(b"connection: keep-alive\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+    if !is_head {
+        out.extend_from_slice(body.as_bytes());
+    }
+}
+
+fn phrase(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        204 => "No Content",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        400 => "Bad Request",
+        404 => "Not Found",
+        408 => "Request Timeout",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        417 => "Expectation Failed",
+        421 => "Misdirected Request",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        _ => "",
+    }
+}

@@ -1,0 +1,264 @@
+//! Routes to listeners.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde_json::{Value, json};
+use strait_api::{
+    GATEWAY_GROUP, Kind, L4RouteRule, ListenerSet, ObjectKey, ParentReference, Route, RouteRules, TlsMode,
+};
+use strait_base::Protocol;
+
+use super::{
+    CONTROLLER, GATEWAY_VERSION,
+    backends::{Backends, Referrer},
+    gateways::{GatewayState, allows},
+    http,
+    world::World,
+};
+use crate::{
+    hosts::{HostTable, intersection},
+    matching::PathTable,
+    plan::{Rule, Split},
+    status::{Condition, Status, conditions},
+};
+
+/// Gateway and listener, by their places.
+pub(super) type At = (usize, usize);
+
+/// What came of all routes.
+#[derive(Default)]
+pub(super) struct Attached {
+    pub(super) rules: Vec<Rule>,
+    pub(super) http: BTreeMap<At, HostTable<PathTable>>,
+    /// By server name; TCP and UDP have one for all.
+    pub(super) l4: BTreeMap<At, HostTable<Split>>,
+    pub(super) statuses: Vec<Status>,
+}
+
+/// Attaches all routes, the older first: of two that claim the same, the older one wins.
+pub(super) fn routes<'a>(
+    gateways: &mut [GatewayState<'a>],
+    world: &World<'a>,
+    backends: &mut Backends,
+    now: &str,
+) -> Attached {
+    let mut out = Attached::default();
+    let mut routes: Vec<&'a Arc<Route>> = world.objects.routes().collect();
+    routes.sort_by_key(|route| {
+        let meta = &route.meta;
+        (meta.created.unwrap_or(i64::MAX), Arc::clone(&meta.namespace), Arc::clone(&meta.name))
+    });
+    for route in routes {
+        let parents: Vec<Value> = route
+            .parents
+            .iter()
+            .filter_map(|parent| {
+                let index = gateway_of(parent, route, gateways, world)?;
+                let (accepted, resolved) = attach(route, parent, index, gateways, world, backends, &mut out);
+                Some(json!({
+                    "parentRef": parent_ref(parent),
+                    "controllerName": CONTROLLER,
+                    "conditions": conditions(
+                        &[("Accepted", &accepted), ("ResolvedRefs", &resolved)],
+                        route.meta.generation,
+                        now,
+                    ),
+                }))
+            })
+            .collect();
+        if !parents.is_empty() {
+            let meta = &route.meta;
+            let object =
+                ObjectKey { kind: route.kind(), namespace: Arc::clone(&meta.namespace), name: Arc::clone(&meta.name) };
+            out.statuses.push(Status { object, api_version: GATEWAY_VERSION, status: json!({"parents": parents}) });
+        }
+    }
+    out.http.values_mut().flat_map(HostTable::values_mut).for_each(PathTable::sort);
+    out
+}
+
+/// The gateway that a parent leads to, by itself or by a listener set.
+fn gateway_of(
+    parent: &ParentReference,
+    route: &Route,
+    gateways: &[GatewayState<'_>],
+    world: &World<'_>,
+) -> Option<usize> {
+    if &*parent.group != GATEWAY_GROUP {
+        return None;
+    }
+    let namespace = parent.namespace.as_ref().unwrap_or(&route.meta.namespace);
+    match &*parent.kind {
+        "Gateway" => gateways
+            .iter()
+            .position(|state| state.gateway.meta.name == parent.name && state.gateway.meta.namespace == *namespace),
+        "ListenerSet" => {
+            let set = world
+                .objects
+                .listener_sets()
+                .find(|set| set.meta.name == parent.name && set.meta.namespace == *namespace)?;
+            let home = set.parent.namespace.as_ref().unwrap_or(&set.meta.namespace);
+            let gateway = world.gateway(home, &set.parent.name)?;
+            gateways.iter().position(|state| Arc::ptr_eq(state.gateway, gateway))
+        }
+        _ => None,
+    }
+}
+
+fn parent_ref(parent: &ParentReference) -> Value {
+    let mut of = json!({"group": &*parent.group, "kind": &*parent.kind, "name": &*parent.name});
+    if let Some(namespace) = &parent.namespace {
+        of["namespace"] = json!(&**namespace);
+    }
+    if let Some(section) = &parent.section_name {
+        of["sectionName"] = json!(&**section);
+    }
+    if let Some(port) = parent.port {
+        of["port"] = json!(port);
+    }
+    of
+}
+
+/// Attaches a route to the listeners that a parent reference selects; gives its `Accepted` and `ResolvedRefs`.
+fn attach(
+    route: &Route,
+    parent: &ParentReference,
+    index: usize,
+    gateways: &mut [GatewayState<'_>],
+    world: &World<'_>,
+    backends: &mut Backends,
+    out: &mut Attached,
+) -> (Condition, Condition) {
+    let state = &mut gateways[index];
+    let gateway = state.gateway;
+    let by = Referrer {
+        kind: route.kind().as_str(),
+        namespace: &route.meta.namespace,
+        protocol: if route.kind() == Kind::UdpRoute { Protocol::Udp } else { Protocol::Tcp },
+        gateway: (&gateway.meta.namespace, &gateway.meta.name),
+        client_certificate: state.client_certificate,
+    };
+    let found = select(route, parent, state, world);
+    let mut rules = Vec::new();
+    let l4 = |rules: &[L4RouteRule], backends: &mut Backends| {
+        let mut compiled = http::Compiled::default();
+        let references = rules.first().map_or(&[][..], |rule| rule.backends.as_slice());
+        let split = http::split(references, None, by, world, backends, &mut compiled);
+        (compiled, split)
+    };
+    let (compiled, split) = match &route.rules {
+        RouteRules::Http(_) | RouteRules::Grpc(_) => (http::route(route, by, world, backends, &mut rules), None),
+        RouteRules::Tls(of) | RouteRules::Tcp(of) | RouteRules::Udp(of) => {
+            let (compiled, split) = l4(of, backends);
+            (compiled, Some(split))
+        }
+    };
+    let resolved = compiled.unresolved.clone().unwrap_or_else(|| Condition::yes("ResolvedRefs"));
+    let listeners = match found {
+        Ok(listeners) => listeners,
+        Err(refused) => return (refused, resolved),
+    };
+    let first = u32::try_from(out.rules.len()).unwrap_or(u32::MAX);
+    out.rules.append(&mut rules);
+    for (listener, hosts) in listeners {
+        state.listeners[listener].attached += 1;
+        let at = (index, listener);
+        for host in hosts {
+            // Of two routes for the same server name, or on the same TCP or UDP listener, the older one is served.
+            if let Some(split) = &split {
+                out.l4.entry(at).or_default().entry(host.as_ref(), || split.clone());
+                continue;
+            }
+            let table = out.http.entry(at).or_default().entry(host.as_ref(), PathTable::default);
+            for (path, candidate) in &compiled.matches {
+                let mut candidate = candidate.clone();
+                candidate.rule += first;
+                table.insert(path.clone(), candidate);
+            }
+        }
+    }
+    (compiled.unsupported.unwrap_or_else(|| Condition::yes("Accepted")), resolved)
+}
+
+/// A listener and the hosts that it and the route have in common.
+type Selected = (usize, Vec<Option<Arc<str>>>);
+
+/// The listeners that take the route.
+///
+/// # Errors
+/// Why none does: the `Accepted` condition.
+fn select(
+    route: &Route,
+    parent: &ParentReference,
+    state: &GatewayState<'_>,
+    world: &World<'_>,
+) -> Result<Vec<Selected>, Condition> {
+    if !state.is_accepted() {
+        return Err(Condition::no("NoMatchingParent", "the gateway is not accepted"));
+    }
+    let named = |index: &usize| {
+        let listener = &state.listeners[*index];
+        is_of_parent(listener.set, parent, route)
+            && parent.section_name.as_ref().is_none_or(|name| *name == listener.listener.name)
+            && parent.port.is_none_or(|port| port == listener.listener.port)
+    };
+    let named: Vec<usize> = (0..state.listeners.len()).filter(named).collect();
+    if named.is_empty() {
+        return Err(Condition::no("NoMatchingParent", "no listener has that section name and port"));
+    }
+    let kind = route.kind().as_str();
+    let allowed: Vec<usize> = named
+        .into_iter()
+        .filter(|index| {
+            let listener = &state.listeners[*index];
+            let home = listener.namespace(state.gateway);
+            listener.takes_routes()
+                && listener.kinds.contains(&kind)
+                && allows(&listener.listener.allowed_namespaces, home, &route.meta.namespace, world)
+        })
+        .collect();
+    if allowed.is_empty() {
+        return Err(Condition::no(
+            "NotAllowedByListeners",
+            format!("no listener takes {kind}s from {}", route.meta.namespace),
+        ));
+    }
+    let l4 = matches!(route.rules, RouteRules::Tcp(_) | RouteRules::Udp(_));
+    let selected: Vec<Selected> = allowed
+        .into_iter()
+        .filter_map(|index| {
+            let hosts = if l4 { vec![None] } else { hosts(route, state.listeners[index].listener.hostname.as_ref()) };
+            (!hosts.is_empty()).then_some((index, hosts))
+        })
+        .collect();
+    if selected.is_empty() {
+        return Err(Condition::no("NoMatchingListenerHostname", "no listener has a hostname in common with the route"));
+    }
+    Ok(selected)
+}
+
+fn is_of_parent(set: Option<&Arc<ListenerSet>>, parent: &ParentReference, route: &Route) -> bool {
+    match set {
+        None => &*parent.kind == "Gateway",
+        Some(set) => {
+            let namespace = parent.namespace.as_ref().unwrap_or(&route.meta.namespace);
+            &*parent.kind == "ListenerSet" && set.meta.name == parent.name && set.meta.namespace == *namespace
+        }
+    }
+}
+
+fn hosts(route: &Route, listener: Option<&Arc<str>>) -> Vec<Option<Arc<str>>> {
+    if route.hostnames.is_empty() {
+        return vec![listener.cloned()];
+    }
+    let mut hosts: Vec<Option<Arc<str>>> =
+        route.hostnames.iter().filter_map(|host| intersection(listener, Some(host))).collect();
+    hosts.sort();
+    hosts.dedup();
+    hosts
+}
+
+/// Whether a listener does the handshake.
+pub(super) fn terminates(listener: &strait_api::Listener) -> bool {
+    listener.tls.as_ref().is_some_and(|tls| tls.mode == TlsMode::Terminate)
+}

@@ -1,0 +1,254 @@
+//! Where references to back ends lead.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use serde_json::json;
+use strait_api::{
+    BackendReference, BackendTlsPolicy, GATEWAY_GROUP, Kind, ObjectKey, Service, ServicePort, ServiceType,
+    SubjectAltName,
+};
+use strait_base::Protocol;
+
+use super::{CONTROLLER, GATEWAY_VERSION, tls, world::World};
+use crate::{
+    plan::{Authorities, Backend, BackendId, BackendProtocol, BackendTls, Certificate, CertificateId, Endpoint},
+    status::{Condition, Status, conditions},
+};
+
+/// Namespace and name.
+type Name = (Arc<str>, Arc<str>);
+
+/// What a back end is known by: namespace, service, port, protocol, and the certificate that is shown to it.
+type Key = (Arc<str>, Arc<str>, u16, Protocol, Option<CertificateId>);
+
+/// The back ends and certificates that are in use, each once.
+#[derive(Default)]
+pub(super) struct Backends {
+    all: Vec<Backend>,
+    by_key: BTreeMap<Key, BackendId>,
+    certificates: Vec<Certificate>,
+    /// Gateways by policy that they reach back ends under.
+    ancestors: BTreeMap<Name, BTreeSet<Name>>,
+}
+
+/// Who refers: the kind and namespace of a route, over which protocol, for which gateway.
+#[derive(Clone, Copy)]
+pub(super) struct Referrer<'a> {
+    pub(super) kind: &'a str,
+    pub(super) namespace: &'a str,
+    pub(super) protocol: Protocol,
+    pub(super) gateway: (&'a Arc<str>, &'a Arc<str>),
+    pub(super) client_certificate: Option<CertificateId>,
+}
+
+impl Backends {
+    pub(super) fn into_parts(self) -> (Vec<Backend>, Vec<Certificate>) {
+        (self.all, self.certificates)
+    }
+
+    pub(super) fn certificate(&mut self, certificate: Certificate) -> CertificateId {
+        let index = self.certificates.iter().position(|other| *other == certificate).unwrap_or_else(|| {
+            self.certificates.push(certificate);
+            self.certificates.len() - 1
+        });
+        id(index)
+    }
+
+    /// The back end that a reference leads to.
+    ///
+    /// # Errors
+    /// The `ResolvedRefs` condition of the route.
+    pub(super) fn resolve(
+        &mut self,
+        reference: &BackendReference,
+        by: Referrer<'_>,
+        world: &World<'_>,
+    ) -> Result<BackendId, Condition> {
+        let target = &reference.target;
+        let namespace = target.namespace.as_deref().unwrap_or(by.namespace);
+        if !target.group.is_empty() || &*target.kind != "Service" {
+            let message = format!("{} {} is no Service", target.kind, target.name);
+            return Err(Condition::no("InvalidKind", message));
+        }
+        if !world.permits((GATEWAY_GROUP, by.kind, by.namespace), target, namespace) {
+            let message = format!("no ReferenceGrant in {namespace} permits Service {namespace}/{}", target.name);
+            return Err(Condition::no("RefNotPermitted", message));
+        }
+        let missing = |what: String| Condition::no("BackendNotFound", what);
+        let Some(service) = world.service(namespace, &target.name) else {
+            return Err(missing(format!("there is no Service {namespace}/{}", target.name)));
+        };
+        if service.service_type == ServiceType::ExternalName {
+            return Err(missing(format!(
+                "Service {namespace}/{} is of type ExternalName, which is not followed",
+                target.name
+            )));
+        }
+        let number = reference.port.unwrap_or_default();
+        let of_protocol = |port: &&ServicePort| port.port == number && port.protocol == by.protocol;
+        let Some(port) = service.ports.iter().find(of_protocol) else {
+            return Err(missing(format!("Service {namespace}/{} has no port {number}/{}", target.name, by.protocol)));
+        };
+        let protocol = protocol(port).ok_or_else(|| {
+            let spoken = port.app_protocol.as_deref().unwrap_or_default();
+            Condition::no(
+                "UnsupportedProtocol",
+                format!("the appProtocol {spoken} of Service {namespace}/{} is not spoken", target.name),
+            )
+        })?;
+        Ok(self.backend(service, port, protocol, by, world))
+    }
+
+    fn backend(
+        &mut self,
+        service: &Service,
+        port: &ServicePort,
+        protocol: BackendProtocol,
+        by: Referrer<'_>,
+        world: &World<'_>,
+    ) -> BackendId {
+        let (namespace, name) = (&service.meta.namespace, &service.meta.name);
+        let policy = if port.protocol == Protocol::Tcp { policy(service, port, world) } else { None };
+        if let Some(policy) = policy {
+            let key = (Arc::clone(&policy.meta.namespace), Arc::clone(&policy.meta.name));
+            self.ancestors.entry(key).or_default().insert((Arc::clone(by.gateway.0), Arc::clone(by.gateway.1)));
+        }
+        let client_certificate = by.client_certificate.filter(|_| policy.is_some());
+        let key = (Arc::clone(namespace), Arc::clone(name), port.port, port.protocol, client_certificate);
+        if let Some(known) = self.by_key.get(&key) {
+            return *known;
+        }
+        let index = id(self.all.len());
+        self.all.push(Backend {
+            name: format!("{namespace}/{name}:{}", port.port).into(),
+            namespace: Arc::clone(namespace),
+            service: Arc::clone(name),
+            endpoints: endpoints(service, port, world),
+            protocol,
+            tls: policy.map(|policy| backend_tls(policy, client_certificate, world)),
+        });
+        self.by_key.insert(key, index);
+        index
+    }
+
+    /// The statuses of policies that some gateway goes by, or that are wrong.
+    pub(super) fn policy_statuses(&self, world: &World<'_>, now: &str) -> Vec<Status> {
+        let statuses = world.objects.backend_tls_policies().filter_map(|policy| {
+            let key = (Arc::clone(&policy.meta.namespace), Arc::clone(&policy.meta.name));
+            let conflict = conflicts_with(policy, world);
+            // A policy that lost against another one has the other's ancestors.
+            let other = conflict.map(|other| (Arc::clone(&other.meta.namespace), Arc::clone(&other.meta.name)));
+            let ancestors = self.ancestors.get(other.as_ref().unwrap_or(&key))?;
+            let (_, wrong) = policy_authorities(policy, world);
+            let accepted = match (conflict, &wrong) {
+                (Some(other), _) => Condition::no("Conflicted", format!("{} was there first", other.meta.name)),
+                (None, Some(wrong)) => Condition::no("NoValidCACertificate", Arc::clone(&wrong.message)),
+                (None, None) => Condition::yes("Accepted"),
+            };
+            let resolved = wrong.unwrap_or_else(|| Condition::yes("ResolvedRefs"));
+            let conditions =
+                conditions(&[("Accepted", &accepted), ("ResolvedRefs", &resolved)], policy.meta.generation, now);
+            let ancestors: Vec<_> = ancestors
+                .iter()
+                .map(|(namespace, name)| {
+                    json!({
+                        "ancestorRef": {"group": GATEWAY_GROUP, "kind": "Gateway", "namespace": &**namespace, "name": &**name},
+                        "controllerName": CONTROLLER,
+                        "conditions": conditions,
+                    })
+                })
+                .collect();
+            let object = ObjectKey { kind: Kind::BackendTlsPolicy, namespace: key.0, name: key.1 };
+            Some(Status { object, api_version: GATEWAY_VERSION, status: json!({"ancestors": ancestors}) })
+        });
+        statuses.collect()
+    }
+}
+
+fn id(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(u32::MAX)
+}
+
+/// What the port speaks, by `appProtocol` (GEP-1911). HTTP/2 without TLS is not spoken yet.
+fn protocol(port: &ServicePort) -> Option<BackendProtocol> {
+    match port.app_protocol.as_deref() {
+        Some("kubernetes.io/ws" | "kubernetes.io/wss" | "ws" | "wss") => Some(BackendProtocol::WebSocket),
+        Some("kubernetes.io/h2c" | "h2c" | "http2" | "grpc") => None,
+        Some(other) if other.starts_with("kubernetes.io/") => None,
+        // Names of IANA and of others that say nothing about how a gate should speak.
+        _ => Some(BackendProtocol::Http1),
+    }
+}
+
+/// The ready endpoints of a service's port, each once.
+fn endpoints(service: &Service, port: &ServicePort, world: &World<'_>) -> Vec<Endpoint> {
+    let slices = world.slices(&service.meta.namespace, &service.meta.name);
+    let mut all = BTreeSet::new();
+    for slice in slices {
+        let named = |of: &&strait_api::SlicePort| {
+            *of.name == *port.name.as_deref().unwrap_or_default() && of.protocol == port.protocol
+        };
+        let Some(number) = slice.ports.iter().find(named).and_then(|port| port.port) else { continue };
+        for endpoint in slice.endpoints.iter().filter(|endpoint| endpoint.ready) {
+            // The addresses of one endpoint are fungible.
+            all.extend(endpoint.addresses.first().map(|address| Endpoint { address: *address, port: number }));
+        }
+    }
+    all.into_iter().collect()
+}
+
+/// The policy for a service's port: one that names the port before one that does not, the older before the younger.
+fn policy<'a>(service: &Service, port: &ServicePort, world: &World<'a>) -> Option<&'a Arc<BackendTlsPolicy>> {
+    let all = world.tls_policies(&service.meta.namespace, &service.meta.name);
+    let names = |policy: &&&Arc<BackendTlsPolicy>, section: Option<&str>| {
+        let name = &service.meta.name;
+        policy.targets.iter().any(|target| target.name == *name && target.section_name.as_deref() == section)
+    };
+    let by_port = all.iter().filter(|policy| port.name.is_some() && names(policy, port.name.as_deref()));
+    by_port
+        .min_by_key(|policy| age(policy))
+        .or_else(|| all.iter().filter(|policy| names(policy, None)).min_by_key(|policy| age(policy)))
+        .copied()
+}
+
+fn age(policy: &BackendTlsPolicy) -> (i64, Arc<str>, Arc<str>) {
+    let meta = &policy.meta;
+    (meta.created.unwrap_or(i64::MAX), Arc::clone(&meta.namespace), Arc::clone(&meta.name))
+}
+
+/// The older policy that has the same target.
+fn conflicts_with<'a>(policy: &Arc<BackendTlsPolicy>, world: &World<'a>) -> Option<&'a Arc<BackendTlsPolicy>> {
+    policy.targets.iter().find_map(|target| {
+        let others = world.tls_policies(&policy.meta.namespace, &target.name).iter();
+        let same = |other: &&&Arc<BackendTlsPolicy>| {
+            !Arc::ptr_eq(other, policy)
+                && age(other) < age(policy)
+                && other.targets.iter().any(|of| of.name == target.name && of.section_name == target.section_name)
+        };
+        others.filter(same).min_by_key(|other| age(other)).copied()
+    })
+}
+
+fn policy_authorities(policy: &BackendTlsPolicy, world: &World<'_>) -> (Option<Authorities>, Option<Condition>) {
+    if policy.system_ca_certificates {
+        return (Some(Authorities::System), None);
+    }
+    let from = (GATEWAY_GROUP, "BackendTLSPolicy", &*policy.meta.namespace);
+    let (pem, wrong) = tls::authorities(&policy.ca_certificates, from, world);
+    ((!pem.is_empty()).then(|| Authorities::Pem(pem.into())), wrong)
+}
+
+fn backend_tls(policy: &BackendTlsPolicy, client_certificate: Option<CertificateId>, world: &World<'_>) -> BackendTls {
+    let (mut host_names, mut uris) = (Vec::new(), Vec::new());
+    for name in &policy.subject_alt_names {
+        match name {
+            SubjectAltName::Hostname(host) => host_names.push(Arc::clone(host)),
+            SubjectAltName::Uri(uri) => uris.push(Arc::clone(uri)),
+        }
+    }
+    let (authorities, _) = policy_authorities(policy, world);
+    BackendTls { hostname: Arc::clone(&policy.hostname), authorities, host_names, uris, client_certificate }
+}

@@ -1,0 +1,416 @@
+//! Gateways with their listeners, those of listener sets included.
+
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+
+use serde_json::{Value, json};
+use strait_api::{
+    FromNamespaces, FrontendValidation, FrontendValidationMode, GATEWAY_GROUP, Gateway, Kind, Listener, ListenerSet,
+    ObjectKey, TlsMode,
+};
+
+use super::{GATEWAY_VERSION, backends::Backends, tls, world::World};
+use crate::{
+    addresses::Assigned,
+    plan::{CertificateId, ClientValidation},
+    status::{Condition, Status, conditions},
+};
+
+/// A gateway, and what is known of it so far.
+pub(super) struct GatewayState<'a> {
+    pub(super) gateway: &'a Arc<Gateway>,
+    pub(super) address: Option<IpAddr>,
+    pub(super) listeners: Vec<ListenerState<'a>>,
+    /// The gateway's own certificate for back ends.
+    pub(super) client_certificate: Option<CertificateId>,
+    accepted: Condition,
+    resolved: Option<Condition>,
+    insecure_validation: bool,
+    sets: usize,
+}
+
+/// A listener, and what is known of it so far.
+pub(super) struct ListenerState<'a> {
+    pub(super) listener: &'a Listener,
+    /// The set that it comes from, if it is not the gateway's own.
+    pub(super) set: Option<&'a Arc<ListenerSet>>,
+    /// Kinds of routes that it takes.
+    pub(super) kinds: Vec<&'static str>,
+    pub(super) certificates: Vec<CertificateId>,
+    pub(super) clients: Option<ClientValidation>,
+    pub(super) attached: u32,
+    accepted: Condition,
+    resolved: Condition,
+    conflict: Option<Condition>,
+}
+
+impl ListenerState<'_> {
+    /// Whether routes may attach.
+    pub(super) fn takes_routes(&self) -> bool {
+        self.accepted.holds && self.conflict.is_none()
+    }
+
+    /// Whether it is served. One whose references lead nowhere is not: its certificate is missing.
+    pub(super) fn is_served(&self) -> bool {
+        self.takes_routes() && (self.resolved.holds || self.resolved.reason == "InvalidRouteKinds")
+    }
+
+    /// The namespace that `Same` means, and that its references are relative to.
+    pub(super) fn namespace<'s>(&'s self, gateway: &'s Gateway) -> &'s str {
+        self.set.map_or(&gateway.meta.namespace, |set| &set.meta.namespace)
+    }
+
+    fn status(&self, generation: i64, programmed: bool, now: &str) -> Value {
+        let accepted = match &self.conflict {
+            Some(conflict) => Condition::no(conflict.reason, Arc::clone(&conflict.message)),
+            None => self.accepted.clone(),
+        };
+        let conflicted = match &self.conflict {
+            Some(conflict) => Condition { holds: true, ..conflict.clone() },
+            None => Condition::no("NoConflicts", ""),
+        };
+        let programmed = match (self.is_served(), programmed) {
+            (true, true) => Condition::yes("Programmed"),
+            (true, false) => Condition::no("Pending", "the gateway has no address"),
+            (false, _) => Condition::no("Invalid", "the listener is not valid"),
+        };
+        let all = [
+            ("Accepted", &accepted),
+            ("Programmed", &programmed),
+            ("ResolvedRefs", &self.resolved),
+            ("Conflicted", &conflicted),
+        ];
+        let kinds: Vec<_> = self.kinds.iter().map(|kind| json!({"group": GATEWAY_GROUP, "kind": kind})).collect();
+        json!({
+            "name": &*self.listener.name,
+            "supportedKinds": kinds,
+            "attachedRoutes": self.attached,
+            "conditions": conditions(&all, generation, now),
+        })
+    }
+}
+
+impl<'a> GatewayState<'a> {
+    pub(super) fn new(
+        gateway: &'a Arc<Gateway>,
+        world: &World<'a>,
+        backends: &mut Backends,
+        assigned: &Assigned,
+    ) -> Self {
+        let namespace = &*gateway.meta.namespace;
+        let address = assigned.get(&(Arc::clone(&gateway.meta.namespace), Arc::clone(&gateway.meta.name))).copied();
+        let mut resolved = None;
+        let client_certificate =
+            gateway.backend_client_certificate.as_ref().and_then(|reference| {
+                match tls::certificate(reference, (GATEWAY_GROUP, "Gateway", namespace), world) {
+                    Ok(certificate) => Some(backends.certificate(certificate)),
+                    Err(condition) => {
+                        let reason = if condition.reason == "RefNotPermitted" {
+                            "RefNotPermitted"
+                        } else {
+                            "InvalidClientCertificateRef"
+                        };
+                        resolved = Some(Condition { reason, ..condition });
+                        None
+                    }
+                }
+            });
+        let mut state = Self {
+            gateway,
+            address,
+            listeners: Vec::new(),
+            client_certificate,
+            accepted: accepted(gateway),
+            resolved,
+            insecure_validation: false,
+            sets: 0,
+        };
+        for listener in &gateway.listeners {
+            let listener = state.listener(listener, None, world, backends);
+            state.listeners.push(listener);
+        }
+        state
+    }
+
+    fn listener(
+        &mut self,
+        listener: &'a Listener,
+        set: Option<&'a Arc<ListenerSet>>,
+        world: &World<'a>,
+        backends: &mut Backends,
+    ) -> ListenerState<'a> {
+        let possible = kinds(&listener.protocol);
+        let asked = &listener.allowed_kinds;
+        let known = |kind: &&'static str| {
+            asked.is_empty() || asked.iter().any(|asked| &*asked.kind == *kind && &*asked.group == GATEWAY_GROUP)
+        };
+        let kinds: Vec<&'static str> = possible.iter().copied().filter(known).collect();
+        let impossible = asked.iter().find(|asked| &*asked.group != GATEWAY_GROUP || !possible.contains(&&*asked.kind));
+        let mut resolved = match impossible {
+            None => Condition::yes("ResolvedRefs"),
+            Some(kind) => {
+                let message = format!("a listener for {} takes no {} ({})", listener.protocol, kind.kind, kind.group);
+                Condition::no("InvalidRouteKinds", message)
+            }
+        };
+        let mut accepted = if possible.is_empty() {
+            Condition::no("UnsupportedProtocol", format!("the protocol {} is not spoken", listener.protocol))
+        } else {
+            Condition::yes("Accepted")
+        };
+        let mut certificates = Vec::new();
+        let home = set.map_or(&self.gateway.meta.namespace, |set| &set.meta.namespace);
+        let kind = if set.is_some() { "ListenerSet" } else { "Gateway" };
+        if let Some(tls) = listener.tls.as_ref().filter(|tls| tls.mode == TlsMode::Terminate) {
+            let (found, wrong) = tls::listener_certificates(tls, (kind, home), world, backends);
+            certificates = found;
+            if let Some(wrong) = wrong {
+                resolved = wrong;
+            }
+        } else if matches!(&*listener.protocol, "HTTPS" | "TLS") && listener.tls.is_none() {
+            accepted = Condition::no("InvalidCertificateRef", "a listener for TLS needs tls");
+        }
+        let mut clients = None;
+        if &*listener.protocol == "HTTPS" || (&*listener.protocol == "TLS" && !certificates.is_empty()) {
+            let validation =
+                self.gateway.frontend_per_port.get(&listener.port).unwrap_or(&self.gateway.frontend_default);
+            if let Some(validation) = validation {
+                let (found, wrong) = self.client_validation(validation, world);
+                clients = Some(found);
+                if let Some(wrong) = wrong {
+                    let reason = wrong.reason;
+                    if clients.as_ref().is_some_and(|clients| clients.authorities.is_empty()) {
+                        accepted = Condition::no("NoValidCACertificate", Arc::clone(&wrong.message));
+                    }
+                    resolved = Condition {
+                        reason: if reason == "InvalidKind" { "InvalidCACertificateKind" } else { reason },
+                        ..wrong
+                    };
+                }
+            }
+        }
+        ListenerState { listener, set, kinds, certificates, clients, attached: 0, accepted, resolved, conflict: None }
+    }
+
+    fn client_validation(
+        &mut self,
+        validation: &FrontendValidation,
+        world: &World<'a>,
+    ) -> (ClientValidation, Option<Condition>) {
+        let from = (GATEWAY_GROUP, "Gateway", &*self.gateway.meta.namespace);
+        let (pem, wrong) = tls::authorities(&validation.ca_certificates, from, world);
+        let insecure_fallback = validation.mode == FrontendValidationMode::AllowInsecureFallback;
+        self.insecure_validation |= insecure_fallback;
+        (ClientValidation { authorities: pem.into(), insecure_fallback }, wrong)
+    }
+
+    /// Finds listeners that cannot be told apart. The gateway's own come first, then sets by age: a later one yields; the gateway's own yield both.
+    pub(super) fn find_conflicts(&mut self) {
+        for index in 0..self.listeners.len() {
+            let mut found = None;
+            for other in 0..self.listeners.len() {
+                let (a, b) = (&self.listeners[index], &self.listeners[other]);
+                let yields = other < index || (a.set.is_none() && b.set.is_none() && other != index);
+                if !yields || !a.accepted.holds || !b.accepted.holds || (b.set.is_some() && b.conflict.is_some()) {
+                    continue;
+                }
+                if let Some(reason) = conflict(a.listener, b.listener) {
+                    found = Some(Condition::no(reason, format!("listener {} has the same port", b.listener.name)));
+                    break;
+                }
+            }
+            self.listeners[index].conflict = found;
+        }
+    }
+
+    /// Whether it has an address, and a listener that is served.
+    fn is_programmed(&self) -> bool {
+        self.address.is_some() && self.accepted.holds && self.listeners.iter().any(ListenerState::is_served)
+    }
+
+    pub(super) fn is_accepted(&self) -> bool {
+        self.accepted.holds
+    }
+
+    pub(super) fn status(&self, now: &str) -> Status {
+        let generation = self.gateway.meta.generation;
+        let own = || self.listeners.iter().filter(|listener| listener.set.is_none());
+        let valid = own().filter(|listener| listener.is_served()).count();
+        let accepted = match (self.accepted.holds, valid == own().count(), valid > 0) {
+            (false, ..) => self.accepted.clone(),
+            (true, true, _) => Condition::yes("Accepted"),
+            (true, false, some) => Condition {
+                holds: some,
+                ..Condition::no("ListenersNotValid", "some listeners are not valid; see their conditions")
+            },
+        };
+        let programmed = if self.is_programmed() {
+            Condition::yes("Programmed")
+        } else if self.address.is_none() {
+            let asked = self.gateway.addresses.iter().any(|address| address.value.is_some());
+            if asked {
+                Condition::no("AddressNotUsable", "the address that it asks for cannot be had")
+            } else {
+                Condition::no("AddressNotAssigned", "there is no address left in the pool")
+            }
+        } else {
+            Condition::no("Invalid", "no listener can be served")
+        };
+        let resolved = self.resolved.clone().unwrap_or_else(|| Condition::yes("ResolvedRefs"));
+        let insecure = Condition {
+            holds: true,
+            ..Condition::no("ConfigurationChanged", "clients without valid certificates are served")
+        };
+        let mut all = vec![("Accepted", &accepted), ("Programmed", &programmed), ("ResolvedRefs", &resolved)];
+        if self.insecure_validation {
+            all.push(("InsecureFrontendValidationMode", &insecure));
+        }
+        let addresses: Vec<_> =
+            self.address.iter().map(|address| json!({"type": "IPAddress", "value": address.to_string()})).collect();
+        let listeners: Vec<_> = own().map(|listener| listener.status(generation, self.is_programmed(), now)).collect();
+        let mut status = json!({
+            "addresses": addresses,
+            "conditions": conditions(&all, generation, now),
+            "listeners": listeners,
+        });
+        if self.sets > 0 {
+            status["attachedListenerSets"] = json!(self.sets);
+        }
+        let meta = &self.gateway.meta;
+        let object =
+            ObjectKey { kind: Kind::Gateway, namespace: Arc::clone(&meta.namespace), name: Arc::clone(&meta.name) };
+        Status { object, api_version: GATEWAY_VERSION, status }
+    }
+}
+
+fn accepted(gateway: &Gateway) -> Condition {
+    if gateway.infrastructure.parameters.is_some() {
+        return Condition::no("InvalidParameters", "this controller takes no parameters: remove parametersRef");
+    }
+    match gateway.addresses.iter().find(|address| &*address.address_type != "IPAddress") {
+        Some(address) => {
+            let message = format!("addresses of type {} are not known; IPAddress is", address.address_type);
+            Condition::no("UnsupportedAddress", message)
+        }
+        None => Condition::yes("Accepted"),
+    }
+}
+
+/// The kinds of routes that a protocol takes; none where it is not spoken.
+fn kinds(protocol: &str) -> &'static [&'static str] {
+    match protocol {
+        // Calls need HTTP/2, which is not spoken yet.
+        "HTTP" | "HTTPS" => &["HTTPRoute"],
+        "TLS" => &["TLSRoute"],
+        "TCP" => &["TCPRoute"],
+        "UDP" => &["UDPRoute"],
+        _ => &[],
+    }
+}
+
+/// Why two listeners cannot be told apart, if they cannot: one port speaks one of HTTP, TLS and TCP; UDP is beside them.
+fn conflict(a: &Listener, b: &Listener) -> Option<&'static str> {
+    let group = |listener: &Listener| match &*listener.protocol {
+        "HTTP" => 0,
+        "HTTPS" | "TLS" => 1,
+        "TCP" => 2,
+        _ => 3,
+    };
+    let udp = |listener: &Listener| &*listener.protocol == "UDP";
+    if a.port != b.port || udp(a) != udp(b) {
+        return None;
+    }
+    if group(a) != group(b) {
+        return Some("ProtocolConflict");
+    }
+    (a.hostname == b.hostname).then_some("HostnameConflict")
+}
+
+/// Adds the listeners of sets to their gateways, the older sets first. Gives the statuses of those that are not allowed.
+pub(super) fn attach_listener_sets<'a>(
+    gateways: &mut [GatewayState<'a>],
+    world: &World<'a>,
+    backends: &mut Backends,
+    now: &str,
+) -> Vec<Status> {
+    let mut sets: Vec<&'a Arc<ListenerSet>> = world.objects.listener_sets().collect();
+    sets.sort_by_key(|set| {
+        (set.meta.created.unwrap_or(i64::MAX), Arc::clone(&set.meta.namespace), Arc::clone(&set.meta.name))
+    });
+    let mut refused = Vec::new();
+    for set in sets {
+        let parent = &set.parent;
+        let namespace = parent.namespace.as_ref().unwrap_or(&set.meta.namespace);
+        if &*parent.group != GATEWAY_GROUP || &*parent.kind != "Gateway" {
+            continue;
+        }
+        let is_parent = |state: &&mut GatewayState<'_>| {
+            state.gateway.meta.name == parent.name && state.gateway.meta.namespace == *namespace
+        };
+        let Some(state) = gateways.iter_mut().find(is_parent) else { continue };
+        let allowed = allows(&state.gateway.allowed_listeners, namespace, &set.meta.namespace, world);
+        if allowed {
+            state.sets += 1;
+            for listener in &set.listeners {
+                let listener = state.listener(listener, Some(set), world, backends);
+                state.listeners.push(listener);
+            }
+        } else {
+            let condition =
+                Condition::no("NotAllowed", format!("Gateway {namespace}/{} allows no sets from here", parent.name));
+            let all = [("Accepted", &condition), ("Programmed", &condition)];
+            let status = json!({"conditions": conditions(&all, set.meta.generation, now), "listeners": []});
+            refused.push(Status { object: set_key(set), api_version: GATEWAY_VERSION, status });
+        }
+    }
+    refused
+}
+
+fn set_key(set: &ListenerSet) -> ObjectKey {
+    ObjectKey { kind: Kind::ListenerSet, namespace: Arc::clone(&set.meta.namespace), name: Arc::clone(&set.meta.name) }
+}
+
+/// The statuses of sets whose listeners are attached.
+pub(super) fn listener_set_statuses(gateways: &[GatewayState<'_>], now: &str) -> Vec<Status> {
+    let mut statuses = Vec::new();
+    for state in gateways {
+        let mut by_set: BTreeMap<ObjectKey, (&ListenerSet, Vec<&ListenerState<'_>>)> = BTreeMap::new();
+        for listener in &state.listeners {
+            if let Some(set) = listener.set {
+                by_set.entry(set_key(set)).or_insert_with(|| (set, Vec::new())).1.push(listener);
+            }
+        }
+        for (object, (set, listeners)) in by_set {
+            let served = listeners.iter().filter(|listener| listener.is_served()).count();
+            let accepted = match (served, listeners.len()) {
+                (served, all) if served == all => Condition::yes("Accepted"),
+                (served, _) => Condition {
+                    holds: served > 0,
+                    ..Condition::no("ListenersNotValid", "see its listeners' conditions")
+                },
+            };
+            let programmed = if served > 0 && state.address.is_some() {
+                Condition::yes("Programmed")
+            } else {
+                Condition::no("Invalid", "no listener of it can be served")
+            };
+            let all = [("Accepted", &accepted), ("Programmed", &programmed)];
+            let generation = set.meta.generation;
+            let programmed = state.address.is_some();
+            let listeners: Vec<_> =
+                listeners.iter().map(|listener| listener.status(generation, programmed, now)).collect();
+            let status = json!({"conditions": conditions(&all, generation, now), "listeners": listeners});
+            statuses.push(Status { object, api_version: GATEWAY_VERSION, status });
+        }
+    }
+    statuses
+}
+
+/// Whether `from` allows what is in the namespace `guest`, at something in `home`.
+pub(super) fn allows(from: &FromNamespaces, home: &str, guest: &str, world: &World<'_>) -> bool {
+    match from {
+        FromNamespaces::All => true,
+        FromNamespaces::Same => home == guest,
+        FromNamespaces::None => false,
+        FromNamespaces::Selector(selector) => selector.matches(&world.namespace_labels(guest)),
+    }
+}

@@ -1,0 +1,211 @@
+//! Rules of HTTP routes.
+
+use std::sync::Arc;
+
+use strait_api::{
+    BackendReference, HeaderModifier, HttpRouteRule, NamedMatch, PathMatch, PathModifier, Route, RouteFilter,
+    RouteRules, ValueMatch,
+};
+
+use super::{
+    backends::{Backends, Referrer},
+    world::World,
+};
+use crate::{
+    matching::{Candidate, Path, Value, whole},
+    plan::{Edits, Filter, Mirror, PathRewrite, Redirect, Rewrite, Rule, RuleId, Split, WeightedBackend},
+    status::Condition,
+};
+
+/// The rules of a route, and by which matches they are found.
+#[derive(Default)]
+pub(super) struct Compiled {
+    pub(super) matches: Vec<(Path, Candidate)>,
+    /// Why some reference leads nowhere, if one does: the last such.
+    pub(super) unresolved: Option<Condition>,
+    /// Why some part cannot be accepted, if one cannot.
+    pub(super) unsupported: Option<Condition>,
+}
+
+impl Compiled {
+    fn note<T>(&mut self, result: Result<T, Condition>) -> Option<T> {
+        result.map_err(|condition| self.unresolved = Some(condition)).ok()
+    }
+}
+
+/// Compiles the rules of an HTTP route for one gateway; adds them to `rules`.
+pub(super) fn route(
+    route: &Route,
+    by: Referrer<'_>,
+    world: &World<'_>,
+    backends: &mut Backends,
+    rules: &mut Vec<Rule>,
+) -> Compiled {
+    let mut out = Compiled::default();
+    let age = route.meta.created.unwrap_or(i64::MAX);
+    let key: Arc<str> = format!("{}/{}", route.meta.namespace, route.meta.name).into();
+    let mut rank = 0;
+    let mut add =
+        |out: &mut Compiled, index: usize, rule: Rule, matches: Vec<(Path, Candidate)>, rules: &mut Vec<Rule>| {
+            let id = RuleId::try_from(rules.len()).unwrap_or(RuleId::MAX);
+            rules.push(rule);
+            for (path, mut candidate) in matches {
+                candidate.rule = id;
+                candidate.rank = (age, Arc::clone(&key), u32::try_from(index).unwrap_or(u32::MAX), rank);
+                rank += 1;
+                out.matches.push((path, candidate));
+            }
+        };
+    match &route.rules {
+        RouteRules::Http(of) => {
+            for (index, rule) in of.iter().enumerate() {
+                let matches = http_matches(rule, &mut out);
+                let compiled = http_rule(route, index, rule, by, world, backends, &mut out);
+                add(&mut out, index, compiled, matches, rules);
+            }
+        }
+        RouteRules::Grpc(_) | RouteRules::Tls(_) | RouteRules::Tcp(_) | RouteRules::Udp(_) => {}
+    }
+    out
+}
+
+fn rule_name(route: &Route, index: usize, name: Option<&Arc<str>>) -> Arc<str> {
+    let meta = &route.meta;
+    let rule = name.map_or_else(|| index.to_string(), ToString::to_string);
+    format!("{}/{}/{}/{rule}", route.kind(), meta.namespace, meta.name).into()
+}
+
+fn http_rule(
+    route: &Route,
+    index: usize,
+    rule: &HttpRouteRule,
+    by: Referrer<'_>,
+    world: &World<'_>,
+    backends: &mut Backends,
+    out: &mut Compiled,
+) -> Rule {
+    // Only a rule with a single match by prefix may replace prefixes: the parser sees to that.
+    let prefix = match rule.matches.as_slice() {
+        [of] => match &of.path {
+            PathMatch::Prefix(prefix) => Some(prefix),
+            PathMatch::Exact(_) | PathMatch::Regex(_) => None,
+        },
+        _ => None,
+    };
+    let finite = |timeout: Option<std::time::Duration>| timeout.filter(|timeout| !timeout.is_zero());
+    Rule {
+        name: rule_name(route, index, rule.name.as_ref()),
+        location: rule.location.clone(),
+        filters: filters(&rule.filters, prefix, by, world, backends, out),
+        split: split(&rule.backends, prefix, by, world, backends, out),
+        request_timeout: finite(rule.request_timeout),
+        backend_request_timeout: finite(rule.backend_request_timeout),
+    }
+}
+
+/// Back ends by weight. A reference that leads nowhere keeps its share.
+pub(super) fn split(
+    references: &[BackendReference],
+    prefix: Option<&Arc<str>>,
+    by: Referrer<'_>,
+    world: &World<'_>,
+    backends: &mut Backends,
+    out: &mut Compiled,
+) -> Split {
+    let mut split = Split::default();
+    for reference in references {
+        let backend = backends.resolve(reference, by, world);
+        let backend = out.note(backend);
+        let filters = filters(&reference.filters, prefix, by, world, backends, out);
+        if reference.weight > 0 {
+            split.total = split.total.saturating_add(reference.weight);
+            split.targets.push(WeightedBackend { weight: reference.weight, backend, filters });
+        }
+    }
+    split
+}
+
+fn filters(
+    filters: &[RouteFilter],
+    prefix: Option<&Arc<str>>,
+    by: Referrer<'_>,
+    world: &World<'_>,
+    backends: &mut Backends,
+    out: &mut Compiled,
+) -> Vec<Filter> {
+    let path = |path: &Option<PathModifier>| {
+        path.as_ref().map(|modifier| match modifier {
+            PathModifier::Full(whole) => PathRewrite::Full(Arc::clone(whole)),
+            PathModifier::Prefix(with) => {
+                let prefix = prefix.map_or("", |prefix| prefix.strip_suffix('/').unwrap_or(prefix));
+                PathRewrite::Prefix { prefix: prefix.into(), with: Arc::clone(with) }
+            }
+        })
+    };
+    let compiled = filters.iter().map(|filter| match filter {
+        RouteFilter::RequestHeaders(of) => Filter::RequestHeaders(edits(of)),
+        RouteFilter::ResponseHeaders(of) => Filter::ResponseHeaders(edits(of)),
+        RouteFilter::Redirect(of) => Filter::Redirect(Redirect {
+            scheme: of.scheme.clone(),
+            hostname: of.hostname.clone(),
+            path: path(&of.path),
+            port: of.port,
+            status: of.status_code,
+        }),
+        RouteFilter::Rewrite(of) => Filter::Rewrite(Rewrite { hostname: of.hostname.clone(), path: path(&of.path) }),
+        RouteFilter::Mirror(of) => {
+            let backend = backends.resolve(&of.backend, by, world);
+            Filter::Mirror(Mirror { backend: out.note(backend), fraction: of.fraction })
+        }
+        RouteFilter::Cors(of) => Filter::Cors(Arc::new(of.clone())),
+        RouteFilter::ExternalAuth(_) => {
+            let message = "filters of type ExternalAuth are not known yet: requests are answered with 500";
+            out.unsupported = Some(Condition::no("UnsupportedValue", message));
+            Filter::Unknown
+        }
+        RouteFilter::Extension(of) => {
+            let message =
+                format!("there is no filter {} {} ({}): requests are answered with 500", of.kind, of.name, of.group);
+            out.unsupported = Some(Condition::no("UnsupportedValue", message));
+            Filter::Unknown
+        }
+    });
+    compiled.collect()
+}
+
+fn edits(of: &HeaderModifier) -> Edits {
+    Edits { set: of.set.clone(), add: of.add.clone(), remove: of.remove.clone() }
+}
+
+fn candidate(method: Option<Arc<str>>, headers: Vec<(Arc<str>, Value)>, query: Vec<(Arc<str>, Value)>) -> Candidate {
+    Candidate { rule: 0, method, headers, query, rank: (0, "".into(), 0, 0) }
+}
+
+fn http_matches(rule: &HttpRouteRule, out: &mut Compiled) -> Vec<(Path, Candidate)> {
+    let matches = rule.matches.iter().filter_map(|of| {
+        let path = match &of.path {
+            PathMatch::Exact(path) => Path::Exact(Arc::clone(path)),
+            PathMatch::Prefix(prefix) => Path::Prefix(Arc::clone(prefix)),
+            PathMatch::Regex(pattern) => Path::Regex(regex(pattern, out)?),
+        };
+        Some((path, candidate(of.method.clone(), named(&of.headers, out)?, named(&of.query_params, out)?)))
+    });
+    matches.collect()
+}
+
+fn named(matches: &[NamedMatch], out: &mut Compiled) -> Option<Vec<(Arc<str>, Value)>> {
+    let compiled = matches.iter().map(|of| {
+        let value = match &of.value {
+            ValueMatch::Exact(text) => Value::Exact(Arc::clone(text)),
+            ValueMatch::Regex(pattern) => Value::Regex(regex(pattern, out)?),
+        };
+        Some((Arc::clone(&of.name), value))
+    });
+    compiled.collect()
+}
+
+/// A match whose expression cannot be used matches nothing, and the route's status says why.
+fn regex(pattern: &str, out: &mut Compiled) -> Option<regex::bytes::Regex> {
+    let refused = |why| Condition::no("UnsupportedValue", format!("{pattern}: {why}"));
+    whole(pattern).map_err(|why| out.unsupported = Some(refused(why))).ok()
+}

@@ -1,0 +1,79 @@
+//! Listeners to sockets.
+
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+
+use super::{
+    attach::{At, terminates},
+    gateways::{GatewayState, ListenerState},
+};
+use crate::{
+    hosts::HostTable,
+    matching::PathTable,
+    plan::{HttpListener, PortPlan, Serve, Split, Terminate, TlsListener, TlsThen},
+};
+
+/// What every gateway's listeners come to, port by port.
+pub(super) fn ports(
+    gateways: &[GatewayState<'_>],
+    mut http: BTreeMap<At, HostTable<PathTable>>,
+    mut l4: BTreeMap<At, HostTable<Split>>,
+) -> Vec<PortPlan> {
+    let mut ports: BTreeMap<(IpAddr, bool, u16), PortPlan> = BTreeMap::new();
+    for (index, state) in gateways.iter().enumerate() {
+        let Some(address) = state.address.filter(|_| state.is_accepted()) else { continue };
+        for (place, listener) in state.listeners.iter().enumerate().filter(|(_, listener)| listener.is_served()) {
+            let of = listener.listener;
+            let routes = Routes {
+                http: http.remove(&(index, place)).unwrap_or_default(),
+                l4: l4.remove(&(index, place)).unwrap_or_default(),
+            };
+            let udp = &*of.protocol == "UDP";
+            let meta = &state.gateway.meta;
+            let plan = ports.entry((address, udp, of.port)).or_insert_with(|| PortPlan {
+                address,
+                port: of.port,
+                gateway: format!("{}/{}", meta.namespace, meta.name).into(),
+                serve: empty(&of.protocol),
+            });
+            add(&mut plan.serve, listener, routes);
+        }
+    }
+    ports.into_values().collect()
+}
+
+/// The routes of one listener.
+struct Routes {
+    http: HostTable<PathTable>,
+    l4: HostTable<Split>,
+}
+
+fn empty(protocol: &str) -> Serve {
+    match protocol {
+        "HTTP" => Serve::Http(HostTable::default()),
+        "TCP" => Serve::Tcp(None),
+        "UDP" => Serve::Udp(None),
+        _ => Serve::Tls(HostTable::default()),
+    }
+}
+
+/// Listeners of one port speak the same: what does not is in conflict, and not served.
+fn add(serve: &mut Serve, listener: &ListenerState<'_>, routes: Routes) {
+    let of = listener.listener;
+    let name = || Arc::clone(&of.name);
+    match serve {
+        Serve::Http(hosts) => {
+            hosts.entry(of.hostname.as_ref(), || HttpListener { name: name(), hosts: routes.http });
+        }
+        Serve::Tls(names) => {
+            let terminate =
+                || Terminate { certificates: listener.certificates.clone(), clients: listener.clients.clone() };
+            let then = match (&*of.protocol, terminates(of)) {
+                ("HTTPS", _) => TlsThen::Http(terminate(), HttpListener { name: name(), hosts: routes.http }),
+                (_, true) => TlsThen::Tcp(terminate(), routes.l4),
+                (_, false) => TlsThen::Passthrough(routes.l4),
+            };
+            names.entry(of.hostname.as_ref(), || TlsListener { name: name(), then });
+        }
+        Serve::Tcp(split) | Serve::Udp(split) => *split = routes.l4.get(None).cloned(),
+    }
+}

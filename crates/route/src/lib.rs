@@ -1,0 +1,23 @@
+//! What gateways and routes mean (Gateway API v1.6): what is served where, to whom it goes, and the status of every object.
+//!
+//! ```text
+//! Objects ─▶ gateways with their addresses and listeners ─▶ routes attached to them ─▶ Plan, for workers
+//!                                                                                └▶ statuses, for people and the API
+//! ```
+//!
+//! Pure: no I/O, no clock. What refers to something that is missing or not permitted is served as the specification says (500, 503,
+//! 404), and its status says so.
+
+mod addresses;
+mod compile;
+mod hosts;
+mod matching;
+mod plan;
+mod status;
+
+pub use addresses::{Assigned, assign};
+pub use compile::{CONTROLLER, Compiled, DEFAULT_CLASS, compile};
+pub use hosts::{HostTable, intersection};
+pub use matching::{Candidate, Path, PathTable, Request, Value, whole};
+pub use plan::*;
+pub use status::{SUPPORTED_FEATURES, Status};

@@ -1,0 +1,329 @@
+//! What a gateway process serves.
+//!
+//! ```text
+//! Plan ─ ports ─ PortPlan (address, port) ─┬ Http ─ hosts ─ HttpListener ─ hosts ─ PathTable ─ rules ─ Rule ─ Split ─ backends
+//!                                          ├ Tls ── SNI ─── TlsListener ─┬ Http ─ as above
+//!                                          │                             ├ Terminate ─ SNI ─ Split
+//!                                          │                             └ Passthrough ─ SNI ─ Split
+//!                                          ├ Tcp ── Split
+//!                                          └ Udp ── Split
+//! ```
+//!
+//! Immutable, and without shared pointers inside: what refers to something else holds its index in the plan's lists. So a worker can swap
+//! one plan for the next between two requests.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use strait_base::Location;
+
+use crate::{hosts::HostTable, matching::PathTable};
+
+/// Index of a rule in [`Plan::rules`].
+pub type RuleId = u32;
+/// Index of a back end in [`Plan::backends`].
+pub type BackendId = u32;
+/// Index of a certificate in [`Plan::certificates`].
+pub type CertificateId = u32;
+
+/// Everything that is served. Empty serves nothing.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// Where, in order of address, transport and port; each once.
+    pub ports: Vec<PortPlan>,
+    /// HTTP rules of all routes.
+    pub rules: Vec<Rule>,
+    /// What requests and connections go to.
+    pub backends: Vec<Backend>,
+    /// Server and client certificates.
+    pub certificates: Vec<Certificate>,
+}
+
+/// A socket that is listened on.
+#[derive(Debug)]
+pub struct PortPlan {
+    /// The address of its gateway.
+    pub address: IpAddr,
+    /// The port that its listeners name, before any mapping.
+    pub port: u16,
+    /// The gateway as `namespace/name`.
+    pub gateway: Arc<str>,
+    /// What is spoken.
+    pub serve: Serve,
+}
+
+/// What a port speaks.
+#[derive(Debug)]
+pub enum Serve {
+    /// HTTP without TLS: HTTP/1.1, and HTTP/2 with prior knowledge.
+    Http(HostTable<HttpListener>),
+    /// TLS: what then depends on the server name.
+    Tls(HostTable<TlsListener>),
+    /// TCP as it comes; without a route a connection is closed.
+    Tcp(Option<Split>),
+    /// Datagrams; without a route they are dropped.
+    Udp(Option<Split>),
+}
+
+impl Serve {
+    /// Whether it listens for datagrams.
+    pub const fn is_udp(&self) -> bool {
+        matches!(self, Self::Udp(_))
+    }
+}
+
+/// A listener that takes requests.
+#[derive(Debug)]
+pub struct HttpListener {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its routes by host. A request whose host no route has, or whose path none takes, gets a 404.
+    pub hosts: HostTable<PathTable>,
+}
+
+/// A listener behind TLS.
+#[derive(Debug)]
+pub struct TlsListener {
+    /// Its name.
+    pub name: Arc<str>,
+    /// What is done with the connection.
+    pub then: TlsThen,
+}
+
+/// What is done with a TLS connection.
+#[derive(Debug)]
+pub enum TlsThen {
+    /// The handshake is done here, and requests are served.
+    Http(Terminate, HttpListener),
+    /// The handshake is done here, and what is inside goes to a back end.
+    Tcp(Terminate, HostTable<Split>),
+    /// The connection goes to a back end as it is.
+    Passthrough(HostTable<Split>),
+}
+
+/// How a handshake is done.
+#[derive(Debug)]
+pub struct Terminate {
+    /// The certificates, in the order they are named; the first that fits the server name is shown, else the first.
+    pub certificates: Vec<CertificateId>,
+    /// How clients are asked for certificates, if they are.
+    pub clients: Option<ClientValidation>,
+}
+
+/// How clients' certificates are checked.
+#[derive(Clone, Debug)]
+pub struct ClientValidation {
+    /// Authorities, as PEM. Empty where none could be read: then no client is let in, unless that does not matter.
+    pub authorities: Arc<[u8]>,
+    /// `AllowInsecureFallback`: a client without a valid certificate is served all the same.
+    pub insecure_fallback: bool,
+}
+
+/// A certificate with its key, as PEM. Its key is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// Where it comes from, as `namespace/name` of the secret.
+    pub name: Arc<str>,
+    /// The chain.
+    pub chain: Arc<[u8]>,
+    /// The private key.
+    pub key: Arc<[u8]>,
+}
+
+impl std::fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Certificate").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// A rule of a route: what happens to a request that it takes.
+#[derive(Debug)]
+pub struct Rule {
+    /// The route as `kind/namespace/name`, and the rule's name or index: for logs and metrics.
+    pub name: Arc<str>,
+    /// Where it stands.
+    pub location: Location,
+    /// Filters, in the order they apply.
+    pub filters: Vec<Filter>,
+    /// Where the request goes. A filter that answers comes first.
+    pub split: Split,
+    /// For the whole request; none where zero or not given.
+    pub request_timeout: Option<Duration>,
+    /// For each attempt at a back end; none where zero or not given.
+    pub backend_request_timeout: Option<Duration>,
+}
+
+/// Back ends by weight.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Split {
+    /// Those with a weight above zero. Empty: there is nowhere to go, which is a 500.
+    pub targets: Vec<WeightedBackend>,
+    /// The sum of the weights.
+    pub total: u32,
+}
+
+/// A share of the traffic.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WeightedBackend {
+    /// Its weight, above zero.
+    pub weight: u32,
+    /// Where its share goes; a reference that leads nowhere is answered with 500.
+    pub backend: Option<BackendId>,
+    /// Filters for this share alone.
+    pub filters: Vec<Filter>,
+}
+
+/// A service's port, or what else a reference leads to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Backend {
+    /// As `namespace/name:port`.
+    pub name: Arc<str>,
+    /// The namespace of the service.
+    pub namespace: Arc<str>,
+    /// The name of the service.
+    pub service: Arc<str>,
+    /// Where it is reached: ready endpoints. Empty is a 503.
+    pub endpoints: Vec<Endpoint>,
+    /// What it speaks.
+    pub protocol: BackendProtocol,
+    /// How TLS is spoken to it, if at all.
+    pub tls: Option<BackendTls>,
+}
+
+/// An endpoint of a back end.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Endpoint {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its port.
+    pub port: u16,
+}
+
+/// What a back end speaks, by `appProtocol` (GEP-1911) or the name of its port.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum BackendProtocol {
+    /// HTTP/1.1, or whatever bytes a TCP or UDP route carries.
+    #[default]
+    Http1,
+    /// `kubernetes.io/ws`, `kubernetes.io/wss`: HTTP/1.1 with upgrades.
+    WebSocket,
+}
+
+/// How TLS is spoken to a back end.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BackendTls {
+    /// The server name, which the certificate must have unless other names are given.
+    pub hostname: Arc<str>,
+    /// Authorities, as PEM; the system's where none. None where they could not be read: nothing is sent then, which is a 500.
+    pub authorities: Option<Authorities>,
+    /// Host names of which the certificate must have one.
+    pub host_names: Vec<Arc<str>>,
+    /// URIs of which the certificate must have one.
+    pub uris: Vec<Arc<str>>,
+    /// The gateway's own certificate for back ends.
+    pub client_certificate: Option<CertificateId>,
+}
+
+/// Whom certificates are believed from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Authorities {
+    /// The system's.
+    System,
+    /// Those of this PEM.
+    Pem(Arc<[u8]>),
+}
+
+/// What is done with a request, or with its response.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Filter {
+    /// Edits of the request's fields.
+    RequestHeaders(Edits),
+    /// Edits of the response's fields.
+    ResponseHeaders(Edits),
+    /// The request is answered with a redirect.
+    Redirect(Redirect),
+    /// The request goes to the back end under another host or path.
+    Rewrite(Rewrite),
+    /// A copy goes to another back end, whose answer is dropped.
+    Mirror(Mirror),
+    /// Cross-origin requests (the Fetch standard's CORS protocol).
+    Cors(Arc<strait_api::Cors>),
+    /// What is not known how to do: the request is answered with 500.
+    Unknown,
+}
+
+/// Edits of fields. Names are in small letters.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Edits {
+    /// Fields written in place of all with their name.
+    pub set: Vec<(Arc<str>, Arc<str>)>,
+    /// Fields written beside those with their name.
+    pub add: Vec<(Arc<str>, Arc<str>)>,
+    /// Fields left out.
+    pub remove: Vec<Arc<str>>,
+}
+
+/// A redirect. What is not given is the request's.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Redirect {
+    /// `http` or `https`.
+    pub scheme: Option<Arc<str>>,
+    /// The host.
+    pub hostname: Option<Arc<str>>,
+    /// The path.
+    pub path: Option<PathRewrite>,
+    /// The port; where not given that of the scheme if one is given, else the listener's.
+    pub port: Option<u16>,
+    /// 301, 302, 303, 307 or 308.
+    pub status: u16,
+}
+
+/// Another host or path.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rewrite {
+    /// The host.
+    pub hostname: Option<Arc<str>>,
+    /// The path.
+    pub path: Option<PathRewrite>,
+}
+
+/// How a path is replaced.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PathRewrite {
+    /// As a whole.
+    Full(Arc<str>),
+    /// The prefix that was matched, by what comes in its place.
+    Prefix {
+        /// What was matched, without a slash at its end.
+        prefix: Arc<str>,
+        /// What comes in its place.
+        with: Arc<str>,
+    },
+}
+
+impl PathRewrite {
+    /// The path that comes of `path`, as the specification's table has it: exactly one slash where the parts meet, and `/` rather than nothing.
+    pub fn apply(&self, path: &str, out: &mut String) {
+        out.clear();
+        match self {
+            Self::Full(whole) => out.push_str(whole),
+            Self::Prefix { prefix, with } => {
+                let rest = path.strip_prefix(&**prefix).unwrap_or_default();
+                let with = with.strip_suffix('/').filter(|_| rest.starts_with('/') || rest.is_empty()).unwrap_or(with);
+                out.push_str(with);
+                out.push_str(rest);
+            }
+        }
+        if !out.starts_with('/') {
+            out.insert(0, '/');
+        }
+    }
+}
+
+/// Where copies go.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Mirror {
+    /// To whom; none where the reference leads nowhere, and then no copy is made.
+    pub backend: Option<BackendId>,
+    /// Which part of the requests, as numerator and denominator.
+    pub fraction: (u32, u32),
+}

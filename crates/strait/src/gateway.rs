@@ -1,0 +1,297 @@
+//! `strait gateway`, `strait try` and `strait status render`: Gateway API manifests to a running gate, and to statuses.
+
+mod render;
+mod stand_in;
+mod yaml;
+
+use std::{
+    collections::BTreeSet,
+    io::Write as _,
+    net::{IpAddr, Ipv4Addr},
+    num::NonZeroUsize,
+    os::fd::{AsFd as _, OwnedFd},
+    path::PathBuf,
+    process::ExitCode,
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use ipnet::{IpNet, Ipv4Net};
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+};
+use strait_api::{Directory, Objects};
+use strait_proxy::{Gate, Options, PortMap};
+use strait_route::{Assigned, Compiled, Plan, Serve, assign, compile};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, oneshot},
+};
+
+pub(crate) use render::{RenderArgs, render};
+
+use self::stand_in::StandIns;
+
+/// How long connections may go on after the end was asked for.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Serve Gateways and their routes (Gateway API) as an L7 gate, without root
+///
+/// Each Gateway of a class with the controller `strait.dev/gateway-controller`, or of the class `strait`, gets an address of the pool:
+/// the one that its `spec.addresses` asks for, else the next free one in order of namespace and name. It listens on the ports of its
+/// listeners, or on mapped ones. Back ends come from `EndpointSlice`s. Changed files are taken up at once, broken ones keep their last good version.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    strait gateway -f manifests/ --map-port 80=18080 --map-port 443=18443\n  \
+    strait gateway -f manifests/ --address-pool 127.77.0.0/24 --status status.yaml")]
+pub(crate) struct GatewayArgs {
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+/// Serve Gateways as `strait gateway` does, with an echo server on loopback for every pod
+///
+/// Each pod that the manifests' workloads describe answers on an address of its own: HTTP/1.1, HTTP/2, gRPC, TLS,
+/// TCP and UDP, on its containerPorts and its Services' targetPorts. Prints a curl line for every host of every listener.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    strait try -f manifests/ --map-port 80=18080\n  \
+    strait try -f manifests/ & curl -H 'Host: shop.example.com' http://127.77.0.1:80/")]
+pub(crate) struct TryArgs {
+    #[command(flatten)]
+    serve: ServeArgs,
+
+    /// Loopback addresses for pods
+    #[arg(long, value_name = "CIDR", default_value_t = IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 78, 0, 0), 16)))]
+    pod_pool: IpNet,
+}
+
+#[derive(Args, Debug)]
+struct ServeArgs {
+    /// File or folder of manifests; may be repeated
+    #[arg(short, long, value_name = "DIR", required = true)]
+    filename: Vec<PathBuf>,
+
+    /// Addresses for Gateways
+    #[arg(long, value_name = "CIDR", default_value_t = IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 77, 0, 0), 24)))]
+    address_pool: IpNet,
+
+    /// Port that is listened on in place of a listener's, as 80=18080; may be repeated
+    #[arg(long, value_name = "PORT=PORT", value_parser = mapping)]
+    map_port: Vec<(u16, u16)>,
+
+    /// File that is kept equal to the status of every Gateway API object, as YAML
+    #[arg(long, value_name = "FILE")]
+    status: Option<PathBuf>,
+
+    /// Worker threads [default: the cores that the process may use]
+    #[arg(long, value_name = "COUNT")]
+    workers: Option<NonZeroUsize>,
+}
+
+fn mapping(text: &str) -> Result<(u16, u16), String> {
+    let (from, to) = text.split_once('=').ok_or("two ports, as 80=18080")?;
+    let port =
+        |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0).ok_or(format!("{text} is no port, 1-65535"));
+    Ok((port(from)?, port(to)?))
+}
+
+pub(crate) fn run(args: GatewayArgs) -> anyhow::Result<ExitCode> {
+    serve(args.serve, None)
+}
+
+pub(crate) fn run_try(args: TryArgs) -> anyhow::Result<ExitCode> {
+    serve(args.serve, Some(StandIns::start(args.pod_pool)?))
+}
+
+fn serve(args: ServeArgs, stand_ins: Option<StandIns>) -> anyhow::Result<ExitCode> {
+    let mut ports = PortMap::new();
+    for (from, to) in args.map_port {
+        if ports.insert(from, to).is_some() {
+            bail!("--map-port {from}={to}: port {from} is mapped twice");
+        }
+    }
+    let directory = Directory::open(&args.filename)?;
+    let mut gate = Gate::start(&Options { ports: ports.clone(), workers: args.workers, ..Options::default() })?;
+    let mut running = Running {
+        directory,
+        stand_ins,
+        pool: args.address_pool,
+        ports,
+        status: args.status,
+        assigned: Assigned::new(),
+        said: BTreeSet::new(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
+    runtime.block_on(running.follow(&mut gate))?;
+    gate.drain(DRAIN);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Tells of changes from a thread that waits for them; it goes on when the change was taken up.
+fn watch(watcher: OwnedFd) -> anyhow::Result<mpsc::Receiver<oneshot::Sender<()>>> {
+    let (send, receive) = mpsc::channel(1);
+    let wait = move || loop {
+        let mut wanted = [PollFd::new(watcher.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut wanted, PollTimeout::NONE) {
+            Ok(_) => {}
+            Err(Errno::EINTR) => continue,
+            Err(_) => return,
+        }
+        let (done, taken_up) = oneshot::channel();
+        if send.blocking_send(done).is_err() || taken_up.blocking_recv().is_err() {
+            return;
+        }
+    };
+    thread::Builder::new().name("manifests".into()).spawn(wait)?;
+    Ok(receive)
+}
+
+/// What follows the manifests.
+struct Running {
+    directory: Directory,
+    stand_ins: Option<StandIns>,
+    pool: IpNet,
+    ports: PortMap,
+    status: Option<PathBuf>,
+    assigned: Assigned,
+    /// What was said of what went wrong, so that it is said once.
+    said: BTreeSet<String>,
+}
+
+impl Running {
+    /// Serves, and takes up changes, until the process is asked to end.
+    async fn follow(&mut self, gate: &mut Gate) -> anyhow::Result<()> {
+        let mut interrupted = signal(SignalKind::interrupt())?;
+        let mut terminated = signal(SignalKind::terminate())?;
+        let watcher = self.directory.watcher().context("cannot watch the manifests")?;
+        let mut changes = watch(watcher)?;
+        self.apply(gate, true)?;
+        loop {
+            tokio::select! {
+                _ = interrupted.recv() => return Ok(()),
+                _ = terminated.recv() => return Ok(()),
+                Some(taken_up) = changes.recv() => {
+                    let change = self.directory.refresh();
+                    let _ = taken_up.send(());
+                    if change.changed || change.solved > 0 || !change.new_problems.is_empty() {
+                        self.apply(gate, false)?;
+                    }
+                }
+            }
+        }
+    }
+
+    fn apply(&mut self, gate: &mut Gate, first: bool) -> anyhow::Result<()> {
+        let mut said = BTreeSet::new();
+        for problem in self.directory.problems() {
+            said.insert(problem.to_string());
+        }
+        let objects = match &mut self.stand_ins {
+            Some(stand_ins) => {
+                let (objects, notes) = stand_ins.stand_in(self.directory.objects());
+                said.extend(notes);
+                objects
+            }
+            None => self.directory.objects().clone(),
+        };
+        self.assigned = assign(Compiled::gateways(&objects), self.pool, &self.assigned);
+        let compiled = compile(&objects, &self.assigned, &now());
+        if let Some(path) = &self.status {
+            write_status(path, &compiled)?;
+        }
+        let lines = self.lines(&compiled.plan);
+        said.extend(gate.serve(compiled.plan).into_iter().map(|error| error.to_string()));
+        for text in said.iter().filter(|text| !self.said.contains(*text)) {
+            eprintln!("{text}");
+        }
+        self.said = said;
+        if first {
+            let mut out = std::io::stdout().lock();
+            for line in lines {
+                writeln!(out, "{line}")?;
+            }
+            writeln!(out, "ready")?;
+            out.flush()?;
+        }
+        Ok(())
+    }
+
+    /// What is listened on; with stand-ins a command to try for each host.
+    fn lines(&self, plan: &Plan) -> Vec<String> {
+        let mut lines = Vec::new();
+        for port in &plan.ports {
+            let at = self.ports.get(&port.port).copied().unwrap_or(port.port);
+            let (address, gateway) = (bracketed(port.address), &port.gateway);
+            lines.push(format!("Gateway {gateway}: {address}:{at} (port {}, {})", port.port, spoken(&port.serve)));
+            if self.stand_ins.is_none() {
+                continue;
+            }
+            match &port.serve {
+                Serve::Http(listeners) => {
+                    for (_, listener) in listeners.iter() {
+                        lines.extend(listener.hosts.iter().map(|(host, _)| curl(&host, "http", &address, at)));
+                    }
+                }
+                Serve::Tls(listeners) => {
+                    let http = |then: &strait_route::TlsThen| match then {
+                        strait_route::TlsThen::Http(_, listener) => {
+                            listener.hosts.iter().map(|(host, _)| curl(&host, "https", &address, at)).collect()
+                        }
+                        strait_route::TlsThen::Tcp(..) | strait_route::TlsThen::Passthrough(_) => Vec::new(),
+                    };
+                    lines.extend(listeners.iter().flat_map(|(_, listener)| http(&listener.then)));
+                }
+                Serve::Tcp(_) | Serve::Udp(_) => {}
+            }
+        }
+        lines
+    }
+}
+
+fn spoken(serve: &Serve) -> &'static str {
+    match serve {
+        Serve::Http(_) => "HTTP",
+        Serve::Tls(_) => "TLS",
+        Serve::Tcp(_) => "TCP",
+        Serve::Udp(_) => "UDP",
+    }
+}
+
+fn bracketed(address: IpAddr) -> String {
+    if address.is_ipv6() { format!("[{address}]") } else { address.to_string() }
+}
+
+/// A command that asks for a host at an address.
+fn curl(host: &str, scheme: &str, address: &str, port: u16) -> String {
+    let name = match host.strip_prefix('*') {
+        Some("") => {
+            return format!("  curl {}{scheme}://{address}:{port}/", if scheme == "https" { "-k " } else { "" });
+        }
+        Some(suffix) => format!("any{suffix}"),
+        None => host.to_owned(),
+    };
+    let insecure = if scheme == "https" { "-k " } else { "" };
+    format!("  curl {insecure}--resolve {name}:{port}:{address} {scheme}://{name}:{port}/")
+}
+
+fn now() -> String {
+    jiff::Timestamp::now().round(jiff::Unit::Second).map_or_else(|_| String::new(), |now| now.to_string())
+}
+
+/// Writes all statuses in place of those before, at once.
+fn write_status(path: &std::path::Path, compiled: &Compiled) -> anyhow::Result<()> {
+    let part = path.with_extension("part");
+    std::fs::write(&part, render::documents(&compiled.statuses))
+        .with_context(|| format!("cannot write {}", part.display()))?;
+    std::fs::rename(&part, path).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Where a set of objects has gateways: every one as if it had an address of the pool.
+fn compiled(objects: &Objects, pool: IpNet) -> Compiled {
+    let assigned = assign(Compiled::gateways(objects), pool, &Assigned::new());
+    compile(objects, &assigned, &now())
+}

@@ -1,0 +1,182 @@
+//! A running `strait try`, and what asks it.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+/// How long anything may take that happens at once.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A gate with an echo server for every pod; it ends with the value.
+pub(crate) struct Gate {
+    child: Child,
+    pub(crate) folder: tempfile::TempDir,
+    /// By name of the gateway and port of the listener.
+    places: BTreeMap<(String, u16), SocketAddr>,
+    pub(crate) status: std::path::PathBuf,
+}
+
+impl Gate {
+    /// Serves these manifests, by file name.
+    pub(crate) fn of(files: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            fs::write(folder.path().join(name), text).unwrap();
+        }
+        Self::over(folder)
+    }
+
+    /// Serves a folder.
+    pub(crate) fn over(folder: tempfile::TempDir) -> Self {
+        // Addresses of its own in 127.0.0.0/8, by process: other tests may run beside it.
+        let pid = std::process::id();
+        let (high, low) = (100 + pid / 256 % 64, pid % 256);
+        let status = folder.path().with_extension("status");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_strait"))
+            .arg("try")
+            .arg("-f")
+            .arg(folder.path())
+            .args(["--address-pool", &format!("127.{high}.{low}.0/24")])
+            .args(["--pod-pool", &format!("127.{}.{low}.0/24", high + 64)])
+            .args(["--map-port", "80=18080", "--map-port", "443=18443", "--map-port", "53=18053"])
+            .args(["--workers", "2", "--status"])
+            .arg(&status)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut places = BTreeMap::new();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        for line in lines.by_ref().map(Result::unwrap).take_while(|line| line != "ready") {
+            // Gateway NAMESPACE/NAME: ADDRESS:PORT (port 80, HTTP)
+            let Some((name, rest)) = line.strip_prefix("Gateway ").and_then(|line| line.split_once(": ")) else {
+                continue;
+            };
+            let (at, port) = rest.split_once(" (port ").unwrap();
+            let port = port.split_once(',').unwrap().0.parse().unwrap();
+            places.insert((name.split_once('/').unwrap().1.to_owned(), port), at.parse().unwrap());
+        }
+        Self { child, folder, places, status }
+    }
+
+    /// Where a gateway listens for a port of its listeners.
+    pub(crate) fn at(&self, gateway: &str, port: u16) -> SocketAddr {
+        *self.places.get(&(gateway.to_owned(), port)).unwrap_or_else(|| panic!("{gateway}:{port} of {:?}", self.places))
+    }
+
+    /// All places of a gateway.
+    pub(crate) fn places<'a>(&'a self, gateway: &'a str) -> impl Iterator<Item = (u16, SocketAddr)> + 'a {
+        self.places.iter().filter(move |((name, _), _)| name == gateway).map(|((_, port), at)| (*port, *at))
+    }
+
+    /// Waits until the status file says something that `expected` accepts.
+    pub(crate) fn until_status(&self, what: &str, expected: impl Fn(&str) -> bool) -> String {
+        let deadline = jiff::Timestamp::now() + PATIENCE;
+        loop {
+            let text = fs::read_to_string(&self.status).unwrap_or_default();
+            if expected(&text) {
+                return text;
+            }
+            assert!(jiff::Timestamp::now() < deadline, "no {what} in\n{text}");
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+        let _ = self.child.wait();
+        let _ = fs::remove_file(&self.status);
+    }
+}
+
+/// A response, read to its end.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+
+    /// What the echo server says it got.
+    pub(crate) fn echo(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_default()
+    }
+
+    /// The echo server's pod, without its number.
+    pub(crate) fn pod(&self) -> String {
+        self.echo()["pod"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+/// Asks curl; `arguments` come before the URL.
+pub(crate) fn curl(arguments: &[&str], url: &str) -> Answer {
+    let output = Command::new("curl")
+        .args(["-s", "-i", "-k", "--max-time", "20", "--path-as-is"])
+        .args(arguments)
+        .arg(url)
+        .output()
+        .expect("curl is installed");
+    parse(&String::from_utf8_lossy(&output.stdout))
+}
+
+/// Sends bytes as they are and reads until the other side closes.
+pub(crate) fn raw(at: SocketAddr, request: &str) -> String {
+    let mut stream = TcpStream::connect(at).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// One response; interim ones before it are left out.
+pub(crate) fn parse(text: &str) -> Answer {
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
+    let mut lines = head.lines();
+    let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok()).unwrap_or(0);
+    if (100..200).contains(&status) && status != 101 {
+        return parse(body);
+    }
+    let pair = |line: &str| line.split_once(": ").map(|(name, value)| (name.to_owned(), value.to_owned()));
+    Answer { status, headers: lines.filter_map(pair).collect(), body: body.to_owned() }
+}
+
+/// Where the shared manifests are, if they are here.
+pub(crate) fn shared(path: &str) -> Option<std::path::PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data").join(path);
+    if root.exists() {
+        return Some(root);
+    }
+    eprintln!("SKIPPED: no manifests at {}", root.display());
+    None
+}
+
+/// A service with a deployment of one pod behind it.
+pub(crate) fn app(name: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{selector: {{app: {name}}}, ports: [{{port: 8080, targetPort: 3000}}]}}\n---\n\
+         apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: {name}}}\nspec:\n  selector: {{matchLabels: {{app: {name}}}}}\n  template:\n    \
+         metadata: {{labels: {{app: {name}}}}}\n    spec: {{containers: [{{name: echo, image: echo}}]}}\n---\n"
+    )
+}
+
+/// A gateway named `edge` with one plain listener, and a route to it with these rules.
+pub(crate) fn http(rules: &str) -> String {
+    format!(
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {{name: edge}}\nspec: {{gatewayClassName: strait, listeners: [{{name: http, port: 80, protocol: HTTP}}]}}\n---\n\
+         apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: route}}\nspec:\n  parentRefs: [{{name: edge}}]\n  rules:\n{rules}"
+    )
+}

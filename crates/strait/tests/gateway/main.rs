@@ -1,0 +1,12 @@
+//! Gates with real clients on loopback: no root, no namespaces.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
+
+mod backend_tls;
+mod bed;
+mod conformance;
+mod h1;
+mod l4;
+mod mirror;
+mod reload;
+mod tls;
