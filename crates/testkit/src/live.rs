@@ -1,4 +1,5 @@
-//! Cases for a running lab: the pods stay, so that one lab can be given one case after the other; labels, port names and policies change.
+//! Cases for a running lab: the pods stay, so that one lab can be given one case after the other; labels, port names, services and policies
+//! of all kinds change.
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
@@ -9,6 +10,7 @@ use crate::{
     Connection, End, Traffic,
     draw::Draw,
     generate::{self, Universe},
+    minimize::minimize,
     probes, reference, render,
 };
 
@@ -40,6 +42,9 @@ pub const PODS: [LivePod; 8] = [
     pod("gamma", "seven", "node-1", [(Protocol::Tcp, 80), (Protocol::Tcp, 8080), (Protocol::Udp, 8081)]),
     pod("gamma", "eight", "node-2", [(Protocol::Tcp, 80), (Protocol::Tcp, 9090), (Protocol::Udp, 53)]),
 ];
+
+/// The nodes, which a lab makes.
+const NODES: [&str; 2] = ["node-1", "node-2"];
 
 /// A case for a running lab.
 #[derive(Clone, PartialEq, Debug)]
@@ -82,22 +87,51 @@ pub fn live_case(seed: u64) -> LiveCase {
         }
         given.replace(Object::Pod(pod.into()));
     }
-    let expand = |given: &Objects| strait_cluster::expand(given, &strait_cluster::Options::default(), None).objects;
-    let universe = Universe::of(&expand(&given));
-    for number in 0..draw.weighted(&[(2, 1), (4, 2), (4, 3), (3, 4), (2, 5), (1, 6)]) {
-        let namespace = *draw.pick(&["alpha", "alpha", "beta", "gamma"]);
-        let policy = generate::network_policy(&mut draw, &universe, namespace, &format!("policy-{number}"));
-        given.replace(Object::NetworkPolicy(policy.into()));
+    for name in NODES {
+        given.replace(Object::Node(generate::labelled_node(&mut draw, name).into()));
     }
-    LiveCase { seed, expanded: expand(&given), given }
+    let pods = expand(&given);
+    generate::services(&mut draw, &pods, &mut given);
+    generate::mixed_policies(&mut draw, &Universe::of(&pods), &mut given);
+    LiveCase::new(seed, given)
+}
+
+fn expand(given: &Objects) -> Objects {
+    strait_cluster::expand(given, &strait_cluster::Options::default(), None).objects
 }
 
 impl LiveCase {
+    fn new(seed: u64, given: Objects) -> Self {
+        Self { seed, expanded: expand(&given), given }
+    }
+
+    /// The smallest case with the same pods for which `fails` still holds; in words, see [`fn@minimize`].
+    #[must_use]
+    pub fn minimized(&self, mut fails: impl FnMut(&Self) -> bool) -> Self {
+        let pods = |objects: &Objects| objects.pods().count();
+        let small = minimize(&self.given, |given| {
+            pods(given) == pods(&self.given) && fails(&Self::new(self.seed, given.clone()))
+        });
+        Self::new(self.seed, small)
+    }
+
+    /// `probe` with what this case expects of it; `None` where an end is not there.
+    pub fn expected(&self, probe: &LiveProbe) -> Option<LiveProbe> {
+        let connection = Connection {
+            from: probe.from.clone(),
+            to: End::Address(probe.to),
+            traffic: probe.traffic,
+            v6: probe.to.is_ipv6(),
+        };
+        let expected = reference::judge(&self.expanded, &connection)?.allowed();
+        Some(LiveProbe { expected, ..probe.clone() })
+    }
+
     /// The manifests: file name, content. The names are the same for every seed, so that writing them replaces the last case.
     pub fn files(&self) -> [(&'static str, String); 2] {
         let mut style = Draw::new(self.seed ^ 0x7961_6d6c);
         let (policies, rest): (Vec<Object>, Vec<Object>) =
-            self.given.iter().cloned().partition(|object| matches!(object, Object::NetworkPolicy(_)));
+            self.given.iter().cloned().partition(|object| object.kind().is_policy());
         [
             ("cluster.yaml", render::manifests(&rest.into_iter().collect(), &mut style)),
             ("policies.yaml", render::manifests(&policies.into_iter().collect(), &mut style)),
@@ -105,8 +139,7 @@ impl LiveCase {
     }
 
     /// What to try, by who tries it: between all pods, between pods and `outside` (addresses that the lab serves there, and connects from) and
-    /// nodes; TCP, UDP and ICMP. At most `most` in all, a fair draw of the seed. SCTP is left to the other judges: kernels often
-    /// lack it.
+    /// nodes; TCP, UDP, SCTP and ICMP. At most `most` in all, a fair draw of the seed.
     pub fn probes(&self, outside: &[IpAddr], most: usize) -> BTreeMap<End, Vec<LiveProbe>> {
         let addresses = |pod: &Pod| pod.pod_ips.clone();
         let name = |pod: &Pod| End::Pod(Arc::clone(&pod.meta.namespace), Arc::clone(&pod.meta.name));
@@ -123,19 +156,15 @@ impl LiveCase {
                 pairs.extend(same_family.map(|to| (End::Address(*client), to)));
             }
         }
-        let traffic: Vec<Traffic> = probes::traffic(&self.expanded)
-            .into_iter()
-            .filter(|traffic| !matches!(traffic, Traffic::Port(Protocol::Sctp, _)))
-            .collect();
+        let traffic = probes::traffic(&self.expanded);
         let mut all: Vec<(&(End, IpAddr), Traffic)> =
             pairs.iter().flat_map(|pair| traffic.iter().map(move |traffic| (pair, *traffic))).collect();
         Draw::new(self.seed).shuffle(&mut all);
         all.truncate(most);
         let mut out: BTreeMap<End, Vec<LiveProbe>> = BTreeMap::new();
         for ((from, to), traffic) in all {
-            let connection = Connection { from: from.clone(), to: End::Address(*to), traffic, v6: to.is_ipv6() };
-            if let Some(answer) = reference::judge(&self.expanded, &connection) {
-                let probe = LiveProbe { from: from.clone(), to: *to, traffic, expected: answer.allowed() };
+            let probe = LiveProbe { from: from.clone(), to: *to, traffic, expected: false };
+            if let Some(probe) = self.expected(&probe) {
                 out.entry(from.clone()).or_default().push(probe);
             }
         }

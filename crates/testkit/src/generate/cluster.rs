@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use strait_api::{Container, ContainerPort, Namespace, Object, ObjectMeta, Objects, Pod, PodPhase, PodSpec};
+use strait_api::{Container, ContainerPort, Namespace, Node, Object, ObjectMeta, Objects, Pod, PodPhase, PodSpec};
 use strait_base::{Labels, Protocol};
 
 use super::{
@@ -67,6 +67,11 @@ pub(super) fn label_nodes(draw: &mut Draw, objects: &mut Objects) {
     }
 }
 
+/// A node with labels; the rest is for `cluster` to say.
+pub(crate) fn labelled_node(draw: &mut Draw, name: &str) -> Node {
+    Node { meta: meta("", name, labels(draw, &NODE_LABELS, 60)), pod_cidrs: Vec::new(), addresses: Vec::new() }
+}
+
 /// Name and random labels of a declared namespace.
 pub(crate) fn namespace_meta(draw: &mut Draw, name: &str) -> ObjectMeta {
     let mut labels = labels(draw, &NAMESPACE_LABELS, 60);
@@ -93,10 +98,14 @@ pub(crate) fn pod_with_ports(
     let ports = ports.iter().map(declare).collect();
     Pod {
         meta: meta(namespace, name, labels(draw, &POD_LABELS, 65)),
-        spec: spec(node, "default", false, vec![container(0, ports)]),
+        spec: spec(node, account(draw), false, vec![container(0, ports)]),
         phase: PodPhase::Pending,
         pod_ips: Vec::new(),
     }
+}
+
+fn account(draw: &mut Draw) -> &'static str {
+    draw.weighted(&[(4, "default"), (1, "robot")])
 }
 
 fn spec(node: &str, account: &str, host_network: bool, containers: Vec<Container>) -> PodSpec {
@@ -128,7 +137,7 @@ fn pod(draw: &mut Draw, number: usize) -> Pod {
     let host_network = draw.chance(10);
     Pod {
         meta: meta(namespace(draw), &format!("pod-{number}"), labels),
-        spec: spec(node, draw.weighted(&[(4, "default"), (1, "robot")]), host_network, containers(draw)),
+        spec: spec(node, account(draw), host_network, containers(draw)),
         phase: if draw.chance(8) { PodPhase::Succeeded } else { PodPhase::Running },
         pod_ips: if draw.chance(25) && !host_network { asked_for(draw, node, number) } else { Vec::new() },
     }

@@ -19,9 +19,10 @@ use strait_base::Location;
 use crate::{draw::Draw, render};
 
 pub use cilium::{cidr_group, cilium_policy};
-pub(crate) use cluster::{namespace_meta, pod_with_ports};
+pub(crate) use cluster::{labelled_node, namespace_meta, pod_with_ports};
 pub use cluster_network_policy::cluster_policy;
 pub use policy::{block, label_selector, network_policy};
+pub(crate) use services::services;
 pub use words::{OUTSIDE_V4, OUTSIDE_V6};
 
 /// What addresses and namespaces a generator may refer to.
@@ -92,7 +93,7 @@ pub fn mixed_objects(draw: &mut Draw) -> Objects {
     let mut objects = cluster::cluster(draw);
     let universe = Universe::of(&objects);
     cluster::label_nodes(draw, &mut objects);
-    services::services(draw, &mut objects);
+    services(draw, &objects.clone(), &mut objects);
     mixed_policies(draw, &universe, &mut objects);
     objects
 }

@@ -11,13 +11,13 @@ use super::{
 };
 use crate::draw::Draw;
 
-/// Adds up to three services, and perhaps the endpoints of the API server.
-pub(super) fn services(draw: &mut Draw, objects: &mut Objects) {
+/// Adds up to three services, and perhaps the endpoints of the API server, to `objects`; `hosts` has who can be behind them.
+pub(crate) fn services(draw: &mut Draw, hosts: &Objects, objects: &mut Objects) {
     for _ in 0..draw.between(0, 3) {
         let (namespace, name) = (namespace(draw), *draw.pick(&SERVICES));
         let selector = if draw.chance(60) { some_labels(draw) } else { Labels::default() };
         if selector.0.is_empty() {
-            let slice = slice(draw, objects, namespace, name);
+            let slice = slice(draw, hosts, namespace, name);
             objects.replace(Object::EndpointSlice(slice.into()));
         }
         let service = Service {
@@ -39,7 +39,7 @@ pub(super) fn services(draw: &mut Draw, objects: &mut Objects) {
         objects.replace(Object::Service(service.into()));
     }
     if draw.chance(40) {
-        let slice = slice(draw, objects, "default", "kubernetes");
+        let slice = slice(draw, hosts, "default", "kubernetes");
         objects.replace(Object::EndpointSlice(slice.into()));
     }
 }
@@ -50,11 +50,11 @@ fn some_labels(draw: &mut Draw) -> Labels {
 }
 
 /// Addresses of one family, outside or of pods and nodes.
-fn slice(draw: &mut Draw, objects: &Objects, namespace: &str, name: &str) -> EndpointSlice {
+fn slice(draw: &mut Draw, hosts: &Objects, namespace: &str, name: &str) -> EndpointSlice {
     let v6 = draw.chance(40);
     let mut addresses: Vec<IpAddr> = outside().collect();
-    addresses.extend(objects.pods().flat_map(|pod| pod.pod_ips.clone()));
-    addresses.extend(objects.nodes().flat_map(|node| node.addresses.clone()));
+    addresses.extend(hosts.pods().flat_map(|pod| pod.pod_ips.clone()));
+    addresses.extend(hosts.nodes().flat_map(|node| node.addresses.clone()));
     addresses.retain(|address| address.is_ipv6() == v6);
     let labels = [("kubernetes.io/service-name", name)].into_iter().collect();
     let endpoint = |draw: &mut Draw| SliceEndpoint {
