@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path};
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use strait_lab::{Error, Lab, leak::Traces};
 
 use crate::bed::{Bed, eventually, kill, options, possible, strait};
@@ -134,4 +135,19 @@ fn a_lab_that_nobody_waits_for_is_taken_away() {
     up.kill().unwrap();
     up.wait().unwrap();
     eventually("all is taken away", || Traces::now().since(&before).of(&name).is_empty());
+}
+
+/// A lab goes on after the command that started it, and must not hold what that had open: a lock would never be free again.
+#[test]
+fn a_lab_keeps_nothing_open_that_its_starter_had() {
+    let held = tempfile::NamedTempFile::new().unwrap();
+    if possible("a_lab_keeps_nothing_open_that_its_starter_had") {
+        fcntl(held.as_file(), FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
+        held.as_file().lock().unwrap();
+    }
+    let Some(bed) = Bed::up("held", &[("pods.yaml", TWO_PODS)]) else { return };
+    let (file, path) = held.into_parts();
+    drop(file);
+    fs::File::open(&path).unwrap().try_lock().unwrap();
+    bed.down();
 }

@@ -5,7 +5,9 @@ use std::{
     process::Stdio,
 };
 
-use crate::bed::{Bed, eventually, kill, place};
+use strait_datapath::{Datapath, Interface, netns::Netns};
+
+use crate::bed::{Bed, eventually, kill, place, possible, strait};
 
 const CLUSTER: &str = "\
 kind: Pod
@@ -172,4 +174,47 @@ fn maps_grow_with_the_manifests() {
     bed.lab.sync().unwrap();
     assert!(policy_map().0 && bed.reaches("default/client", "default/server", 7));
     bed.down();
+}
+
+/// A name that is wrong is no reason to leave anything behind, or to take away what another start made.
+#[test]
+fn an_agent_that_cannot_start_leaves_everything_as_it_was() {
+    if !possible("an_agent_that_cannot_start_leaves_everything_as_it_was") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let manifests = folder.path().join("manifests");
+    std::fs::create_dir(&manifests).unwrap();
+    let missing = folder.path().join("missing");
+    let instance = format!("t{}-start", std::process::id());
+    let pins = std::path::Path::new(strait_datapath::PIN_ROOT).join(&instance);
+    let fails = |manifests: &std::path::Path, uplink: &str, expected: &str| {
+        let mut agent = strait();
+        agent.args(["agent", "--node", "a", "--instance", &instance, "--uplink", uplink, "-f"]).arg(manifests);
+        let output = agent.arg("--run-dir").arg(folder.path().join("run")).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(expected), "{said}");
+    };
+    fails(&missing, "lo", "missing");
+    assert!(!pins.exists());
+    fails(&manifests, "nowhere0", "no interface nowhere0");
+    assert!(!pins.exists());
+
+    // Where something is attached, it stays: in a namespace of its own, as if a pod's link were there.
+    let place = Netns::anonymous("of this test").unwrap();
+    let mut datapath = place
+        .run(|| {
+            let mut datapath = Datapath::open(&strait_datapath::Options::new(&instance)).unwrap();
+            datapath.attach_uplink(&Interface { index: 1, name: "lo".to_owned() }).unwrap();
+            datapath
+        })
+        .unwrap();
+    let enforced = || datapath.attached().unwrap();
+    let before = enforced();
+    assert_eq!(before.len(), 1);
+    fails(&missing, "lo", "missing");
+    assert!(pins.exists());
+    assert_eq!(enforced(), before);
+    assert!(datapath.detach_uplink(1).unwrap());
+    strait_datapath::remove_pins(std::path::Path::new(strait_datapath::PIN_ROOT), &instance).unwrap();
 }
