@@ -128,7 +128,10 @@ impl InForce {
     /// The blocks of lists as text, in order.
     pub(super) fn texts(&self, set: &[u32]) -> Vec<String> {
         let blocks: BTreeSet<&Block> = set.iter().filter_map(|id| self.lists.get(*id)).flatten().collect();
-        blocks.into_iter().map(ToString::to_string).collect()
+        let mut texts: Vec<String> = blocks.into_iter().map(ToString::to_string).collect();
+        // Blocks that reach other hosts read the same.
+        texts.dedup();
+        texts
     }
 
     /// Port names that egress rules look up at pods which these selectors select.

@@ -7,7 +7,7 @@ use strait_api::Objects;
 use strait_base::IdentityId;
 use strait_model::{AllocatorState, Compiler, Direction, NodePlan, PolicyKey, Snapshot};
 
-use crate::support::{CLUSTER, objects, pod, with_policies};
+use crate::support::{CLUSTER, objects, pod, with_kinds, with_policies};
 
 fn compile(objects: &Objects, node: &str) -> NodePlan {
     Compiler::new(AllocatorState::default()).compile(&Snapshot::new(objects), node)
@@ -128,6 +128,19 @@ fn one_identity_for_each_set_of_selectors_not_for_each_address() {
 }
 
 /// A Deployment's worth of pods, of which the last declares another port.
+/// What two kinds of policies mean by a block differs; what people read does not.
+#[test]
+fn a_block_that_kinds_take_differently_is_described_once() {
+    let objects = with_kinds(&[
+        ("NP a/one", "{podSelector: {}, policyTypes: [Egress], egress: [{to: [{ipBlock: {cidr: 203.0.113.0/24}}]}]}"),
+        ("CNP a/two", "{endpointSelector: {}, egress: [{toCIDR: [203.0.113.0/24]}]}"),
+    ]);
+    let plan = compile(&objects, "node-1");
+    let info = &plan.identities[&identity(&plan, "203.0.113.9")];
+    assert_eq!(info.cidrs, ["203.0.113.0/24"]);
+    assert_eq!(info.labels, ["cidr:203.0.113.0/24", "reserved:world-ipv4"]);
+}
+
 fn replicas(count: u8, ports: impl Fn(u8) -> u16) -> String {
     let pod = |number: u8| {
         format!(
