@@ -4,10 +4,12 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
+use crate::shared::Shared;
+
 /// Label keys and values, in order.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Labels(pub BTreeMap<Arc<str>, Arc<str>>);
+pub struct Labels(pub Shared<BTreeMap<Arc<str>, Arc<str>>>);
 
 impl Labels {
     /// The value of `key`.
@@ -28,7 +30,8 @@ impl Labels {
 
 impl<K: AsRef<str>, V: AsRef<str>> FromIterator<(K, V)> for Labels {
     fn from_iter<T: IntoIterator<Item = (K, V)>>(pairs: T) -> Self {
-        Self(pairs.into_iter().map(|(key, value)| (key.as_ref().into(), value.as_ref().into())).collect())
+        let pairs = pairs.into_iter().map(|(key, value)| (key.as_ref().into(), value.as_ref().into()));
+        Self(pairs.collect::<BTreeMap<_, _>>().into())
     }
 }
 

@@ -6,8 +6,10 @@ pub mod identity;
 pub mod labels;
 pub mod location;
 pub mod net;
+pub mod shared;
 
 pub use identity::IdentityId;
 pub use labels::{LabelSelector, Labels, Operator, Requirement};
 pub use location::Location;
 pub use net::{PortRange, Protocol};
+pub use shared::Shared;

@@ -56,7 +56,7 @@ pub(crate) fn implied(namespace: &str, name: &str, labels: Labels, location: Loc
         name: name.into(),
         namespace: namespace.into(),
         labels,
-        annotations: BTreeMap::new(),
+        annotations: BTreeMap::new().into(),
         generation: 1,
         created: None,
         location,

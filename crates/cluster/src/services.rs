@@ -152,7 +152,7 @@ fn slice(service: &Service, v6: bool, ports: &[ResolvedPort], endpoints: Vec<Sli
             name: name.into(),
             namespace: Arc::clone(&service.meta.namespace),
             labels: Labels::from_iter([(SERVICE_NAME, &*service.meta.name), (MANAGED_BY, SLICES_MANAGED_BY)]),
-            annotations: BTreeMap::new(),
+            annotations: BTreeMap::new().into(),
             generation: 1,
             created: None,
             location: service.meta.location.clone(),

@@ -57,7 +57,7 @@ pub fn with_name_server(written: &Objects) -> Objects {
             name: "coredns-0".into(),
             namespace: "kube-system".into(),
             labels: [DNS_LABEL].into_iter().collect(),
-            annotations: BTreeMap::from([(SYSTEM.into(), "true".into())]),
+            annotations: BTreeMap::from([(SYSTEM.into(), "true".into())]).into(),
             generation: 1,
             created: None,
             location,
@@ -76,7 +76,8 @@ pub fn with_name_server(written: &Objects) -> Objects {
                 args: Vec::new(),
                 env: BTreeMap::new(),
                 ports: vec![port("dns", strait_base::Protocol::Udp), port("dns-tcp", strait_base::Protocol::Tcp)],
-            }],
+            }]
+            .into(),
         },
         phase: PodPhase::Pending,
         pod_ips: Vec::new(),

@@ -52,7 +52,8 @@ pub(crate) fn relevant(labels: &Labels) -> Labels {
             .iter()
             .filter(|(key, _)| is_relevant(key))
             .map(|(key, value)| (Arc::clone(key), Arc::clone(value)))
-            .collect(),
+            .collect::<std::collections::BTreeMap<_, _>>()
+            .into(),
     )
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use strait_base::{LabelSelector, Labels, Operator, Requirement};
+use strait_base::{LabelSelector, Labels, Operator, Requirement, Shared};
 
 use super::{
     decode::{Decoder, Fields, Step},
@@ -127,7 +127,7 @@ fn namespace(d: &mut Decoder<'_>, kind: Kind, fields: &mut Fields<'_>) -> Arc<st
 
 /// Labels.
 pub(super) fn labels(d: &mut Decoder<'_>, node: &Node) -> Labels {
-    Labels(d.strings(node, label))
+    Labels(d.strings(node, label).into())
 }
 
 fn label(d: &mut Decoder<'_>, entry: &Entry) {
@@ -154,7 +154,7 @@ pub(super) fn key(d: &mut Decoder<'_>, entry: &Entry, check: fn(&str) -> Result<
 }
 
 /// Annotations.
-pub(super) fn annotations(d: &mut Decoder<'_>, node: &Node) -> BTreeMap<Arc<str>, Arc<str>> {
+pub(super) fn annotations(d: &mut Decoder<'_>, node: &Node) -> Shared<BTreeMap<Arc<str>, Arc<str>>> {
     let all = d.strings(node, |d, entry| {
         if let Err(allowed) = values::qualified_name(&entry.key.to_lowercase()) {
             d.fault(Fault::new(entry.key_at, ErrorKind::Value, format!("the key {}", quoted(&entry.key)), allowed));
@@ -166,7 +166,7 @@ pub(super) fn annotations(d: &mut Decoder<'_>, node: &Node) -> BTreeMap<Arc<str>
             Fault::new(node.at, ErrorKind::Limit, format!("{size} bytes"), format!("at most {MAX_ANNOTATIONS} bytes"));
         d.fault(fault);
     }
-    all
+    all.into()
 }
 
 /// A `LabelSelector`.

@@ -96,7 +96,7 @@ fn pod_spec(d: &mut Decoder<'_>, node: &Node) -> Option<PodSpec> {
         host_network,
         hostname,
         subdomain,
-        containers,
+        containers: containers.into(),
     })
 }
 

@@ -12,6 +12,7 @@ use std::{
 };
 
 use super::{
+    intern::Interner,
     problem::{InForce, Problem},
     walk::Stamp,
 };
@@ -116,6 +117,7 @@ impl SourceFile {
     /// Takes the place of the objects that are there, but for those that are the same; `changed` gets the keys of the others.
     fn replace(&mut self, mut objects: Vec<Object>, changed: &mut BTreeSet<ObjectKey>) {
         objects.sort_by(|a, b| order(a, &b.key()));
+        objects.shrink_to_fit();
         for object in &mut objects {
             let key = object.key();
             match self.objects_of(&key) {
@@ -135,7 +137,12 @@ impl SourceFile {
     }
 
     /// Takes in what was read, and gives the keys of objects that are others now to `changed`; whether anything about the file is different.
-    pub(super) fn take(&mut self, reading: Reading, changed: &mut BTreeSet<ObjectKey>) -> bool {
+    pub(super) fn take(
+        &mut self,
+        reading: Reading,
+        interner: &mut Interner,
+        changed: &mut BTreeSet<ObjectKey>,
+    ) -> bool {
         let (stamp, bytes) = match reading {
             Reading::Content { stamp, bytes } => (stamp, bytes),
             Reading::Unreadable(cause) => {
@@ -159,7 +166,9 @@ impl SourceFile {
         let parsed = parse(&self.name, &bytes);
         if parsed.errors.is_empty() {
             (self.notes, self.fault, self.ever_good) = (parsed.notes, None, true);
-            self.replace(parsed.objects, changed);
+            let mut objects = parsed.objects;
+            interner.intern(&mut objects);
+            self.replace(objects, changed);
         } else {
             self.fault = Some(Fault::Wrong(parsed.errors));
         }

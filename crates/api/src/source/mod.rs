@@ -17,6 +17,7 @@
 //! Change notification needs a local filesystem: inotify sees no change that another machine makes to a network filesystem.
 
 mod file;
+mod intern;
 mod merge;
 mod problem;
 mod walk;
@@ -34,6 +35,7 @@ use std::{
 pub use self::problem::{InForce, Problem};
 use self::{
     file::{Absent, Reading, SourceFile},
+    intern::Interner,
     merge::Holders,
     walk::Listing,
     watch::{Signals, Watcher},
@@ -91,6 +93,7 @@ pub struct Change {
 pub struct Directory {
     roots: Vec<Root>,
     watcher: Watcher,
+    interner: Interner,
     objects: Objects,
     problems: Vec<Problem>,
     generation: u64,
@@ -126,7 +129,8 @@ impl Directory {
         });
         let roots = roots.collect::<Result<_, _>>()?;
         let (objects, problems) = (Objects::default(), Vec::new());
-        let mut directory = Self { roots, watcher: Watcher::new()?, objects, problems, generation: 0 };
+        let mut directory =
+            Self { roots, watcher: Watcher::new()?, interner: Interner::default(), objects, problems, generation: 0 };
         directory.look(Signals { rescan: true, ..Signals::default() });
         Ok(directory)
     }
@@ -218,7 +222,7 @@ impl Directory {
         let mut touched = Touched::default();
         let running = self.watcher.is_waking();
         for (root, readings) in self.roots.iter_mut().zip(readings) {
-            root.take(readings, timer, running, &mut touched);
+            root.take(readings, timer, running, &mut self.interner, &mut touched);
         }
         if self.is_pending() {
             self.wake(GRACE);
@@ -302,14 +306,21 @@ impl Root {
     }
 
     /// Takes in what was read, and notices what has gone; forgets what was gone when the timer that has `fired` was set. `running`: another one is set.
-    fn take(&mut self, readings: BTreeMap<PathBuf, Reading>, fired: bool, running: bool, touched: &mut Touched) {
+    fn take(
+        &mut self,
+        readings: BTreeMap<PathBuf, Reading>,
+        fired: bool,
+        running: bool,
+        interner: &mut Interner,
+        touched: &mut Touched,
+    ) {
         // Objects of this root to be chosen anew, and the files that are why.
         let mut keys: BTreeMap<ObjectKey, Vec<u32>> = BTreeMap::new();
         for (path, reading) in readings {
             let holders = &mut self.holders;
             let file = self.files.entry(path).or_insert_with_key(|path| SourceFile::new(path, holders.number(path)));
             let mut changed = BTreeSet::new();
-            if file.take(reading, &mut changed) {
+            if file.take(reading, interner, &mut changed) {
                 touched.files.insert(Arc::clone(&file.name));
             }
             for key in changed {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
-use strait_base::{Labels, Protocol};
+use strait_base::{Labels, Protocol, Shared};
 
 use super::ObjectMeta;
 
@@ -66,7 +66,7 @@ pub struct PodSpec {
     /// `subdomain`.
     pub subdomain: Option<Arc<str>>,
     /// `containers`, then restartable `initContainers` (sidecars).
-    pub containers: Vec<Container>,
+    pub containers: Shared<Vec<Container>>,
 }
 
 /// A container.

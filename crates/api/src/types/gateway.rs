@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use strait_base::{LabelSelector, Location};
+use strait_base::{LabelSelector, Location, Shared};
 
 use super::{ObjectMeta, Reference};
 
@@ -57,9 +57,9 @@ pub struct Gateway {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Infrastructure {
     /// `labels`.
-    pub labels: BTreeMap<Arc<str>, Arc<str>>,
+    pub labels: Shared<BTreeMap<Arc<str>, Arc<str>>>,
     /// `annotations`.
-    pub annotations: BTreeMap<Arc<str>, Arc<str>>,
+    pub annotations: Shared<BTreeMap<Arc<str>, Arc<str>>>,
     /// `parametersRef`.
     pub parameters: Option<ParametersReference>,
 }

@@ -11,7 +11,7 @@ mod workloads;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use strait_base::{Labels, Location};
+use strait_base::{Labels, Location, Shared};
 
 pub use self::{
     cilium::*, cilium_l7::*, cluster_network_policy::*, core::*, gateway::*, networking::*, routes::*, workloads::*,
@@ -27,7 +27,7 @@ pub struct ObjectMeta {
     /// Its labels.
     pub labels: Labels,
     /// Its annotations.
-    pub annotations: BTreeMap<Arc<str>, Arc<str>>,
+    pub annotations: Shared<BTreeMap<Arc<str>, Arc<str>>>,
     /// `generation`: how often its spec was changed, as the API server counts; 1 where not given.
     pub generation: i64,
     /// `creationTimestamp` in seconds since 1970; of two objects that claim the same, the older one wins.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use strait_base::{LabelSelector, Labels};
+use strait_base::{LabelSelector, Labels, Shared};
 
 use super::{Kind, ObjectMeta, PodSpec};
 
@@ -31,7 +31,7 @@ pub struct PodTemplate {
     /// Labels of the pods.
     pub labels: Labels,
     /// Annotations of the pods.
-    pub annotations: BTreeMap<Arc<str>, Arc<str>>,
+    pub annotations: Shared<BTreeMap<Arc<str>, Arc<str>>>,
     /// What they run.
     pub spec: PodSpec,
 }

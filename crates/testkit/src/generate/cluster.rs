@@ -116,7 +116,7 @@ fn spec(node: &str, account: &str, host_network: bool, containers: Vec<Container
         host_network,
         hostname: None,
         subdomain: None,
-        containers,
+        containers: containers.into(),
     }
 }
 
@@ -151,7 +151,7 @@ fn replica(draw: &mut Draw, sibling: &Pod, number: usize) -> Pod {
     pod.phase = PodPhase::Running;
     pod.pod_ips.clear();
     if draw.chance(50) {
-        pod.spec.containers = containers(draw);
+        pod.spec.containers = containers(draw).into();
     }
     pod
 }
@@ -211,7 +211,7 @@ pub(super) fn meta(namespace: &str, name: &str, labels: Labels) -> ObjectMeta {
         name: name.into(),
         namespace: namespace.into(),
         labels,
-        annotations: BTreeMap::new(),
+        annotations: BTreeMap::new().into(),
         generation: 1,
         created: None,
         location: nowhere(),
