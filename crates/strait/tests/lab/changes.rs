@@ -1,6 +1,14 @@
 //! Manifests change, and the lab with them.
 
-use crate::bed::{Bed, eventually, strait};
+use std::{
+    io::{ErrorKind, Read as _, Write as _},
+    net::{IpAddr, TcpStream},
+};
+
+use strait_datapath::netns::Netns;
+use strait_lab::probe::PATIENCE;
+
+use crate::bed::{Bed, LONG_PATIENCE, eventually, place, strait};
 
 const DENY: &str = "kind: NetworkPolicy\napiVersion: networking.k8s.io/v1\nmetadata: {name: deny}\nspec: {podSelector: {matchLabels: {app: web}}}\n";
 
@@ -79,6 +87,84 @@ fn a_broken_manifest_takes_nothing_out_of_force() {
     bed.lab.sync().unwrap();
     assert!(bed.lab.status().unwrap().problems.is_empty());
     bed.down();
+}
+
+/// A connection that policy stops says nothing more, and goes on where it was when policy allows it again.
+#[test]
+fn connections_that_are_open_follow_their_policy() {
+    let place_of = |name: &str, node: &str| {
+        format!(
+            "kind: Pod\napiVersion: v1\nmetadata: {{name: {name}, labels: {{app: {name}}}}}\nspec: {{nodeName: {node}, containers: [{{name: c, ports: [{{containerPort: 7}}]}}]}}\n---\n"
+        )
+    };
+    let pods = [place_of("near", "node-2"), place_of("far", "node-1"), place_of("web", "node-2")].concat();
+    let Some(bed) = Bed::up("open", &[("pods.yaml", &pods)]) else { return };
+    let mut talks: Vec<_> = ["near", "far"]
+        .into_iter()
+        .flat_map(|from| {
+            [true, false].map(|v4| Talk::open(&bed, &format!("default/{from}"), bed.address("default/web", v4)))
+        })
+        .collect();
+    // What is more than what was there says nothing of the connections; what is less, stops them. What of it is about the one
+    // side, leaves the other.
+    let allow = |peers: &str| {
+        let from = format!("{{podSelector: {{matchExpressions: [{{key: app, operator: In, values: [{peers}]}}]}}}}");
+        DENY.replace("{app: web}}", &format!("{{app: web}}}}, ingress: [{{from: [{from}], ports: [{{port: 7}}]}}]"))
+    };
+    for (number, (policy, near, far)) in [
+        (allow("near, far"), true, true),
+        (DENY.to_owned(), false, false),
+        (allow("near, far, other"), true, true),
+        (allow("far"), false, true),
+        (allow("near"), true, false),
+        (allow("near, far"), true, true),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        bed.save("policy.yaml", &policy);
+        bed.lab.sync().unwrap();
+        assert!(bed.lab.status().unwrap().problems.is_empty(), "{:?}", bed.lab.status());
+        for (talk, goes_on) in talks.iter_mut().zip([near, near, far, far]) {
+            talk.say(&format!("{number}"), goes_on);
+        }
+    }
+    bed.down();
+}
+
+/// A connection to the echo server at port 7, which gives back what it gets.
+struct Talk {
+    stream: TcpStream,
+    /// What was said and not heard yet.
+    due: String,
+}
+
+impl Talk {
+    fn open(bed: &Bed, from: &str, to: IpAddr) -> Self {
+        let netns = Netns::open(&bed.lab.paths().namespace(&place(from))).unwrap();
+        let stream = netns.run(|| TcpStream::connect((to, 7)).unwrap()).unwrap();
+        stream.set_nodelay(true).unwrap();
+        let mut talk = Self { stream, due: String::new() };
+        talk.say("hello", true);
+        talk
+    }
+
+    /// Says a line, and hears it with all that was said in vain before; or nothing.
+    fn say(&mut self, line: &str, heard: bool) {
+        self.due.extend([line, "\n"]);
+        writeln!(self.stream, "{line}").unwrap();
+        // What was held back is sent again at growing intervals.
+        self.stream.set_read_timeout(Some(if heard { 3 * LONG_PATIENCE } else { PATIENCE })).unwrap();
+        if heard {
+            let mut all = vec![0; self.due.len()];
+            self.stream.read_exact(&mut all).unwrap_or_else(|error| panic!("after {:?}: {error}", self.due));
+            assert_eq!(String::from_utf8(all).unwrap(), self.due);
+            self.due.clear();
+        } else {
+            let error = self.stream.read(&mut [0]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
+        }
+    }
 }
 
 #[test]
