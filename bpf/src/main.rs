@@ -4,6 +4,7 @@
 
 mod maps;
 mod packet;
+mod send;
 
 use aya_ebpf::helpers::bpf_redirect_peer;
 use aya_ebpf::macros::classifier;
@@ -16,9 +17,15 @@ use crate::packet::Skb;
 
 /// Without the scratch slot, which always exists, nothing passes.
 macro_rules! run {
-    ($hook:path, $ctx:expr) => {
+    ($hook:path, $ctx:expr, $answer:path) => {
         match maps::scratch() {
-            Some(scratch) => finish($hook(&Skb::new(&$ctx), &mut KernelMaps, scratch)),
+            Some(scratch) => match $hook(&Skb::new(&$ctx), &mut KernelMaps, scratch) {
+                Verdict::Drop(_) => match scratch.response() {
+                    Some(response) => $answer(&$ctx, response),
+                    None => action::DROP,
+                },
+                verdict => finish(verdict),
+            },
             None => action::DROP,
         }
     };
@@ -37,19 +44,22 @@ fn finish(verdict: Verdict) -> i32 {
 /// TCX ingress of a pod's host-side veth.
 #[classifier]
 pub fn from_pod(ctx: TcContext) -> i32 {
-    run!(hooks::from_pod, ctx)
+    run!(hooks::from_pod, ctx, send::to_sender)
 }
 
 /// TCX egress of a pod's host-side veth.
 #[classifier]
 pub fn to_pod(ctx: TcContext) -> i32 {
-    run!(hooks::to_pod, ctx)
+    run!(hooks::to_pod, ctx, send::for_pod)
 }
 
 /// TCX ingress of a node's uplink.
 #[classifier]
 pub fn from_uplink(ctx: TcContext) -> i32 {
-    run!(hooks::from_uplink, ctx)
+    match maps::scratch() {
+        Some(scratch) => finish(hooks::from_uplink(&Skb::new(&ctx), &mut KernelMaps, scratch)),
+        None => action::DROP,
+    }
 }
 
 #[panic_handler]

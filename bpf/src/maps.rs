@@ -11,6 +11,7 @@ use strait_packet::abi::{
     capacity,
 };
 use strait_packet::hooks::Scratch;
+use strait_packet::respond::Bucket;
 
 /// What follows the prefix length in `IPCACHE` and `PORT_SETS`.
 type IpcacheData = [u32; 4];
@@ -41,6 +42,9 @@ static EVENTS_LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(EventKind::
 /// Where a conntrack entry is built: it would take a fifth of the stack.
 #[map]
 static NEW_ENTRY: PerCpuArray<CtEntry> = PerCpuArray::with_max_entries(1, 0);
+/// How much this CPU has answered lately.
+#[map]
+static RESPONSES: PerCpuArray<Bucket> = PerCpuArray::with_max_entries(1, 0);
 /// Working memory for the packet at hand.
 #[map]
 static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
@@ -156,6 +160,13 @@ impl Maps for KernelMaps {
     fn insert_drop_seen(&mut self, key: &DropKey, seen: &DropSeen) {
         // A map that refuses makes the next drop tell again.
         let _ = DROP_SEEN.insert(key, seen, 0);
+    }
+
+    #[inline(always)]
+    fn response_bucket<R>(&mut self, visit: impl FnOnce(&mut Bucket) -> R) -> Option<R> {
+        let bucket = RESPONSES.get_ptr_mut(0)?;
+        // SAFETY: the slot is this CPU's alone.
+        Some(visit(unsafe { &mut *bucket }))
     }
 
     #[inline(always)]

@@ -60,6 +60,12 @@ impl Frame for Skb<'_> {
     }
 
     #[inline(always)]
+    fn mark(&self) -> u32 {
+        // SAFETY: as above.
+        unsafe { (*self.ctx.skb.skb).mark }
+    }
+
+    #[inline(always)]
     fn words<const N: usize>(&self, at: u32) -> Option<[u32; N]> {
         let start = self.at(at, 4 * N)? as *const [u32; N];
         // SAFETY: `at` has compared the bytes to the packet's end; every bit pattern is a word.

@@ -13,7 +13,7 @@ use std::{
 
 use serde_json::json;
 use strait_agent::{
-    Client, Host, Options,
+    Client, DenyResponse, Host, Options,
     api::{EndpointSpec, Mac, PodName, SOCKET},
 };
 use strait_datapath::{Datapath, Fake};
@@ -54,6 +54,7 @@ fn agent(folder: &Path) -> Outcome {
         uplinks: Vec::new(),
         host: Host::default(),
         host_legacy_routing: true,
+        deny_response: DenyResponse::Silent,
     };
     let lock = strait_agent::lock(&options)?;
     let index = |name: &str| name.trim_start_matches('v').parse().map_err(io::Error::other);

@@ -8,7 +8,7 @@ use strait_datapath::{
     table::{Conntrack, Endpoints, Ipcache, Policy, PortSets, Table},
 };
 use strait_model::{Direction, OriginId, PolicyKey, PortKey, PortSet};
-use strait_packet::abi::{DropReason, Hook};
+use strait_packet::abi::{DenyResponse, DropReason, Hook};
 
 use crate::{
     api::{
@@ -41,6 +41,7 @@ impl<K: Kernel> Node<K> {
             ok: problems.is_empty() && closed == 0 && self.enforcement_error.is_none(),
             generation: self.directory.generation(),
             revision: u64::from(self.revision),
+            deny_response: DenyResponse::from_number(self.datapath.config().deny_response).name().into(),
             objects,
             problems,
             notes: notes

@@ -181,6 +181,8 @@ pub struct Status {
     pub generation: u64,
     /// Revision of the policy maps.
     pub revision: u64,
+    /// What a connection that policy denies hears: `silent`, `icmp` or `reset`.
+    pub deny_response: Arc<str>,
     /// Objects in force, by kind.
     pub objects: std::collections::BTreeMap<Arc<str>, usize>,
     /// Errors in manifests, `file:line:column: …`; the last good version of those objects is in force.

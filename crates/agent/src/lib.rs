@@ -25,3 +25,4 @@ pub use client::{Client, ClientError};
 pub use node::{Host, InterfaceIndex, Options, StartError};
 pub use run::{Lock, RunError, lock, run};
 pub use state::StateError;
+pub use strait_packet::abi::DenyResponse;

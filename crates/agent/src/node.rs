@@ -26,6 +26,7 @@ use strait_datapath::{
 };
 use strait_flow::Ring;
 use strait_model::{Compiler, PodKey};
+use strait_packet::abi::{Config, DenyResponse};
 use thiserror::Error;
 
 use crate::{
@@ -50,6 +51,8 @@ pub struct Options {
     pub uplinks: Vec<String>,
     /// Every packet goes through the host's stack, also where connections could take the shortcut past it.
     pub host_legacy_routing: bool,
+    /// What a connection that policy denies hears.
+    pub deny_response: DenyResponse,
     /// What it runs on.
     pub host: Host,
 }
@@ -128,7 +131,11 @@ pub(crate) struct Node<K> {
 
 impl<K: Kernel> Node<K> {
     /// Reads what an earlier agent left, attaches programs to what is there, and enforces.
-    pub(crate) fn start(options: Options, datapath: Datapath<K>, index_of: InterfaceIndex) -> Result<Self, StartError> {
+    pub(crate) fn start(
+        options: Options,
+        mut datapath: Datapath<K>,
+        index_of: InterfaceIndex,
+    ) -> Result<Self, StartError> {
         let run = RunDir::open(&options.run_dir)?;
         let saved = run.allocator().unwrap_or_else(|error| {
             log(Level::Warn, "identity numbers are given anew", &[("reason", &error)]);
@@ -147,6 +154,11 @@ impl<K: Kernel> Node<K> {
             Err(cause) => Err(StartError::Uplink { name: name.clone(), cause }),
         };
         let uplinks = options.uplinks.iter().map(uplink).collect::<Result<Vec<_>, _>>()?;
+        // What denied connections hear is no part of any verdict, and may change at any time.
+        let config = Config { deny_response: options.deny_response as u32, ..*datapath.config() };
+        if config != *datapath.config() {
+            datapath.set_config(&config)?;
+        }
         let mut node = Self {
             started: Timestamp::now(),
             directory,

@@ -2,7 +2,8 @@
 //!
 //! One process a source (`strait lab probe`) enters its place and tries everything at once. *Allowed* means that the
 //! destination itself answered or refused: both prove that the way there and back is open. *Denied* means silence
-//! through all retransmissions.
+//! through all retransmissions, or that policy itself said no: by an ICMP error, which is not the destination's word, or by a
+//! reset, which is told from the destination's own by its window ([`strait_packet::respond::RESET_WINDOW`]).
 //!
 //! | protocol | asked with                 | answers that count                                          |
 //! |----------|----------------------------|-------------------------------------------------------------|
@@ -12,6 +13,7 @@
 //! | ICMP     | echo request               | echo reply                                                  |
 
 mod attempt;
+mod prohibited;
 mod raw;
 mod run;
 mod wire;

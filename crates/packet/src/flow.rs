@@ -55,6 +55,8 @@ pub struct Flow {
     pub icmp_type: u8,
     /// ICMP code.
     pub icmp_code: u8,
+    /// It belongs to no connection that is known: policy judges the packet itself.
+    pub fresh: bool,
     /// [`event_flags`](crate::abi::event_flags) of the packet.
     pub event_flags: u8,
 }

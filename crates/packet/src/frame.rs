@@ -10,6 +10,9 @@ pub trait Frame {
     /// True if a VLAN tag was taken off and kept beside the bytes.
     fn has_vlan_tag(&self) -> bool;
 
+    /// The mark that the node gave it.
+    fn mark(&self) -> u32;
+
     /// The `4 * N` bytes at `at`, as words in wire order; `None` past the end.
     fn words<const N: usize>(&self, at: u32) -> Option<[u32; N]>;
 

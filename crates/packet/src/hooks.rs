@@ -20,6 +20,7 @@ use crate::maps::Maps;
 use crate::neighbour::{self, LinkMessage};
 use crate::parse::{self, ETHERNET, EtherType, Ip, Part, protocol};
 use crate::related::Quoted;
+use crate::respond::{self, Response};
 use crate::shortcut::Arrival;
 use crate::{fragment, related, report, shortcut, track};
 
@@ -69,15 +70,31 @@ pub struct Scratch {
     config: Config,
     quoted: Quoted,
     arrival: Arrival,
+    response: Response,
+}
+
+impl Scratch {
+    /// What goes back to the sender of the packet that was just dropped.
+    #[inline(always)]
+    pub fn response(&self) -> Option<&Response> {
+        if self.response.len == 0 { None } else { Some(&self.response) }
+    }
 }
 
 /// A packet that a pod sends, at its host-side veth.
 #[inline(always)]
 pub fn from_pod<F: Frame, M: Maps>(frame: &F, maps: &mut M, scratch: &mut Scratch) -> Verdict {
     if !configured(maps, scratch) {
-        return unconfigured(frame, maps, Hook::FromPod);
+        return unconfigured(frame, maps, scratch, Hook::FromPod);
     }
-    let result = at_pod::<F, M, true>(frame, maps, scratch);
+    let mut result = at_pod::<F, M, true>(frame, maps, scratch);
+    if let Err(reason) = result {
+        if frame.mark() == respond::MARK && is_own_answer(reason) {
+            result = Ok(PeerPlace::Unknown);
+        } else {
+            answer(frame, maps, scratch, reason);
+        }
+    }
     let verdict = settle(maps, scratch, result.err());
     let Scratch { flow, ip, config, arrival, .. } = scratch;
     if result == Ok(PeerPlace::Endpoint) && shortcut::is_plain(frame, ip, config) {
@@ -91,9 +108,12 @@ pub fn from_pod<F: Frame, M: Maps>(frame: &F, maps: &mut M, scratch: &mut Scratc
 #[inline(always)]
 pub fn to_pod<F: Frame, M: Maps>(frame: &F, maps: &mut M, scratch: &mut Scratch) -> Verdict {
     if !configured(maps, scratch) {
-        return unconfigured(frame, maps, Hook::ToPod);
+        return unconfigured(frame, maps, scratch, Hook::ToPod);
     }
     let result = at_pod::<F, M, false>(frame, maps, scratch);
+    if let Err(reason) = result {
+        answer(frame, maps, scratch, reason);
+    }
     settle(maps, scratch, result.err())
 }
 
@@ -120,6 +140,23 @@ fn onward(delivered: Option<u32>) -> Verdict {
     delivered.map_or(Verdict::Pass, |ifindex| Verdict::Deliver { ifindex })
 }
 
+/// Prepares what the sender of a denied packet hears.
+#[inline(always)]
+fn answer<F: Frame, M: Maps>(frame: &F, maps: &mut M, scratch: &mut Scratch, reason: DropReason) {
+    let Scratch { flow, ip, config, response, .. } = scratch;
+    response.len = 0;
+    if config.deny_response != 0 && respond::is_answered(reason) {
+        respond::respond(frame, maps, flow, ip, config.deny_response, response);
+    }
+}
+
+/// Why an answer that `to_pod` gave in the pod's name would be dropped: the pod may not speak to who asked, or knows of no
+/// connection, which was denied after all.
+#[inline(always)]
+fn is_own_answer(reason: DropReason) -> bool {
+    reason.is_policy() || matches!(reason, DropReason::UnrelatedIcmpError)
+}
+
 /// Read before every lookup: a verdict is stamped with a revision that is no newer than the maps it came from.
 #[inline(always)]
 fn configured<M: Maps>(maps: &M, scratch: &mut Scratch) -> bool {
@@ -127,7 +164,8 @@ fn configured<M: Maps>(maps: &M, scratch: &mut Scratch) -> bool {
 }
 
 #[inline(always)]
-fn unconfigured<F: Frame, M: Maps>(frame: &F, maps: &mut M, hook: Hook) -> Verdict {
+fn unconfigured<F: Frame, M: Maps>(frame: &F, maps: &mut M, scratch: &mut Scratch, hook: Hook) -> Verdict {
+    scratch.response.len = 0;
     maps.count(hook, Some(DropReason::AbiMismatch), frame.len());
     Verdict::Drop(DropReason::AbiMismatch)
 }

@@ -17,6 +17,7 @@
 //! | [`neighbour`] | what ARP and neighbour discovery a pod may speak |
 //! | [`conntrack`] | the state of a connection and what one more packet does to it |
 //! | [`policy`] | the verdict on a new connection |
+//! | [`respond`] | what a denied connection hears |
 //!
 //! Written for the BPF verifier as much as for people: every loop is bounded by a constant, nothing is indexed by a value
 //! from the wire, large values are filled in place.
@@ -40,6 +41,7 @@ pub mod parse;
 pub mod policy;
 mod related;
 mod report;
+pub mod respond;
 mod shortcut;
 mod track;
 

@@ -2,6 +2,7 @@ use crate::abi::{
     Addr, Config, CtEntry, CtKey, DropKey, DropReason, DropSeen, Endpoint, Event, EventKind, FragmentKey,
     FragmentPorts, Hook, IpcacheValue, PolicyKey, PolicyValue, PortRule, PortSetKey,
 };
+use crate::respond::Bucket;
 
 /// What the decision reads and writes: kernel maps, or maps in memory.
 ///
@@ -48,6 +49,9 @@ pub trait Maps {
 
     /// `DROP_SEEN`: starts to count. A full map merely costs an event more.
     fn insert_drop_seen(&mut self, key: &DropKey, seen: &DropSeen);
+
+    /// This CPU's bound on answers to what is denied.
+    fn response_bucket<R>(&mut self, visit: impl FnOnce(&mut Bucket) -> R) -> Option<R>;
 
     /// `EVENTS`: sends what `fill` makes of an empty event, or counts it in `EVENTS_LOST`.
     fn emit(&mut self, kind: EventKind, fill: impl FnOnce(&mut Event));

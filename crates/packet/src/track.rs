@@ -45,6 +45,7 @@ fn fresh<M: Maps>(
     config: &Config,
     ended: Option<CloseReason>,
 ) -> Result<(), DropReason> {
+    flow.fresh = true;
     look_up_peer(maps, flow);
     let passage = judge(maps, flow, flow.direction, flow.policy_port)?;
     let mut flags = match passage {

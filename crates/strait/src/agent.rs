@@ -4,7 +4,7 @@ use std::{io, path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::Args;
-use strait_agent::{Host, Lock, Options};
+use strait_agent::{DenyResponse, Host, Lock, Options};
 use strait_datapath::{Datapath, GROWING, netlink::Netlink, probe};
 
 /// Serve a node: read manifests, keep the kernel's policy equal to them, tell what happens
@@ -40,6 +40,13 @@ pub(crate) struct AgentArgs {
     #[arg(long = "uplink", value_name = "INTERFACE")]
     uplinks: Vec<String>,
 
+    /// What a connection that policy denies hears
+    ///
+    /// Silence makes it wait for its own timeout and tells nothing of what is there. At most a thousand answers a second leave a
+    /// CPU; the rest is silence.
+    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
+    deny_response: DenyResponseArg,
+
     /// Room that a map has at first: endpoints, ipcache, policy, port-sets or conntrack, and how many entries; may be repeated
     ///
     /// Maps grow by themselves while packets flow when manifests need more, but conntrack, which forgets the connections that
@@ -61,14 +68,53 @@ pub(crate) struct AgentArgs {
     enable_host_legacy_routing: bool,
 }
 
+/// [`DenyResponse`] on a command line.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum DenyResponseArg {
+    /// Nothing
+    #[default]
+    Silent,
+    /// ICMP "communication administratively prohibited"
+    Icmp,
+    /// A TCP reset; ICMP for what is not TCP
+    Reset,
+}
+
+impl From<DenyResponseArg> for DenyResponse {
+    fn from(arg: DenyResponseArg) -> Self {
+        match arg {
+            DenyResponseArg::Silent => Self::Silent,
+            DenyResponseArg::Icmp => Self::Icmp,
+            DenyResponseArg::Reset => Self::Reset,
+        }
+    }
+}
+
 /// Serves until SIGTERM or SIGINT.
 pub(crate) fn run(args: AgentArgs) -> anyhow::Result<ExitCode> {
     let report = probe::probe();
     let host =
         Host { kernel: report.kernel.clone(), missing_features: report.missing().map(ToString::to_string).collect() };
-    let AgentArgs { node, roots, instance, run_dir, uplinks, capacities, limits, enable_host_legacy_routing } = args;
-    let options =
-        Options { node: node.into(), roots, run_dir, uplinks, host_legacy_routing: enable_host_legacy_routing, host };
+    let AgentArgs {
+        node,
+        roots,
+        instance,
+        run_dir,
+        uplinks,
+        deny_response,
+        capacities,
+        limits,
+        enable_host_legacy_routing,
+    } = args;
+    let options = Options {
+        node: node.into(),
+        roots,
+        run_dir,
+        uplinks,
+        host_legacy_routing: enable_host_legacy_routing,
+        deny_response: deny_response.into(),
+        host,
+    };
     // Before the pins are touched: two agents would undo each other's work.
     let lock = strait_agent::lock(&options)?;
     probe::ensure_bpffs()?;

@@ -111,7 +111,11 @@ fn print(answer: &Answered, ui: Ui, out: &mut impl Write) -> io::Result<()> {
         0 => String::new(),
         closed => ui.paint(Paint::Red, &format!(", {closed} closed (see `strait endpoint list`)")),
     };
-    writeln!(out, "  endpoints  {} ready{closed} (policy revision {})", status.endpoints.ready, status.revision)?;
+    writeln!(
+        out,
+        "  endpoints  {} ready{closed} (policy revision {}, denials {})",
+        status.endpoints.ready, status.revision, status.deny_response
+    )?;
     print_maps(&status.maps, ui, out)?;
     print_packets(&status.packets, out)?;
     let lost = match status.lost_events {

@@ -94,6 +94,7 @@ impl Setup {
             run_dir: self.folder.path().join("run"),
             uplinks: vec!["lxc99".to_owned()],
             host_legacy_routing: false,
+            deny_response: DenyResponse::Reset,
             host: Host::default(),
         };
         Node::start(options, Datapath::over(kernel).unwrap(), index_of).unwrap()
@@ -525,4 +526,12 @@ fn drops_say_no_more_than_is_known() {
         node.take_events(&[dropped]);
         assert_eq!(&*node.ring.iter().last().unwrap().summary, expected, "{protocol} {icmp:?}");
     }
+}
+
+#[test]
+fn the_kernel_is_told_how_to_answer_denials() {
+    let setup = Setup::new();
+    let mut node = setup.start(Fake::default());
+    assert_eq!(&*node.status().deny_response, "reset");
+    assert_eq!(node.datapath.kernel_mut().config().unwrap().unwrap().deny_response, DenyResponse::Reset as u32);
 }

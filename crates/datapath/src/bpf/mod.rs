@@ -350,6 +350,18 @@ impl Bpf {
     /// calling thread's network namespace: what it returns, and how long it took on average. Loopback is index 1. Maps change as
     /// they would.
     pub fn test_run(&self, hook: Hook, packet: &[u8], ifindex: u32, repeat: u32) -> Result<(i32, Duration), io::Error> {
+        self.test_run_into(hook, packet, ifindex, repeat, &mut []).map(|(action, duration, _)| (action, duration))
+    }
+
+    /// As [`Self::test_run`]; the packet as the program left it goes into `after`, and its length comes back.
+    pub fn test_run_into(
+        &self,
+        hook: Hook,
+        packet: &[u8],
+        ifindex: u32,
+        repeat: u32,
+        after: &mut [u8],
+    ) -> Result<(i32, Duration, usize), io::Error> {
         const CONTEXT: usize = 192;
         const IFINDEX: std::ops::Range<usize> = 40..44;
         let mut context = [0; CONTEXT];
@@ -359,10 +371,15 @@ impl Bpf {
             .program(program_name(hook))
             .and_then(|program| program.try_into().ok())
             .ok_or(io::ErrorKind::NotFound)?;
-        let options =
-            TestRunOptions { data_in: Some(packet), ctx_in: Some(&context), repeat, ..TestRunOptions::default() };
+        let options = TestRunOptions {
+            data_in: Some(packet),
+            data_out: if after.is_empty() { None } else { Some(after) },
+            ctx_in: Some(&context),
+            repeat,
+            ..TestRunOptions::default()
+        };
         let result = program.test_run(options).map_err(io::Error::other)?;
-        Ok((result.return_value.cast_signed(), result.duration))
+        Ok((result.return_value.cast_signed(), result.duration, result.data_size_out as usize))
     }
 }
 

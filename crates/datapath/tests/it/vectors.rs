@@ -8,7 +8,7 @@ use strait_datapath::{
     table::{Conntrack, DropsSeen, Endpoints, Fragments, Ipcache, Policy, PortSets, Table},
 };
 use strait_packet::{
-    abi::{Config, Hook, MetricKey},
+    abi::{Config, Hook, MetricKey, action},
     hooks::Verdict,
     host::{
         MemoryMaps,
@@ -111,4 +111,42 @@ fn the_kernel_judges_every_vector_as_the_host_does() {
     });
     assert!(wrong.is_empty(), "{} of {frames} frames:\n{}", wrong.len(), wrong.join("\n"));
     assert!(frames > 100, "{frames} frames, {too_short} too short for the kernel's test run");
+}
+
+#[test]
+fn the_kernel_answers_denials_as_the_host_does() {
+    if !kernel("the_kernel_answers_denials_as_the_host_does") {
+        return;
+    }
+    let bed = Bed::new("denials");
+    let ifindex = bed.bed.pods[0].interface.index;
+    let (mut answers, mut wrong) = (0, Vec::new());
+    bed.at_router(|| {
+        let mut datapath = Datapath::open(&Options::new(&bed.instance)).unwrap();
+        let bpf = datapath.kernel_mut();
+        for denial in vectors::denials().into_iter().filter(|denial| denial.frame.len() >= ETHERNET) {
+            replace::<Conntrack>(bpf, []);
+            load(bpf, &denial.content, ifindex);
+            let config = Config { deny_response: denial.mode as u32, ..Config::default() };
+            bpf.set_config(&config).unwrap();
+            let mut host = MemoryMaps { now_ns: strait_datapath::monotonic_ns(), ..MemoryMaps::default() };
+            host.load(&denial.content, ifindex);
+            host.config = Some(config);
+            let judged = host.run(denial.hook, ifindex, &denial.frame);
+            let mut after = [0; 2048];
+            let (did, _, length) = bpf.test_run_into(denial.hook, &denial.frame, ifindex, 1, &mut after).unwrap();
+            let expected = if host.response.is_empty() { judged.action() } else { action::REDIRECT };
+            if did != expected || (did == action::REDIRECT && after[..length] != host.response) {
+                wrong.push(format!(
+                    "{}: {did}, expected {expected}: {:02x?}, expected {:02x?}",
+                    denial.name,
+                    &after[..length],
+                    host.response
+                ));
+            }
+            answers += u32::from(did == action::REDIRECT);
+        }
+    });
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(answers > 40, "{answers}");
 }

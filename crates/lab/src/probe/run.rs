@@ -18,6 +18,7 @@ use tokio::{
 
 use super::{
     Answer, Knock, Order, Outcome, Probe, attempt,
+    prohibited::Prohibited,
     raw::{Raw, preferred_source},
 };
 
@@ -25,6 +26,9 @@ use super::{
 const MOST_AT_ONCE: usize = 256;
 /// Transmissions of a probe: the first and two more.
 const TRANSMISSIONS: u32 = 3;
+
+/// For answers that are not a socket's own, and for refusals that are not the destination's.
+type Ears = (Option<Raw>, Prohibited);
 
 /// Reads an order from `input`, carries it out in the network namespace of the process, and writes the outcomes, in
 /// order, to `output`.
@@ -40,15 +44,17 @@ async fn carry_out(order: Order) -> Vec<Outcome> {
     let patience = Duration::from_millis(order.patience_ms);
     let needs_raw = |probe: &Probe| matches!(probe.knock, Knock::Ping | Knock::Port(Protocol::Sctp, _));
     let raw = if order.probes.iter().any(needs_raw) { Raw::open().map(Some) } else { Ok(None) };
-    let raw = Rc::new(raw.map_err(|error| format!("cannot open raw sockets: {error}")));
+    let prohibited = Prohibited::open();
+    let ears = raw.and_then(|raw| Ok((raw, prohibited?)));
+    let ears = Rc::new(ears.map_err(|error| format!("cannot open raw sockets: {error}")));
     let places = Rc::new(Semaphore::new(MOST_AT_ONCE));
     let mut outcomes = vec![Outcome::Denied; order.probes.len()];
     let mut running = JoinSet::new();
     for (index, probe) in order.probes.into_iter().enumerate() {
-        let (raw, places) = (Rc::clone(&raw), Rc::clone(&places));
+        let (ears, places) = (Rc::clone(&ears), Rc::clone(&places));
         running.spawn_local(async move {
             let _place = places.acquire().await;
-            (index, ask(&probe, index, &raw, patience).await)
+            (index, ask(&probe, index, &ears, patience).await)
         });
     }
     while let Some(done) = running.join_next().await {
@@ -60,13 +66,14 @@ async fn carry_out(order: Order) -> Vec<Outcome> {
     outcomes
 }
 
-async fn ask(probe: &Probe, index: usize, raw: &Result<Option<Raw>, String>, patience: Duration) -> Outcome {
+async fn ask(probe: &Probe, index: usize, ears: &Result<Ears, String>, patience: Duration) -> Outcome {
     let Probe { source, to, knock, .. } = *probe;
     let number = u16::try_from(index % 0x4000).unwrap_or(0);
-    let once = || try_once(source, to, knock, raw.as_ref().ok().and_then(Option::as_ref), number);
-    if let (Knock::Ping | Knock::Port(Protocol::Sctp, _), Err(error)) = (knock, raw) {
-        return Outcome::Error(error.clone());
-    }
+    let ears = match ears {
+        Ok(ears) => ears,
+        Err(error) => return Outcome::Error(error.clone()),
+    };
+    let once = || try_once(source, to, knock, ears, number);
     // Without a route nothing leaves this host, which later errors do not tell from a router's word.
     if let Err(error) = preferred_source(to) {
         return Outcome::Error(format!("{probe}: cannot send: {error}"));
@@ -93,11 +100,11 @@ async fn try_once(
     source: Option<IpAddr>,
     to: IpAddr,
     knock: Knock,
-    raw: Option<&Raw>,
+    (raw, prohibited): &Ears,
     number: u16,
 ) -> io::Result<Answer> {
     match (knock, raw) {
-        (Knock::Port(Protocol::Tcp, port), _) => attempt::tcp(source, SocketAddr::new(to, port)).await,
+        (Knock::Port(Protocol::Tcp, port), _) => attempt::tcp(source, SocketAddr::new(to, port), prohibited).await,
         (Knock::Port(Protocol::Udp, port), _) => attempt::udp(source, SocketAddr::new(to, port)).await,
         (Knock::Port(Protocol::Sctp, port), Some(raw)) => raw.sctp(source, SocketAddr::new(to, port), number).await,
         (Knock::Ping, Some(raw)) => raw.ping(source, to, number).await,
@@ -122,6 +129,14 @@ async fn first_of<F: Future + Unpin>(futures: &mut Vec<F>) -> F::Output {
 /// Whether the error tells of this host rather than of the way or the destination.
 fn is_local(error: &io::Error) -> bool {
     let Some(number) = error.raw_os_error() else { return true };
-    let of_the_way = [Errno::EHOSTUNREACH, Errno::ENETUNREACH, Errno::EHOSTDOWN, Errno::ETIMEDOUT, Errno::ECONNRESET];
+    let of_the_way = [
+        Errno::EHOSTUNREACH,
+        Errno::ENETUNREACH,
+        Errno::EHOSTDOWN,
+        Errno::ETIMEDOUT,
+        Errno::ECONNRESET,
+        // Administratively prohibited, as Linux tells it for IPv6.
+        Errno::EACCES,
+    ];
     !of_the_way.contains(&Errno::from_raw(number))
 }

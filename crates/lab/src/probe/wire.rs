@@ -2,9 +2,13 @@
 
 use std::net::IpAddr;
 
+use strait_packet::respond::RESET_WINDOW;
+
 pub(super) const SCTP: u8 = 132;
 pub(super) const ICMP: u8 = 1;
 pub(super) const ICMPV6: u8 = 58;
+/// TCP flag.
+pub(super) const RST: u8 = 0x04;
 
 /// What a received ICMP message says about a probe.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -103,6 +107,13 @@ pub(super) fn read_sctp(packet: &[u8]) -> Option<News> {
     Some(News::SctpRefused { from: word(packet, 2)?, to: word(packet, 0)? })
 }
 
+/// The ports of a TCP reset that policy sent: one with the window that tells it from a stack's.
+pub(super) fn read_prohibition(segment: &[u8]) -> Option<(u16, u16)> {
+    let prohibited = segment.get(13)? & RST != 0 && word(segment, 14)? == RESET_WINDOW;
+    prohibited.then_some(())?;
+    Some((word(segment, 0)?, word(segment, 2)?))
+}
+
 /// What follows the header of an IPv4 packet.
 pub(super) fn after_ipv4(packet: &[u8]) -> Option<&[u8]> {
     packet.get(usize::from(packet.first()? & 0x0f) * 4..)
@@ -158,6 +169,18 @@ mod tests {
         let mut error = vec![4, 1, 0, 0, 0, 0, 0, 6];
         error.extend(&v6);
         assert_eq!(read_icmpv6(&error), Some(News::SctpRefused { from: 50_000, to: 3868 }));
+    }
+
+    #[test]
+    fn policy_resets_with_a_window_of_its_own() {
+        let mut segment = [0, 80, 0xd0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0x50, 0x14, 0, 13, 0, 0, 0, 0];
+        assert_eq!(read_prohibition(&segment), Some((80, 0xd000)));
+        for (at, byte) in [(13, 0x10), (15, 0), (14, 1)] {
+            let kept = std::mem::replace(&mut segment[at], byte);
+            assert_eq!(read_prohibition(&segment), None, "{at}");
+            segment[at] = kept;
+        }
+        assert_eq!(read_prohibition(&segment[..15]), None);
     }
 
     #[test]

@@ -21,8 +21,45 @@ pub struct Config {
     /// Not zero: packets of connections that both ends know go to their pod past the host's stack
     /// ([`Verdict::Deliver`](crate::hooks::Verdict::Deliver)).
     pub shortcut: u32,
-    /// Zero.
-    pub pad: u32,
+    /// What a denied connection hears: [`DenyResponse`].
+    pub deny_response: u32,
+}
+
+/// What a connection that policy denies hears.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u32)]
+pub enum DenyResponse {
+    /// Nothing: it runs into its own timeout.
+    #[default]
+    Silent = 0,
+    /// ICMP "communication administratively prohibited".
+    Icmp = 1,
+    /// A TCP reset; what is not TCP hears as with `Icmp`.
+    Reset = 2,
+}
+
+impl DenyResponse {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Silent, Self::Icmp, Self::Reset];
+
+    /// From its number; an unknown one is silence.
+    #[inline(always)]
+    pub const fn from_number(number: u32) -> Self {
+        match number {
+            1 => Self::Icmp,
+            2 => Self::Reset,
+            _ => Self::Silent,
+        }
+    }
+
+    /// As it is written in options and status.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Silent => "silent",
+            Self::Icmp => "icmp",
+            Self::Reset => "reset",
+        }
+    }
 }
 
 /// Nanoseconds without a packet after which a conntrack entry counts as gone.
@@ -72,7 +109,7 @@ impl Default for Config {
                 datagram: 60 * SECOND,
             },
             shortcut: 1,
-            pad: 0,
+            deny_response: DenyResponse::Silent as u32,
         }
     }
 }

@@ -19,7 +19,7 @@ mod policy;
 mod reason;
 
 pub use addr::{Addr, Port};
-pub use config::{Config, Hook, Metric, MetricKey, Timeouts};
+pub use config::{Config, DenyResponse, Hook, Metric, MetricKey, Timeouts};
 pub use connection::{
     CtEntry, CtKey, CtState, Direction, DropKey, DropSeen, FragmentKey, FragmentPorts, PeerPlace, ct_flags,
 };

@@ -7,6 +7,7 @@ use crate::abi::{
 use crate::frame::{Frame, Head};
 use crate::hooks::{self, Scratch, Verdict};
 use crate::maps::Maps;
+use crate::respond::Bucket;
 
 /// A frame in memory.
 #[derive(Clone, Debug)]
@@ -17,6 +18,8 @@ pub struct Bytes<'a> {
     pub bytes: &'a [u8],
     /// Whether a VLAN tag was taken off.
     pub vlan_tag: bool,
+    /// The node's mark.
+    pub mark: u32,
     /// Whether its hardware address is the interface's.
     pub for_host: bool,
     /// What a program made of its first bytes.
@@ -26,7 +29,7 @@ pub struct Bytes<'a> {
 impl<'a> Bytes<'a> {
     /// An untagged frame for the interface it is seen at.
     pub const fn new(ifindex: u32, bytes: &'a [u8]) -> Self {
-        Self { ifindex, bytes, vlan_tag: false, for_host: true, head: Cell::new(None) }
+        Self { ifindex, bytes, vlan_tag: false, mark: 0, for_host: true, head: Cell::new(None) }
     }
 
     /// The frame as a program left it.
@@ -50,6 +53,10 @@ impl Frame for Bytes<'_> {
 
     fn has_vlan_tag(&self) -> bool {
         self.vlan_tag
+    }
+
+    fn mark(&self) -> u32 {
+        self.mark
     }
 
     fn words<const N: usize>(&self, at: u32) -> Option<[u32; N]> {
@@ -101,6 +108,10 @@ pub struct MemoryMaps {
     pub events: Vec<Event>,
     /// `METRICS`, by index.
     pub metrics: BTreeMap<u32, Metric>,
+    /// The bound on answers.
+    pub bucket: Bucket,
+    /// The answer to the latest frame, from its Ethernet header on; empty for none.
+    pub response: Vec<u8>,
 }
 
 impl MemoryMaps {
@@ -112,11 +123,18 @@ impl MemoryMaps {
     /// Runs one frame through a hook.
     pub fn run_frame(&mut self, hook: Hook, frame: &Bytes<'_>) -> Verdict {
         let mut scratch = Scratch::default();
-        match hook {
+        let verdict = match hook {
             Hook::FromPod => hooks::from_pod(frame, self, &mut scratch),
             Hook::ToPod => hooks::to_pod(frame, self, &mut scratch),
             Hook::FromUplink => hooks::from_uplink(frame, self, &mut scratch),
-        }
+        };
+        self.response = scratch.response().map_or_else(Vec::new, |response| {
+            let bytes = |words: &[u32]| words.iter().flat_map(|word| word.to_ne_bytes()).collect::<Vec<u8>>();
+            let ethertype = frame.bytes.get(12..14).unwrap_or_default();
+            let packet = bytes(&response.packet);
+            [&bytes(&response.macs), ethertype, &packet[..response.len as usize]].concat()
+        });
+        verdict
     }
 }
 
@@ -190,6 +208,10 @@ impl Maps for MemoryMaps {
 
     fn insert_drop_seen(&mut self, key: &DropKey, seen: &DropSeen) {
         self.drop_seen.insert(*key, *seen);
+    }
+
+    fn response_bucket<R>(&mut self, visit: impl FnOnce(&mut Bucket) -> R) -> Option<R> {
+        Some(visit(&mut self.bucket))
     }
 
     fn emit(&mut self, _: EventKind, fill: impl FnOnce(&mut Event)) {

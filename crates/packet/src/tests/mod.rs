@@ -3,6 +3,7 @@
 mod events;
 mod layout;
 mod mutation;
+mod response;
 mod shortcut;
 mod time;
 mod work;

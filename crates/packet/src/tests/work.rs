@@ -13,6 +13,7 @@ use crate::host::tcp_flags::{ACK, SYN};
 use crate::host::vectors::{NODE_MAC, POD_MAC, SUBJECT};
 use crate::host::{Bytes, MemoryMaps, Wire};
 use crate::maps::Maps;
+use crate::respond::Bucket;
 
 /// Calls by kind. A lookup in an array is inlined and not counted; the rest is a call of the kernel each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -114,6 +115,10 @@ impl Maps for Counting<'_> {
     fn insert_drop_seen(&mut self, key: &DropKey, seen: &DropSeen) {
         self.note(|work| work.inserts += 1);
         self.maps.insert_drop_seen(key, seen);
+    }
+
+    fn response_bucket<R>(&mut self, visit: impl FnOnce(&mut Bucket) -> R) -> Option<R> {
+        self.maps.response_bucket(visit)
     }
 
     fn emit(&mut self, kind: EventKind, fill: impl FnOnce(&mut Event)) {

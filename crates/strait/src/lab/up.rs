@@ -7,9 +7,13 @@ use std::{
 };
 
 use clap::Args;
+use strait_agent::DenyResponse;
 use strait_lab::{Lab, LabName, Options};
 
-use crate::ui::{Paint, Ui};
+use crate::{
+    agent::DenyResponseArg,
+    ui::{Paint, Ui},
+};
 
 /// Start a lab: everything the manifests describe, with the policies enforced and servers that answer
 ///
@@ -50,6 +54,10 @@ pub(crate) struct UpArgs {
     #[arg(long)]
     no_restart_agents: bool,
 
+    /// What a connection that policy denies hears
+    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
+    deny_response: DenyResponseArg,
+
     /// An option for every node's agent, as in --agent-option=--map-capacity=policy=1024; may be repeated
     #[arg(long = "agent-option", value_name = "OPTION", allow_hyphen_values = true)]
     agent_options: Vec<String>,
@@ -61,6 +69,9 @@ pub(crate) fn run(args: UpArgs, ui: Ui) -> anyhow::Result<ExitCode> {
     options.ipv6 = args.ipv6 || !args.no_ipv6;
     options.restart_agents = !args.no_restart_agents;
     options.agent_options = args.agent_options;
+    if args.deny_response != DenyResponseArg::Silent {
+        options.agent_options.insert(0, format!("--deny-response={}", DenyResponse::from(args.deny_response).name()));
+    }
     let terminal = io::stderr().is_terminal();
     let lab = Lab::up(options, |line| {
         if terminal {

@@ -11,5 +11,6 @@ mod lifecycle;
 mod places;
 mod policy;
 mod random;
+mod responses;
 mod survival;
 mod upstream;

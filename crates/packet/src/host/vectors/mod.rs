@@ -11,10 +11,12 @@ mod header;
 mod icmp;
 mod neighbour;
 mod policy;
+mod response;
 mod source;
 mod uplink;
 mod world;
 
+pub use response::{Denial, Heard, check, denials};
 pub use world::{Content, HOST, NODE_MAC, OTHER, PEER, POD, POD_MAC, SUBJECT};
 
 use crate::abi::{Config, DropReason, Hook};
