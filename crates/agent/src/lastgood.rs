@@ -1,6 +1,6 @@
 //! Manifests as they were when they were last right, kept across restarts.
 //!
-//! [`Directory`](strait_api::source::Directory) keeps the last good version of a file that breaks while it watches. A file that
+//! [`Directory`] keeps the last good version of a file that breaks while it watches. A file that
 //! broke, or was emptied, while no agent ran would take its policies out of force; here is the copy that keeps them in.
 
 use std::{
