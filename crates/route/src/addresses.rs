@@ -9,12 +9,12 @@ use std::{
 use ipnet::IpNet;
 use strait_api::Gateway;
 
-/// Addresses by namespace and name of the gateway.
-pub type Assigned = BTreeMap<(Arc<str>, Arc<str>), IpAddr>;
+/// Addresses by namespace and name of the gateway; a gateway that has none is not there.
+pub type Assigned = BTreeMap<(Arc<str>, Arc<str>), Vec<IpAddr>>;
 
-/// Gives every gateway of `ours` an address of `pool`: the one it asks for, if that is in the pool and still free; else the one that it had; else
-/// the next free one, in order of namespace and name. A gateway that asks for an address it cannot have gets none, and so does one for
-/// which the pool has none left.
+/// Gives every gateway of `ours` addresses of `pool`: those that it asks for by value, each if it is in the pool and still free; for every one that it asks
+/// for without a value, and for one that asks for none, the one that it had, else the next free one. In order of namespace and name, those asked for
+/// by value first. A gateway that asks for an address that it cannot have goes without it, and so does one for which the pool has none left.
 pub fn assign<'a>(ours: impl Iterator<Item = &'a Arc<Gateway>>, pool: IpNet, before: &Assigned) -> Assigned {
     let ours: Vec<&Arc<Gateway>> = ours.collect();
     let key = |gateway: &Gateway| (Arc::clone(&gateway.meta.namespace), Arc::clone(&gateway.meta.name));
@@ -22,23 +22,27 @@ pub fn assign<'a>(ours: impl Iterator<Item = &'a Arc<Gateway>>, pool: IpNet, bef
     let mut give = |assigned: &mut Assigned, gateway: &Gateway, address: IpAddr| {
         let free = pool.contains(&address) && taken.insert(address);
         if free {
-            assigned.insert(key(gateway), address);
+            assigned.entry(key(gateway)).or_default().push(address);
         }
         free
     };
     for gateway in &ours {
-        let mut wanted = wanted(gateway);
-        wanted.find(|address| give(&mut assigned, gateway, *address));
+        for address in wanted(gateway) {
+            give(&mut assigned, gateway, address);
+        }
     }
-    let anywhere = |gateway: &&&Arc<Gateway>| self::wanted(gateway).next().is_none();
-    for gateway in ours.iter().filter(anywhere) {
-        if let Some(address) = before.get(&key(gateway)) {
-            give(&mut assigned, gateway, *address);
+    // How many addresses of no particular value each is still to get.
+    let mut open: Vec<usize> = ours.iter().map(|gateway| anywhere(gateway)).collect();
+    for (gateway, open) in ours.iter().zip(&mut open) {
+        for address in before.get(&key(gateway)).into_iter().flatten() {
+            if *open > 0 && give(&mut assigned, gateway, *address) {
+                *open -= 1;
+            }
         }
     }
     let mut next = pool.hosts();
-    for gateway in ours.iter().filter(anywhere) {
-        if !assigned.contains_key(&key(gateway)) {
+    for (gateway, open) in ours.iter().zip(open) {
+        for _ in 0..open {
             next.find(|address| give(&mut assigned, gateway, *address));
         }
     }
@@ -46,7 +50,16 @@ pub fn assign<'a>(ours: impl Iterator<Item = &'a Arc<Gateway>>, pool: IpNet, bef
 }
 
 /// The addresses that a gateway asks for by value.
-fn wanted(gateway: &Gateway) -> impl Iterator<Item = IpAddr> + '_ {
+pub(crate) fn wanted(gateway: &Gateway) -> impl Iterator<Item = IpAddr> + '_ {
     let values = gateway.addresses.iter().filter(|address| &*address.address_type == "IPAddress");
     values.filter_map(|address| address.value.as_deref()?.parse().ok())
+}
+
+/// How many addresses a gateway asks for without saying which.
+fn anywhere(gateway: &Gateway) -> usize {
+    if gateway.addresses.is_empty() {
+        return 1;
+    }
+    let open = |address: &&strait_api::GatewayAddress| &*address.address_type == "IPAddress" && address.value.is_none();
+    gateway.addresses.iter().filter(open).count()
 }

@@ -23,7 +23,7 @@ pub trait Request {
 }
 
 /// The rules of all routes for one host.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct PathTable {
     exact: BTreeMap<Arc<str>, Vec<Candidate>>,
     /// By the prefix without the slash at its end; the root is empty.

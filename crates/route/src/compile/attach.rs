@@ -1,6 +1,9 @@
 //! Routes to listeners.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde_json::{Value, json};
 use strait_api::{
@@ -11,7 +14,7 @@ use strait_base::Protocol;
 use super::{
     CONTROLLER, GATEWAY_VERSION,
     backends::{Backends, Referrer},
-    gateways::{GatewayState, allows},
+    gateways::{GatewayState, age, allows},
     http,
     world::World,
 };
@@ -33,6 +36,8 @@ pub(super) struct Attached {
     /// By server name; TCP and UDP have one for all.
     pub(super) l4: BTreeMap<At, HostTable<Split>>,
     pub(super) statuses: Vec<Status>,
+    /// The listeners that took the route at hand: several parents may lead to one.
+    taken: BTreeSet<At>,
 }
 
 /// Attaches all routes, the older first: of two that claim the same, the older one wins.
@@ -44,16 +49,19 @@ pub(super) fn routes<'a>(
 ) -> Attached {
     let mut out = Attached::default();
     let mut routes: Vec<&'a Arc<Route>> = world.objects.routes().collect();
-    routes.sort_by_key(|route| {
-        let meta = &route.meta;
-        (meta.created.unwrap_or(i64::MAX), Arc::clone(&meta.namespace), Arc::clone(&meta.name))
-    });
+    routes.sort_by_cached_key(|route| age(&route.meta));
+    let places: Places<'_> = gateways
+        .iter()
+        .enumerate()
+        .map(|(index, state)| ((&*state.gateway.meta.namespace, &*state.gateway.meta.name), index))
+        .collect();
     for route in routes {
+        out.taken.clear();
         let parents: Vec<Value> = route
             .parents
             .iter()
             .filter_map(|parent| {
-                let index = gateway_of(parent, route, gateways, world)?;
+                let index = gateway_of(parent, route, &places, world)?;
                 let (accepted, resolved) = attach(route, parent, index, gateways, world, backends, &mut out);
                 Some(json!({
                     "parentRef": parent_ref(parent),
@@ -77,29 +85,22 @@ pub(super) fn routes<'a>(
     out
 }
 
+/// The places of gateways by namespace and name.
+type Places<'a> = BTreeMap<(&'a str, &'a str), usize>;
+
 /// The gateway that a parent leads to, by itself or by a listener set.
-fn gateway_of(
-    parent: &ParentReference,
-    route: &Route,
-    gateways: &[GatewayState<'_>],
-    world: &World<'_>,
-) -> Option<usize> {
+fn gateway_of(parent: &ParentReference, route: &Route, places: &Places<'_>, world: &World<'_>) -> Option<usize> {
     if &*parent.group != GATEWAY_GROUP {
         return None;
     }
     let namespace = parent.namespace.as_ref().unwrap_or(&route.meta.namespace);
     match &*parent.kind {
-        "Gateway" => gateways
-            .iter()
-            .position(|state| state.gateway.meta.name == parent.name && state.gateway.meta.namespace == *namespace),
+        "Gateway" => places.get(&(&**namespace, &*parent.name)).copied(),
         "ListenerSet" => {
-            let set = world
-                .objects
-                .listener_sets()
-                .find(|set| set.meta.name == parent.name && set.meta.namespace == *namespace)?;
+            let set = world.listener_set(namespace, &parent.name)?;
             let home = set.parent.namespace.as_ref().unwrap_or(&set.meta.namespace);
-            let gateway = world.gateway(home, &set.parent.name)?;
-            gateways.iter().position(|state| Arc::ptr_eq(state.gateway, gateway))
+            let of_gateway = &*set.parent.group == GATEWAY_GROUP && &*set.parent.kind == "Gateway";
+            places.get(&(&**home, &*set.parent.name)).copied().filter(|_| of_gateway)
         }
         _ => None,
     }
@@ -161,8 +162,12 @@ fn attach(
     let first = u32::try_from(out.rules.len()).unwrap_or(u32::MAX);
     out.rules.append(&mut rules);
     for (listener, hosts) in listeners {
-        state.listeners[listener].attached += 1;
         let at = (index, listener);
+        if !out.taken.insert(at) {
+            continue;
+        }
+        // Only routes that are accepted count.
+        state.listeners[listener].attached += u32::from(compiled.unsupported.is_none());
         for host in hosts {
             // Of two routes for the same server name, or on the same TCP or UDP listener, the older one is served.
             if let Some(split) = &split {

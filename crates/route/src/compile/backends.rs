@@ -30,6 +30,8 @@ pub(super) struct Backends {
     all: Vec<Backend>,
     by_key: BTreeMap<Key, BackendId>,
     certificates: Vec<Certificate>,
+    /// Certificates by name: one secret has one content.
+    by_secret: BTreeMap<Arc<str>, CertificateId>,
     /// Gateways by policy that they reach back ends under.
     ancestors: BTreeMap<Name, BTreeSet<Name>>,
 }
@@ -50,11 +52,12 @@ impl Backends {
     }
 
     pub(super) fn certificate(&mut self, certificate: Certificate) -> CertificateId {
-        let index = self.certificates.iter().position(|other| *other == certificate).unwrap_or_else(|| {
+        let next = id(self.certificates.len());
+        let known = *self.by_secret.entry(Arc::clone(&certificate.name)).or_insert(next);
+        if known == next {
             self.certificates.push(certificate);
-            self.certificates.len() - 1
-        });
-        id(index)
+        }
+        known
     }
 
     /// The back end that a reference leads to.
@@ -142,11 +145,13 @@ impl Backends {
             // A policy that lost against another one has the other's ancestors.
             let other = conflict.map(|other| (Arc::clone(&other.meta.namespace), Arc::clone(&other.meta.name)));
             let ancestors = self.ancestors.get(other.as_ref().unwrap_or(&key))?;
-            let (_, wrong) = policy_authorities(policy, world);
+            let (authorities, wrong) = policy_authorities(policy, world);
             let accepted = match (conflict, &wrong) {
                 (Some(other), _) => Condition::no("Conflicted", format!("{} was there first", other.meta.name)),
-                (None, Some(wrong)) => Condition::no("NoValidCACertificate", Arc::clone(&wrong.message)),
-                (None, None) => Condition::yes("Accepted"),
+                (None, Some(wrong)) if authorities.is_none() => {
+                    Condition::no("NoValidCACertificate", Arc::clone(&wrong.message))
+                }
+                (None, _) => Condition::yes("Accepted"),
             };
             let resolved = wrong.unwrap_or_else(|| Condition::yes("ResolvedRefs"));
             let conditions =

@@ -1,16 +1,20 @@
 //! Gateways with their listeners, those of listener sets included.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use serde_json::{Value, json};
 use strait_api::{
     FromNamespaces, FrontendValidation, FrontendValidationMode, GATEWAY_GROUP, Gateway, Kind, Listener, ListenerSet,
-    ObjectKey, TlsMode,
+    ObjectKey, ObjectMeta, TlsMode,
 };
 
-use super::{GATEWAY_VERSION, backends::Backends, tls, world::World};
+use super::{GATEWAY_VERSION, backends::Backends, conflicts, tls, world::World};
 use crate::{
-    addresses::Assigned,
+    addresses::{Assigned, wanted},
     plan::{CertificateId, ClientValidation},
     status::{Condition, Status, conditions},
 };
@@ -18,14 +22,13 @@ use crate::{
 /// A gateway, and what is known of it so far.
 pub(super) struct GatewayState<'a> {
     pub(super) gateway: &'a Arc<Gateway>,
-    pub(super) address: Option<IpAddr>,
+    pub(super) addresses: Vec<IpAddr>,
     pub(super) listeners: Vec<ListenerState<'a>>,
     /// The gateway's own certificate for back ends.
     pub(super) client_certificate: Option<CertificateId>,
     accepted: Condition,
     resolved: Option<Condition>,
     insecure_validation: bool,
-    sets: usize,
 }
 
 /// A listener, and what is known of it so far.
@@ -41,9 +44,16 @@ pub(super) struct ListenerState<'a> {
     accepted: Condition,
     resolved: Condition,
     conflict: Option<Condition>,
+    /// Another listener does handshakes for some of the same names.
+    overlap: Option<Condition>,
 }
 
 impl ListenerState<'_> {
+    /// Whether it is accepted, conflicts aside.
+    pub(super) fn is_accepted(&self) -> bool {
+        self.accepted.holds
+    }
+
     /// Whether routes may attach.
     pub(super) fn takes_routes(&self) -> bool {
         self.accepted.holds && self.conflict.is_none()
@@ -73,12 +83,13 @@ impl ListenerState<'_> {
             (true, false) => Condition::no("Pending", "the gateway has no address"),
             (false, _) => Condition::no("Invalid", "the listener is not valid"),
         };
-        let all = [
+        let mut all = vec![
             ("Accepted", &accepted),
             ("Programmed", &programmed),
             ("ResolvedRefs", &self.resolved),
             ("Conflicted", &conflicted),
         ];
+        all.extend(self.overlap.iter().map(|overlap| ("OverlappingTLSConfig", overlap)));
         let kinds: Vec<_> = self.kinds.iter().map(|kind| json!({"group": GATEWAY_GROUP, "kind": kind})).collect();
         json!({
             "name": &*self.listener.name,
@@ -97,7 +108,8 @@ impl<'a> GatewayState<'a> {
         assigned: &Assigned,
     ) -> Self {
         let namespace = &*gateway.meta.namespace;
-        let address = assigned.get(&(Arc::clone(&gateway.meta.namespace), Arc::clone(&gateway.meta.name))).copied();
+        let key = (Arc::clone(&gateway.meta.namespace), Arc::clone(&gateway.meta.name));
+        let addresses = assigned.get(&key).cloned().unwrap_or_default();
         let mut resolved = None;
         let client_certificate =
             gateway.backend_client_certificate.as_ref().and_then(|reference| {
@@ -116,13 +128,12 @@ impl<'a> GatewayState<'a> {
             });
         let mut state = Self {
             gateway,
-            address,
+            addresses,
             listeners: Vec::new(),
             client_certificate,
             accepted: accepted(gateway),
             resolved,
             insecure_validation: false,
-            sets: 0,
         };
         for listener in &gateway.listeners {
             let listener = state.listener(listener, None, world, backends);
@@ -188,7 +199,18 @@ impl<'a> GatewayState<'a> {
                 }
             }
         }
-        ListenerState { listener, set, kinds, certificates, clients, attached: 0, accepted, resolved, conflict: None }
+        ListenerState {
+            listener,
+            set,
+            kinds,
+            certificates,
+            clients,
+            attached: 0,
+            accepted,
+            resolved,
+            conflict: None,
+            overlap: None,
+        }
     }
 
     fn client_validation(
@@ -203,32 +225,35 @@ impl<'a> GatewayState<'a> {
         (ClientValidation { authorities: pem.into(), insecure_fallback }, wrong)
     }
 
-    /// Finds listeners that cannot be told apart. The gateway's own come first, then sets by age: a later one yields; the gateway's own yield both.
+    /// Finds listeners that cannot be told apart, and those whose TLS overlaps.
     pub(super) fn find_conflicts(&mut self) {
-        for index in 0..self.listeners.len() {
-            let mut found = None;
-            for other in 0..self.listeners.len() {
-                let (a, b) = (&self.listeners[index], &self.listeners[other]);
-                let yields = other < index || (a.set.is_none() && b.set.is_none() && other != index);
-                if !yields || !a.accepted.holds || !b.accepted.holds || (b.set.is_some() && b.conflict.is_some()) {
-                    continue;
-                }
-                if let Some(reason) = conflict(a.listener, b.listener) {
-                    found = Some(Condition::no(reason, format!("listener {} has the same port", b.listener.name)));
-                    break;
-                }
-            }
-            self.listeners[index].conflict = found;
-        }
+        let conflicts = conflicts::conflicts(&self.listeners);
+        self.listeners.iter_mut().zip(conflicts).for_each(|(listener, conflict)| listener.conflict = conflict);
+        let overlaps = conflicts::overlaps(&self.listeners);
+        self.listeners.iter_mut().zip(overlaps).for_each(|(listener, overlap)| listener.overlap = overlap);
     }
 
     /// Whether it has an address, and a listener that is served.
     fn is_programmed(&self) -> bool {
-        self.address.is_some() && self.accepted.holds && self.listeners.iter().any(ListenerState::is_served)
+        !self.addresses.is_empty() && self.accepted.holds && self.listeners.iter().any(ListenerState::is_served)
     }
 
     pub(super) fn is_accepted(&self) -> bool {
         self.accepted.holds
+    }
+
+    fn programmed(&self) -> Condition {
+        let unusable = wanted(self.gateway).find(|wanted| !self.addresses.contains(wanted));
+        if let Some(address) = unusable {
+            let message = format!("{address} is not in the pool, or another gateway has it");
+            Condition::no("AddressNotUsable", message)
+        } else if self.addresses.is_empty() {
+            Condition::no("AddressNotAssigned", "there is no address left in the pool")
+        } else if self.is_programmed() {
+            Condition::yes("Programmed")
+        } else {
+            Condition::no("Invalid", "no listener can be served")
+        }
     }
 
     pub(super) fn status(&self, now: &str) -> Status {
@@ -243,18 +268,7 @@ impl<'a> GatewayState<'a> {
                 ..Condition::no("ListenersNotValid", "some listeners are not valid; see their conditions")
             },
         };
-        let programmed = if self.is_programmed() {
-            Condition::yes("Programmed")
-        } else if self.address.is_none() {
-            let asked = self.gateway.addresses.iter().any(|address| address.value.is_some());
-            if asked {
-                Condition::no("AddressNotUsable", "the address that it asks for cannot be had")
-            } else {
-                Condition::no("AddressNotAssigned", "there is no address left in the pool")
-            }
-        } else {
-            Condition::no("Invalid", "no listener can be served")
-        };
+        let programmed = self.programmed();
         let resolved = self.resolved.clone().unwrap_or_else(|| Condition::yes("ResolvedRefs"));
         let insecure = Condition {
             holds: true,
@@ -265,15 +279,21 @@ impl<'a> GatewayState<'a> {
             all.push(("InsecureFrontendValidationMode", &insecure));
         }
         let addresses: Vec<_> =
-            self.address.iter().map(|address| json!({"type": "IPAddress", "value": address.to_string()})).collect();
+            self.addresses.iter().map(|address| json!({"type": "IPAddress", "value": address.to_string()})).collect();
         let listeners: Vec<_> = own().map(|listener| listener.status(generation, self.is_programmed(), now)).collect();
         let mut status = json!({
             "addresses": addresses,
             "conditions": conditions(&all, generation, now),
             "listeners": listeners,
         });
-        if self.sets > 0 {
-            status["attachedListenerSets"] = json!(self.sets);
+        let sets: BTreeSet<(&str, &str)> = self
+            .listeners
+            .iter()
+            .filter(|listener| listener.is_served() && self.accepted.holds)
+            .filter_map(|listener| listener.set.map(|set| (&*set.meta.namespace, &*set.meta.name)))
+            .collect();
+        if !sets.is_empty() {
+            status["attachedListenerSets"] = json!(sets.len());
         }
         let meta = &self.gateway.meta;
         let object =
@@ -307,24 +327,6 @@ fn kinds(protocol: &str) -> &'static [&'static str] {
     }
 }
 
-/// Why two listeners cannot be told apart, if they cannot: one port speaks one of HTTP, TLS and TCP; UDP is beside them.
-fn conflict(a: &Listener, b: &Listener) -> Option<&'static str> {
-    let group = |listener: &Listener| match &*listener.protocol {
-        "HTTP" => 0,
-        "HTTPS" | "TLS" => 1,
-        "TCP" => 2,
-        _ => 3,
-    };
-    let udp = |listener: &Listener| &*listener.protocol == "UDP";
-    if a.port != b.port || udp(a) != udp(b) {
-        return None;
-    }
-    if group(a) != group(b) {
-        return Some("ProtocolConflict");
-    }
-    (a.hostname == b.hostname).then_some("HostnameConflict")
-}
-
 /// Adds the listeners of sets to their gateways, the older sets first. Gives the statuses of those that are not allowed.
 pub(super) fn attach_listener_sets<'a>(
     gateways: &mut [GatewayState<'a>],
@@ -333,9 +335,7 @@ pub(super) fn attach_listener_sets<'a>(
     now: &str,
 ) -> Vec<Status> {
     let mut sets: Vec<&'a Arc<ListenerSet>> = world.objects.listener_sets().collect();
-    sets.sort_by_key(|set| {
-        (set.meta.created.unwrap_or(i64::MAX), Arc::clone(&set.meta.namespace), Arc::clone(&set.meta.name))
-    });
+    sets.sort_by_cached_key(|set| age(&set.meta));
     let mut refused = Vec::new();
     for set in sets {
         let parent = &set.parent;
@@ -349,7 +349,6 @@ pub(super) fn attach_listener_sets<'a>(
         let Some(state) = gateways.iter_mut().find(is_parent) else { continue };
         let allowed = allows(&state.gateway.allowed_listeners, namespace, &set.meta.namespace, world);
         if allowed {
-            state.sets += 1;
             for listener in &set.listeners {
                 let listener = state.listener(listener, Some(set), world, backends);
                 state.listeners.push(listener);
@@ -381,21 +380,24 @@ pub(super) fn listener_set_statuses(gateways: &[GatewayState<'_>], now: &str) ->
         }
         for (object, (set, listeners)) in by_set {
             let served = listeners.iter().filter(|listener| listener.is_served()).count();
-            let accepted = match (served, listeners.len()) {
-                (served, all) if served == all => Condition::yes("Accepted"),
-                (served, _) => Condition {
-                    holds: served > 0,
-                    ..Condition::no("ListenersNotValid", "see its listeners' conditions")
-                },
-            };
-            let programmed = if served > 0 && state.address.is_some() {
-                Condition::yes("Programmed")
-            } else {
-                Condition::no("Invalid", "no listener of it can be served")
+            let invalid = Condition::no("ListenersNotValid", "see its listeners' conditions");
+            let parent = &set.parent.name;
+            let (accepted, programmed) = match (served, listeners.len()) {
+                _ if !state.is_accepted() => {
+                    let accepted = Condition::no("ParentNotAccepted", format!("Gateway {parent} is not accepted"));
+                    (accepted, Condition::no("ParentNotProgrammed", format!("Gateway {parent} is not accepted")))
+                }
+                (0, _) => (invalid.clone(), invalid),
+                _ if state.addresses.is_empty() => {
+                    let programmed = Condition::no("ParentNotProgrammed", format!("Gateway {parent} has no address"));
+                    (Condition::yes("Accepted"), programmed)
+                }
+                (served, all) if served == all => (Condition::yes("Accepted"), Condition::yes("Programmed")),
+                _ => (Condition { holds: true, ..invalid }, Condition::yes("Programmed")),
             };
             let all = [("Accepted", &accepted), ("Programmed", &programmed)];
             let generation = set.meta.generation;
-            let programmed = state.address.is_some();
+            let programmed = state.is_programmed();
             let listeners: Vec<_> =
                 listeners.iter().map(|listener| listener.status(generation, programmed, now)).collect();
             let status = json!({"conditions": conditions(&all, generation, now), "listeners": listeners});
@@ -403,6 +405,11 @@ pub(super) fn listener_set_statuses(gateways: &[GatewayState<'_>], now: &str) ->
         }
     }
     statuses
+}
+
+/// By what one object comes before another of its kind: its age, then `namespace/name`.
+pub(super) fn age(meta: &ObjectMeta) -> (i64, String) {
+    (meta.created.unwrap_or(i64::MAX), format!("{}/{}", meta.namespace, meta.name))
 }
 
 /// Whether `from` allows what is in the namespace `guest`, at something in `home`.

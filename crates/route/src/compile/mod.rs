@@ -2,6 +2,7 @@
 
 mod attach;
 mod backends;
+mod conflicts;
 mod gateways;
 mod http;
 mod ports;

@@ -20,7 +20,8 @@ pub(super) fn ports(
 ) -> Vec<PortPlan> {
     let mut ports: BTreeMap<(IpAddr, bool, u16), PortPlan> = BTreeMap::new();
     for (index, state) in gateways.iter().enumerate() {
-        let Some(address) = state.address.filter(|_| state.is_accepted()) else { continue };
+        let addresses = state.addresses.split_last().filter(|_| state.is_accepted());
+        let Some((last, others)) = addresses else { continue };
         for (place, listener) in state.listeners.iter().enumerate().filter(|(_, listener)| listener.is_served()) {
             let of = listener.listener;
             let routes = Routes {
@@ -29,19 +30,26 @@ pub(super) fn ports(
             };
             let udp = &*of.protocol == "UDP";
             let meta = &state.gateway.meta;
-            let plan = ports.entry((address, udp, of.port)).or_insert_with(|| PortPlan {
-                address,
-                port: of.port,
-                gateway: format!("{}/{}", meta.namespace, meta.name).into(),
-                serve: empty(&of.protocol),
-            });
-            add(&mut plan.serve, listener, routes);
+            let mut serve = |address: IpAddr, routes: Routes| {
+                let plan = ports.entry((address, udp, of.port)).or_insert_with(|| PortPlan {
+                    address,
+                    port: of.port,
+                    gateway: format!("{}/{}", meta.namespace, meta.name).into(),
+                    serve: empty(&of.protocol),
+                });
+                add(&mut plan.serve, listener, routes);
+            };
+            for address in others {
+                serve(*address, routes.clone());
+            }
+            serve(*last, routes);
         }
     }
     ports.into_values().collect()
 }
 
 /// The routes of one listener.
+#[derive(Clone)]
 struct Routes {
     http: HostTable<PathTable>,
     l4: HostTable<Split>,

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use strait_api::{
-    BackendTlsPolicy, ConfigMap, EndpointSlice, Gateway, Kind, Object, ObjectKey, Objects, Reference, ReferenceGrant,
-    Secret, Service,
+    BackendTlsPolicy, ConfigMap, EndpointSlice, Kind, ListenerSet, Object, ObjectKey, Objects, Reference,
+    ReferenceGrant, Secret, Service,
 };
 use strait_base::Labels;
 
@@ -82,9 +82,9 @@ impl<'a> World<'a> {
         }
     }
 
-    pub(super) fn gateway(&self, namespace: &str, name: &str) -> Option<&'a Arc<Gateway>> {
-        match self.get(Kind::Gateway, namespace, name) {
-            Some(Object::Gateway(gateway)) => Some(gateway),
+    pub(super) fn listener_set(&self, namespace: &str, name: &str) -> Option<&'a Arc<ListenerSet>> {
+        match self.get(Kind::ListenerSet, namespace, name) {
+            Some(Object::ListenerSet(set)) => Some(set),
             _ => None,
         }
     }
