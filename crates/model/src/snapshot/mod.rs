@@ -140,7 +140,7 @@ impl Pod {
         self.addresses.iter().copied().find(|address| Family::of(*address) == family)
     }
 
-    /// Which [`Base`] it belongs to.
+    /// The number of the base identity that it belongs to.
     pub(crate) fn base(&self) -> u32 {
         self.base
     }
