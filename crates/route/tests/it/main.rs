@@ -2,6 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy.toml does not see as tests")]
 
+mod addresses;
 mod bed;
 mod gateways;
 mod listener_sets;
+mod matching;
+mod merging;
+mod policies;
+mod rewrites;
+mod routes;
+mod scale;
