@@ -63,6 +63,8 @@ pub struct Step {
     pub taken: usize,
     /// Which of them are data; empty where none.
     pub data: Range<usize>,
+    /// Which of them are of the trailer section, its empty last line included; empty where none.
+    pub trailers: Range<usize>,
 }
 
 impl Chunked {
@@ -78,6 +80,7 @@ impl Chunked {
     /// or trailers without end.
     pub fn step(&mut self, input: &[u8]) -> Result<Step, HeadError> {
         let mut at = 0;
+        let mut trailers = None;
         while at < input.len() && self.state != State::Done {
             if self.state == State::Data {
                 let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(input.len() - at);
@@ -85,12 +88,15 @@ impl Chunked {
                 if self.left == 0 {
                     self.state = State::DataCr;
                 }
-                return Ok(Step { taken: at + most, data: at..at + most });
+                return Ok(Step { taken: at + most, data: at..at + most, trailers: 0..0 });
+            }
+            if trailers.is_none() && self.in_trailers() {
+                trailers = Some(at);
             }
             self.byte(input[at])?;
             at += 1;
         }
-        Ok(Step { taken: at, data: 0..0 })
+        Ok(Step { taken: at, data: 0..0, trailers: trailers.map_or(0..0, |start| start..at) })
     }
 
     /// Takes as much of `input` as belongs to the body, coding included: for passing it on as it is.
@@ -103,6 +109,13 @@ impl Chunked {
             taken += self.step(&input[taken..])?.taken;
         }
         Ok(taken)
+    }
+
+    const fn in_trailers(&self) -> bool {
+        matches!(
+            self.state,
+            State::Trailer | State::TrailerName | State::TrailerValue | State::TrailerLf | State::LastLf
+        )
     }
 
     fn byte(&mut self, byte: u8) -> Result<(), HeadError> {

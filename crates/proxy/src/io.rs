@@ -7,7 +7,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf},
     net::TcpStream,
 };
 
@@ -16,6 +16,20 @@ pub(crate) enum Stream {
     Plain(TcpStream),
     Server(Box<tokio_rustls::server::TlsStream<Prefixed>>),
     Client(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+    /// One end of a stream of HTTP/2.
+    Pipe(DuplexStream),
+}
+
+impl Stream {
+    /// Whether HTTP/2 was agreed on in the handshake.
+    pub(crate) fn is_http2(&self) -> bool {
+        let agreed = match self {
+            Self::Plain(_) | Self::Pipe(_) => None,
+            Self::Server(stream) => stream.get_ref().1.alpn_protocol(),
+            Self::Client(stream) => stream.get_ref().1.alpn_protocol(),
+        };
+        agreed == Some(crate::http2::ALPN)
+    }
 }
 
 impl AsyncRead for Stream {
@@ -24,6 +38,7 @@ impl AsyncRead for Stream {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Server(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Client(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Pipe(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
@@ -34,6 +49,7 @@ impl AsyncWrite for Stream {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Server(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Client(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Pipe(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -42,6 +58,7 @@ impl AsyncWrite for Stream {
             Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
             Self::Server(stream) => Pin::new(stream).poll_flush(cx),
             Self::Client(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Pipe(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -50,6 +67,7 @@ impl AsyncWrite for Stream {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Server(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Client(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Pipe(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

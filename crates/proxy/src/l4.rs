@@ -11,11 +11,12 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
-    backend,
+    backend, http2,
     io::{Buffer, Prefixed, Stream},
     live::Live,
     relay::tunnel,
     serve::{Client, serve},
+    tls::HTTP1,
     worker::Worker,
 };
 
@@ -30,7 +31,7 @@ async fn pass(
 ) {
     let Some(backend) = choice.and_then(|choice| split.targets[choice].backend) else { return };
     let Ok(target) = backend::target(live, backend, &mut worker.turn(backend)) else { return };
-    let Ok(mut upstream) = backend::connect(live, backend, &target).await else { return };
+    let Ok(mut upstream) = backend::connect(live, backend, &target, &[HTTP1]).await else { return };
     let _ = tunnel(&mut stream, first, &mut upstream, Buffer::default(), worker.limits.tunnel_idle).await;
 }
 
@@ -66,7 +67,11 @@ pub(crate) async fn tls(worker: Rc<Worker>, stream: TcpStream, mut client: Clien
             let Some(stream) = handshake(&worker, &live, port, &listener.name, stream, first).await else { return };
             client.listener = Some(Arc::clone(&listener.name));
             drop(live);
-            Box::pin(serve(worker, stream, client)).await;
+            if stream.is_http2() {
+                Box::pin(http2::server::serve(worker, stream, client)).await;
+            } else {
+                Box::pin(serve(worker, stream, client)).await;
+            }
         }
         TlsThen::Tcp(_, names) => {
             let Some(stream) = handshake(&worker, &live, port, &listener.name, stream, first).await else { return };

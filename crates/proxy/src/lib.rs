@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Gate ─▶ worker, one a core: current_thread runtime, own listeners (SO_REUSEPORT), own connections to back ends
-//!           accept ─ TLS? ─┬ HTTP/1: head ─ route ─ filters ─ back end ─ relay both bodies
+//!           accept ─ TLS? ─┬ HTTP/1, or a stream of HTTP/2: head ─ route ─ filters ─ back end ─ relay both bodies
 //!                          ├ TLS that is only passed on: server name ─ back end ─ relay
 //!                          └ TCP: back end ─ relay
 //! ```
@@ -12,6 +12,7 @@
 mod backend;
 mod cors;
 mod filters;
+mod http2;
 mod io;
 mod l4;
 mod listen;

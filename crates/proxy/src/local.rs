@@ -60,6 +60,31 @@ pub(crate) fn answer(
     }
 }
 
+/// Whether a content type is gRPC's. That of gRPC-Web is not: its clients see HTTP.
+pub(crate) fn is_call(content_type: &[u8]) -> bool {
+    content_type.strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest, [] | [b'+' | b';', ..]))
+}
+
+/// Writes the answer to a gRPC call: a status of gRPC in its head, and nothing else, where others get one of HTTP. The codes are those that
+/// gRPC's clients would make of it (grpc/grpc, doc/http-grpc-status-mapping.md).
+pub(crate) fn refuse_call(reason: Reason, keep_alive: bool, out: &mut Vec<u8>) {
+    let code = match reason.status {
+        400 | 431 => 13,
+        401 => 16,
+        403 => 7,
+        404 => 12,
+        // A reference that leads nowhere is UNAVAILABLE to calls (GRPCRouteRule's backendRefs).
+        429 | 500 | 502 | 503 | 504 => 14,
+        _ => 2,
+    };
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\ngrpc-status: {code}\r\ngrpc-message: {}\r\ncontent-length: 0\r\n",
+        reason.details
+    );
+    out.extend_from_slice(head.as_bytes());
+    out.extend_from_slice(if keep_alive { b"\r\n" } else { b"connection: close\r\n\r\n" });
+}
+
 fn phrase(status: u16) -> &'static str {
     match status {
         200 => "OK",

@@ -15,7 +15,8 @@ use crate::{
     backend::{self, Target},
     cors,
     filters::Edits,
-    io::{Buffer, Stream},
+    http2::{self, PREFACE},
+    io::{Buffer, Prefixed, Stream},
     live::Live,
     local::{self, Reason, answer},
     mirror,
@@ -25,6 +26,7 @@ use crate::{
 };
 
 /// Who is on the other end, and of which listener.
+#[derive(Clone)]
 pub(crate) struct Client {
     pub(crate) peer: SocketAddr,
     /// The address of the gateway.
@@ -42,6 +44,8 @@ struct Connection {
     inbound: Buffer,
     head: RequestHead,
     response: ResponseHead,
+    /// Whether the request is a gRPC call.
+    is_call: bool,
 }
 
 /// What comes after a request.
@@ -51,14 +55,57 @@ enum Next {
     Close,
 }
 
-/// Serves a connection until it ends.
-pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, client: Client) {
-    let mut connection = Connection {
-        stream,
-        inbound: Buffer::default(),
-        head: RequestHead::default(),
-        response: ResponseHead::default(),
-    };
+/// Serves a connection until it ends: HTTP/1, and without TLS HTTP/2 where the client begins with it.
+pub(crate) async fn serve(worker: Rc<Worker>, mut stream: Stream, client: Client) {
+    let mut inbound = Buffer::default();
+    if matches!(stream, Stream::Plain(_)) {
+        let first = tokio::select! {
+            biased;
+            first = timeout(worker.limits.idle, inbound.fill(&mut stream)) => first,
+            () = worker.draining() => return,
+        };
+        if !matches!(first, Ok(Ok(count)) if count > 0) {
+            return;
+        }
+        let prior = timeout(worker.limits.head_time, is_http2(&mut stream, &mut inbound)).await;
+        match (prior, stream) {
+            (Ok(Some(true)), Stream::Plain(stream)) => {
+                let stream = Prefixed { first: inbound.as_slice().to_vec(), at: 0, stream };
+                return Box::pin(http2::server::serve(worker, stream, client)).await;
+            }
+            (Ok(Some(false)), plain) => stream = plain,
+            _ => return,
+        }
+    }
+    each(worker, stream, inbound, client).await;
+}
+
+/// Whether a connection begins with the preface of HTTP/2. None where it ends before that is known.
+async fn is_http2(stream: &mut Stream, inbound: &mut Buffer) -> Option<bool> {
+    loop {
+        let read = inbound.as_slice();
+        let length = read.len().min(PREFACE.len());
+        if read[..length] != PREFACE[..length] {
+            return Some(false);
+        }
+        if length == PREFACE.len() {
+            return Some(true);
+        }
+        if !matches!(inbound.fill(stream).await, Ok(count) if count > 0) {
+            return None;
+        }
+    }
+}
+
+/// Serves the request of a stream of HTTP/2.
+pub(crate) async fn requests(worker: Rc<Worker>, stream: Stream, client: Client) {
+    each(worker, stream, Buffer::default(), client).await;
+}
+
+/// Serves HTTP/1 until the connection ends. `inbound` was read of it already.
+async fn each(worker: Rc<Worker>, stream: Stream, inbound: Buffer, client: Client) {
+    let mut connection =
+        Connection { stream, inbound, head: RequestHead::default(), response: ResponseHead::default(), is_call: false };
     loop {
         match connection.read_head(&worker).await {
             Ok(true) => {}
@@ -78,7 +125,9 @@ impl Connection {
         let limits = worker.limits;
         if self.inbound.is_empty() {
             self.inbound.release();
+            // A request that is here already is served even while the worker ends.
             let first = tokio::select! {
+                biased;
                 read = timeout(limits.idle, self.inbound.fill(&mut self.stream)) => read,
                 () = worker.draining() => return Ok(false),
             };
@@ -125,6 +174,8 @@ impl Connection {
         let decision = decide(worker, &live, client, &self.head, self.inbound.as_slice());
         let is_head = self.head.method.bytes(self.inbound.as_slice()) == b"HEAD";
         let method = self.head.method.text(self.inbound.as_slice()).to_owned();
+        let kind = self.head.head.get("content-type", self.inbound.as_slice());
+        self.is_call = kind.is_some_and(|kind| local::is_call(kind.bytes(self.inbound.as_slice())));
         self.inbound.consume(self.head.head.len);
         let mut body = Body::new(BodyReader::new(self.head.head.framing));
         match decision {
@@ -154,7 +205,11 @@ impl Connection {
         }
         let keep_alive = self.head.head.keep_alive && rest.is_done();
         let mut out = Vec::new();
-        answer(reason, lines, self.head.head.version, keep_alive, is_head, &mut out);
+        if self.is_call && !reason.flag.is_empty() {
+            local::refuse_call(reason, keep_alive, &mut out);
+        } else {
+            answer(reason, lines, self.head.head.version, keep_alive, is_head, &mut out);
+        }
         if !keep_alive {
             let _ = timeout(Duration::from_secs(1), self.finish(&out)).await;
             return Next::Close;
@@ -195,7 +250,7 @@ impl Connection {
             let was_kept = kept.is_some();
             let mut upstream = match kept.take() {
                 Some(stream) => stream,
-                None => backend::connect(live, forward.backend, &target).await?,
+                None => backend::open(worker, live, forward.backend, &target, forward.upgrade).await?,
             };
             body.out = Buffer::default();
             body.out.extend(&forward.head);

@@ -55,7 +55,7 @@ fn roots(pem: &[u8]) -> RootCertStore {
     roots
 }
 
-/// How a listener does its handshakes; `http` offers HTTP/1.1 by ALPN.
+/// How a listener does its handshakes; `http` offers HTTP/2 and HTTP/1.1 by ALPN.
 pub(crate) fn server(
     terminate: &Terminate,
     certificates: &[Certificate],
@@ -81,7 +81,7 @@ pub(crate) fn server(
     };
     let mut config = builder.with_cert_resolver(Arc::new(ByName(keys)));
     if http {
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = vec![crate::http2::ALPN.to_vec(), HTTP1.to_vec()];
     }
     Ok(Arc::new(config))
 }
@@ -171,7 +171,10 @@ impl ClientCertVerifier for Anyone {
     }
 }
 
-/// How TLS is spoken to a back end.
+/// The name of HTTP/1.1 by ALPN.
+pub(crate) const HTTP1: &[u8] = b"http/1.1";
+
+/// How TLS is spoken to a back end. HTTP/1.1 is offered, unless a connection offers something else.
 pub(crate) fn client(tls: &BackendTls, certificates: &[Certificate]) -> Result<Arc<ClientConfig>, Unusable> {
     let provider = provider();
     let pem: Vec<u8> = match &tls.authorities {
@@ -197,7 +200,7 @@ pub(crate) fn client(tls: &BackendTls, certificates: &[Certificate]) -> Result<A
             builder.with_client_auth_cert(blocks(&own.chain, "CERTIFICATE"), key).map_err(unusable)?
         }
     };
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![HTTP1.to_vec()];
     Ok(Arc::new(config))
 }
 

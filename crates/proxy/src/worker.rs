@@ -23,6 +23,7 @@ use tokio::{
 
 use crate::{
     backend::Target,
+    http2::Shared,
     io::Stream,
     l4,
     listen::{self, PortMap},
@@ -43,6 +44,8 @@ pub struct Limits {
     pub idle: Duration,
     /// How long a connection that is only passed on may idle.
     pub tunnel_idle: Duration,
+    /// Requests at once on a connection of HTTP/2; further ones are refused, and may be tried again.
+    pub streams: u32,
     /// Connections of a worker; further ones are closed at once.
     pub connections: usize,
     /// Copies of requests that a worker sends at once; further ones are left out.
@@ -56,6 +59,7 @@ impl Default for Limits {
             head_time: Duration::from_secs(15),
             idle: Duration::from_mins(5),
             tunnel_idle: Duration::from_hours(1),
+            streams: 100,
             connections: 32_768,
             mirrors: 1024,
         }
@@ -184,6 +188,7 @@ pub(crate) struct Worker {
     pub(crate) limits: Limits,
     live: RefCell<Arc<Live>>,
     pool: RefCell<Pool>,
+    shared: RefCell<Shared>,
     /// By rule: where its split is.
     turns: RefCell<Vec<Turns>>,
     /// By listener and server name.
@@ -209,6 +214,7 @@ impl Worker {
             limits,
             live: RefCell::new(Arc::clone(&plans.borrow().1)),
             pool: RefCell::default(),
+            shared: RefCell::default(),
             turns: RefCell::default(),
             l4_turns: RefCell::default(),
             endpoints: RefCell::default(),
@@ -232,7 +238,11 @@ impl Worker {
                     let _ = done.send(TakenUp { plan, errors });
                 }
                 () = worker.draining() => break,
-                _ = tick.tick() => worker.pool.borrow_mut().expire(Instant::now().into_std()),
+                _ = tick.tick() => {
+                    let now = Instant::now().into_std();
+                    worker.pool.borrow_mut().expire(now);
+                    worker.shared.borrow_mut().expire(now);
+                }
             }
         }
         for (_, task) in listening {
@@ -246,6 +256,7 @@ impl Worker {
     fn swap(&self, live: Arc<Live>) {
         // TLS to a back end goes by its policy, which may have changed.
         self.pool.borrow_mut().retain(|target| target.tls.is_none());
+        self.shared.borrow_mut().retain(|target| target.tls.is_none());
         self.turns.borrow_mut().clear();
         self.endpoints.borrow_mut().clear();
         self.l4_turns.borrow_mut().clear();
@@ -326,6 +337,11 @@ impl Worker {
             }
             &mut turns[index]
         })
+    }
+
+    /// Connections that requests share. Not to be held while waiting for anything.
+    pub(crate) fn shared(&self) -> RefMut<'_, Shared> {
+        self.shared.borrow_mut()
     }
 
     /// A kept connection to a target.

@@ -199,13 +199,15 @@ pub struct Endpoint {
 }
 
 /// What a back end speaks, by `appProtocol` (GEP-1911) or the name of its port.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub enum BackendProtocol {
     /// HTTP/1.1, or whatever bytes a TCP or UDP route carries.
     #[default]
     Http1,
     /// `kubernetes.io/ws`, `kubernetes.io/wss`: HTTP/1.1 with upgrades.
     WebSocket,
+    /// `kubernetes.io/h2c`, and whatever a `GRPCRoute` refers to: HTTP/2, without TLS by prior knowledge.
+    Http2,
 }
 
 /// How TLS is spoken to a back end.

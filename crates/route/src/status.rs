@@ -7,9 +7,11 @@ use strait_api::ObjectKey;
 
 /// The features of the specification that are kept, by the names that its conformance suite gives them, in order
 /// of the alphabet as the API wants it.
-pub const SUPPORTED_FEATURES: [&str; 39] = [
+pub const SUPPORTED_FEATURES: [&str; 42] = [
     "BackendTLSPolicy",
     "BackendTLSPolicySANValidation",
+    "GRPCRoute",
+    "GRPCRouteNamedRouteRule",
     "Gateway",
     "GatewayAddressEmpty",
     "GatewayBackendClientCertificate",
@@ -23,6 +25,7 @@ pub const SUPPORTED_FEATURES: [&str; 39] = [
     "HTTPRoute303RedirectStatusCode",
     "HTTPRoute307RedirectStatusCode",
     "HTTPRoute308RedirectStatusCode",
+    "HTTPRouteBackendProtocolH2C",
     "HTTPRouteBackendProtocolWebSocket",
     "HTTPRouteBackendRequestHeaderModification",
     "HTTPRouteBackendTimeout",

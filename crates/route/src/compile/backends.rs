@@ -21,8 +21,8 @@ use crate::{
 /// Namespace and name.
 type Name = (Arc<str>, Arc<str>);
 
-/// What a back end is known by: namespace, service, port, protocol, and the certificate that is shown to it.
-type Key = (Arc<str>, Arc<str>, u16, Protocol, Option<CertificateId>);
+/// What a back end is known by: namespace, service, port, what is spoken, and the certificate that is shown to it.
+type Key = (Arc<str>, Arc<str>, u16, Protocol, BackendProtocol, Option<CertificateId>);
 
 /// The back ends and certificates that are in use, each once.
 #[derive(Default)]
@@ -102,6 +102,8 @@ impl Backends {
                 format!("the appProtocol {spoken} of Service {namespace}/{} is not spoken", target.name),
             )
         })?;
+        // Calls are HTTP/2, whatever the service says of others.
+        let protocol = if by.kind == Kind::GrpcRoute.as_str() { BackendProtocol::Http2 } else { protocol };
         Ok(self.backend(service, port, protocol, by, world))
     }
 
@@ -120,7 +122,7 @@ impl Backends {
             self.ancestors.entry(key).or_default().insert((Arc::clone(by.gateway.0), Arc::clone(by.gateway.1)));
         }
         let client_certificate = by.client_certificate.filter(|_| policy.is_some());
-        let key = (Arc::clone(namespace), Arc::clone(name), port.port, port.protocol, client_certificate);
+        let key = (Arc::clone(namespace), Arc::clone(name), port.port, port.protocol, protocol, client_certificate);
         if let Some(known) = self.by_key.get(&key) {
             return *known;
         }
@@ -177,11 +179,11 @@ fn id(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(u32::MAX)
 }
 
-/// What the port speaks, by `appProtocol` (GEP-1911). HTTP/2 without TLS is not spoken yet.
+/// What the port speaks, by `appProtocol` (GEP-1911).
 fn protocol(port: &ServicePort) -> Option<BackendProtocol> {
     match port.app_protocol.as_deref() {
         Some("kubernetes.io/ws" | "kubernetes.io/wss" | "ws" | "wss") => Some(BackendProtocol::WebSocket),
-        Some("kubernetes.io/h2c" | "h2c" | "http2" | "grpc") => None,
+        Some("kubernetes.io/h2c" | "h2c" | "http2" | "grpc") => Some(BackendProtocol::Http2),
         Some(other) if other.starts_with("kubernetes.io/") => None,
         // Names of IANA and of others that say nothing about how a gate should speak.
         _ => Some(BackendProtocol::Http1),

@@ -318,8 +318,7 @@ fn accepted(gateway: &Gateway) -> Condition {
 /// The kinds of routes that a protocol takes; none where it is not spoken.
 fn kinds(protocol: &str) -> &'static [&'static str] {
     match protocol {
-        // Calls need HTTP/2, which is not spoken yet.
-        "HTTP" | "HTTPS" => &["HTTPRoute"],
+        "HTTP" | "HTTPS" => &["HTTPRoute", "GRPCRoute"],
         "TLS" => &["TLSRoute"],
         "TCP" => &["TCPRoute"],
         "UDP" => &["UDPRoute"],

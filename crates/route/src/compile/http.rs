@@ -1,10 +1,10 @@
-//! Rules of HTTP routes.
+//! Rules of HTTP and gRPC routes.
 
 use std::sync::Arc;
 
 use strait_api::{
-    BackendReference, HeaderModifier, HttpRouteRule, NamedMatch, PathMatch, PathModifier, Route, RouteFilter,
-    RouteRules, ValueMatch,
+    BackendReference, GrpcMethodMatch, GrpcRouteRule, HeaderModifier, HttpRouteRule, NamedMatch, PathMatch,
+    PathModifier, Route, RouteFilter, RouteRules, ValueMatch,
 };
 
 use super::{
@@ -33,7 +33,7 @@ impl Compiled {
     }
 }
 
-/// Compiles the rules of an HTTP route for one gateway; adds them to `rules`.
+/// Compiles the rules of an HTTP or gRPC route for one gateway; adds them to `rules`.
 pub(super) fn route(
     route: &Route,
     by: Referrer<'_>,
@@ -64,7 +64,21 @@ pub(super) fn route(
                 add(&mut out, index, compiled, matches, rules);
             }
         }
-        RouteRules::Grpc(_) | RouteRules::Tls(_) | RouteRules::Tcp(_) | RouteRules::Udp(_) => {}
+        RouteRules::Grpc(of) => {
+            for (index, rule) in of.iter().enumerate() {
+                let matches = grpc_matches(rule, &mut out);
+                let compiled = Rule {
+                    name: rule_name(route, index, rule.name.as_ref()),
+                    location: rule.location.clone(),
+                    filters: filters(&rule.filters, None, by, world, backends, &mut out),
+                    split: split(&rule.backends, None, by, world, backends, &mut out),
+                    request_timeout: None,
+                    backend_request_timeout: None,
+                };
+                add(&mut out, index, compiled, matches, rules);
+            }
+        }
+        RouteRules::Tls(_) | RouteRules::Tcp(_) | RouteRules::Udp(_) => {}
     }
     out
 }
@@ -191,6 +205,35 @@ fn http_matches(rule: &HttpRouteRule, out: &mut Compiled) -> Vec<(Path, Candidat
         Some((path, candidate(of.method.clone(), named(&of.headers, out)?, named(&of.query_params, out)?)))
     });
     matches.collect()
+}
+
+/// A call's path is `/SERVICE/METHOD`. Those of a rule without matches are all calls.
+fn grpc_matches(rule: &GrpcRouteRule, out: &mut Compiled) -> Vec<(Path, Candidate)> {
+    if rule.matches.is_empty() {
+        return vec![(Path::Prefix("/".into()), candidate(None, Vec::new(), Vec::new()))];
+    }
+    let matches = rule.matches.iter().filter_map(|of| {
+        let path = grpc_path(of.method.as_ref(), out)?;
+        Some((path, candidate(None, named(&of.headers, out)?, Vec::new())))
+    });
+    matches.collect()
+}
+
+fn grpc_path(of: Option<&GrpcMethodMatch>, out: &mut Compiled) -> Option<Path> {
+    let (service, method) = of.map_or((None, None), |of| (of.service.as_ref(), of.method.as_ref()));
+    let element = |of: Option<&ValueMatch>| match of {
+        None => "[^/]+".to_owned(),
+        Some(ValueMatch::Exact(text)) => regex::escape(text),
+        Some(ValueMatch::Regex(pattern)) => format!("(?:{pattern})"),
+    };
+    Some(match (service, method) {
+        (None, None) => Path::Prefix("/".into()),
+        (Some(ValueMatch::Exact(service)), None) => Path::Prefix(format!("/{service}").into()),
+        (Some(ValueMatch::Exact(service)), Some(ValueMatch::Exact(method))) => {
+            Path::Exact(format!("/{service}/{method}").into())
+        }
+        _ => Path::Regex(regex(&format!("/{}/{}", element(service), element(method)), out)?),
+    })
 }
 
 fn named(matches: &[NamedMatch], out: &mut Compiled) -> Option<Vec<(Arc<str>, Value)>> {

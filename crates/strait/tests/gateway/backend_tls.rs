@@ -9,10 +9,18 @@ use std::{
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
 use rustls::{ServerConfig, ServerConnection, StreamOwned, crypto::aws_lc_rs, pki_types::PrivateKeyDer};
 
-use crate::bed::{Gate, curl, http};
+use crate::{
+    bed::{Gate, curl, http},
+    h2_server,
+};
 
 /// A server that answers one line over TLS, with a certificate of a new authority for these names; and the authority.
 fn server(names: &[SanType]) -> (SocketAddr, String) {
+    let (config, authority) = certified(names);
+    (serve(Arc::new(config)), authority)
+}
+
+fn certified(names: &[SanType]) -> (ServerConfig, String) {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -28,9 +36,12 @@ fn server(names: &[SanType]) -> (SocketAddr, String) {
         .with_no_client_auth()
         .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::try_from(own.serialize_der()).unwrap())
         .unwrap();
+    (config, authority.pem())
+}
+
+fn serve(config: Arc<ServerConfig>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let at = listener.local_addr().unwrap();
-    let config = Arc::new(config);
     std::thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
             let mut tls = StreamOwned::new(ServerConnection::new(Arc::clone(&config)).unwrap(), stream);
@@ -41,7 +52,7 @@ fn server(names: &[SanType]) -> (SocketAddr, String) {
             }
         }
     });
-    (at, authority.pem())
+    at
 }
 
 fn manifests(at: SocketAddr, authority: &str, validation: &str) -> String {
@@ -110,5 +121,21 @@ fn believed_by_name_and_authority() {
         let text = std::fs::read_to_string(&gate.status).unwrap();
         let reason = if status == 500 { "reason: NoValidCACertificate" } else { "kind: BackendTLSPolicy" };
         assert!(text.contains(reason), "{name}: {text}");
+    }
+}
+
+/// A back end chooses by ALPN what it is spoken to in.
+#[test]
+fn http2_where_it_is_chosen() {
+    const VALIDATION: &str = "{hostname: safe.internal, caCertificateRefs: [{group: \"\", kind: ConfigMap, name: ca}]}";
+    let names = [SanType::DnsName("safe.internal".try_into().unwrap())];
+    let (mut config, authority) = certified(&names);
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let at = h2_server::http2(Some(Arc::new(config)));
+    let gate = Gate::of(&[("all.yaml", &manifests(at, &authority, VALIDATION))]);
+    for version in ["--http1.1", "--http2-prior-knowledge"] {
+        let answer = curl(&[version, "-d", "sent back"], &format!("http://{}/", gate.at("edge", 80)));
+        assert_eq!((answer.status, answer.header("x-spoken")), (200, Some("HTTP/2")), "{version}: {answer:?}");
+        assert_eq!(answer.body, "sent back", "{version}");
     }
 }

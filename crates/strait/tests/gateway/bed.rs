@@ -69,6 +69,12 @@ impl Gate {
         *self.places.get(&(gateway.to_owned(), port)).unwrap_or_else(|| panic!("{gateway}:{port} of {:?}", self.places))
     }
 
+    /// Asks it to end.
+    pub(crate) fn terminate(&self) {
+        let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    }
+
     /// All places of a gateway.
     pub(crate) fn places<'a>(&'a self, gateway: &'a str) -> impl Iterator<Item = (u16, SocketAddr)> + 'a {
         self.places.iter().filter(move |((name, _), _)| name == gateway).map(|((_, port), at)| (*port, *at))
@@ -90,8 +96,7 @@ impl Gate {
 
 impl Drop for Gate {
     fn drop(&mut self) {
-        let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
-        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+        self.terminate();
         let _ = self.child.wait();
         let _ = fs::remove_file(&self.status);
     }

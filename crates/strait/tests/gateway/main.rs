@@ -6,6 +6,8 @@ mod backend_tls;
 mod bed;
 mod conformance;
 mod h1;
+mod h2;
+mod h2_server;
 mod l4;
 mod mirror;
 mod reload;
