@@ -189,6 +189,14 @@ const LISTENERS: &[Case] = &[
         )],
     ),
     (
+        "what HTTP takes where nothing is said",
+        gateway!("{name: l, port: 80, protocol: HTTP}"),
+        &[(
+            "Gateway d/g listener l",
+            "[HTTPRoute GRPCRoute] routes=0 Accepted Programmed ResolvedRefs Conflicted=False/NoConflicts",
+        )],
+    ),
+    (
         "TLSRouteListenerPassthroughSupportedKinds",
         gateway!("{name: l, port: 443, protocol: TLS, tls: {mode: Passthrough}}"),
         &[(
