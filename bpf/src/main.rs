@@ -62,6 +62,15 @@ pub fn from_uplink(ctx: TcContext) -> i32 {
     }
 }
 
+/// TCX egress of a node's uplink.
+#[classifier]
+pub fn to_uplink(ctx: TcContext) -> i32 {
+    match maps::scratch() {
+        Some(scratch) => finish(hooks::to_uplink(&Skb::new(&ctx), &mut KernelMaps, scratch)),
+        None => action::DROP,
+    }
+}
+
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     // The verifier refuses the loop: a program that can panic does not load.

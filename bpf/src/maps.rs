@@ -6,7 +6,7 @@ use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use strait_packet::Maps;
 use strait_packet::abi::{
-    Addr, Config, CtEntry, CtKey, DropKey, DropReason, DropSeen, Endpoint, Event, EventKind, FragmentKey,
+    ABI_VERSION, Addr, Config, CtEntry, CtKey, DropKey, DropReason, DropSeen, Endpoint, Event, EventKind, FragmentKey,
     FragmentPorts, Hook, IpcacheKey, IpcacheValue, Metric, MetricKey, PolicyKey, PolicyValue, PortRule, PortSetKey,
     capacity,
 };
@@ -84,6 +84,11 @@ impl Maps for KernelMaps {
         };
         *into = *config;
         true
+    }
+
+    #[inline(always)]
+    fn judges_host(&self) -> bool {
+        CONFIG.get(0).is_some_and(|config| config.abi_version == ABI_VERSION && config.judges_host())
     }
 
     #[inline(always)]

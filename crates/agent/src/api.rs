@@ -254,7 +254,7 @@ impl MapFill {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PacketCount {
-    /// The program: `from_pod`, `to_pod`, `from_uplink`.
+    /// The program: `from_pod`, `to_pod`, `from_uplink`, `to_uplink`.
     pub hook: Arc<str>,
     /// Why they were dropped, as in flow records; absent where they were forwarded.
     #[serde(default, skip_serializing_if = "Option::is_none")]

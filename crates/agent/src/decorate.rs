@@ -187,6 +187,7 @@ fn traced(flow: &mut Flow, event: &Event, outgoing: bool) {
         Hook::FromPod => ObservationPoint::FromEndpoint,
         Hook::ToPod => ObservationPoint::ToEndpoint,
         Hook::FromUplink => ObservationPoint::FromNetwork,
+        Hook::ToUplink => ObservationPoint::ToNetwork,
     };
     flow.event_type = EventType { kind: EventType::TRACE, sub_type: point.number() };
     flow.trace_observation_point = Some(point);

@@ -83,7 +83,6 @@ codes! {
     WORLD_OPEN = "world-open", Warning, "a port of a database or of administration that is open to the whole world";
     REFUSED_BY_DESTINATION = "refused-by-destination", Warning, "an egress rule to pods whose own policies let none of it in";
     REFUSED_BY_SOURCE = "refused-by-source", Warning, "an ingress rule for pods whose own policies let none of it out";
-    HOST_POLICY_NOT_ENFORCED = "host-policy-not-enforced", Error, "a policy about nodes, which has no effect yet";
     L7_NOT_ENFORCED = "l7-not-enforced", Warning, "L7, TLS, server-name or listener members: what they are about is denied";
     AUTHENTICATION_NOT_ENFORCED = "authentication-not-enforced", Warning, "authentication: what the rule is about is denied";
     DOMAIN_NAMES_NOT_ENFORCED = "domain-names-not-enforced", Warning, "domain names: they stand for nobody";

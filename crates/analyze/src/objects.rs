@@ -279,11 +279,6 @@ fn audit(object: &Object, report: &mut Report<'_>) {
 fn problems(context: &Context<'_>, report: &mut Report<'_>) {
     for problem in context.snapshot.problems() {
         let (code, message, remedy): (&'static Code, &str, &str) = match problem.lacks {
-            Lack::HostPolicy => (
-                &codes::HOST_POLICY_NOT_ENFORCED,
-                "policies about nodes are not enforced yet: this one has no effect",
-                "protect the nodes by other means meanwhile",
-            ),
             Lack::Proxy => (
                 &codes::L7_NOT_ENFORCED,
                 "L7 rules, server names, TLS contexts and listeners are not enforced yet: what they are about is denied",

@@ -8,6 +8,7 @@ use crate::{
 };
 
 const POD: [Hook; 2] = [Hook::ToPod, Hook::FromPod];
+const UPLINK: [Hook; 2] = [Hook::ToUplink, Hook::FromUplink];
 
 impl<K: Kernel> Datapath<K> {
     /// Attaches the programs of a pod to its host-side veth. The pod is closed until [`apply`](Self::apply) knows its
@@ -25,14 +26,19 @@ impl<K: Kernel> Datapath<K> {
         Ok(any)
     }
 
-    /// Attaches the program that keeps others from claiming this node's addresses to a link that leaves the node.
+    /// Attaches the programs that keep others from claiming this node's addresses, and enforce its host policies, to a link that leaves
+    /// the node.
     pub fn attach_uplink(&mut self, interface: &Interface) -> Result<(), AttachError> {
-        self.kernel.attach(Hook::FromUplink, interface)
+        UPLINK.into_iter().try_for_each(|hook| self.kernel.attach(hook, interface))
     }
 
-    /// Detaches the uplink's program. False where there was none.
+    /// Detaches an uplink's programs. False where there were none.
     pub fn detach_uplink(&mut self, ifindex: u32) -> Result<bool, AttachError> {
-        self.kernel.detach(Hook::FromUplink, ifindex)
+        let mut any = false;
+        for hook in UPLINK {
+            any |= self.kernel.detach(hook, ifindex)?;
+        }
+        Ok(any)
     }
 
     /// Indices of interfaces that programs are attached to, and which.

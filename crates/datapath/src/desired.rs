@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use strait_base::IdentityId;
 use strait_model::{Direction, IpcacheKind, NodePlan, PodKey, PortVerdict};
 use strait_packet::abi::{
-    self, ENDPOINT_ADDRS, Endpoint, IpcacheKey, IpcacheValue, PolicyKey, PolicyValue, PortRule, PortSetKey,
+    self, Config, ENDPOINT_ADDRS, Endpoint, IpcacheKey, IpcacheValue, PolicyKey, PolicyValue, PortRule, PortSetKey,
     RuleVerdict, ipcache_flags,
 };
 
@@ -39,6 +39,10 @@ pub(crate) struct Desired {
     pub pods: BTreeMap<u32, PodKey>,
     /// Endpoints that stay closed whatever their policy, and why.
     pub closed: BTreeMap<PodKey, Closed>,
+    /// The node as a subject: [`Config::host`].
+    pub host: u32,
+    /// There is no room for what host policies need: the node is closed.
+    pub host_closed: bool,
 }
 
 /// Why an endpoint gets no traffic although its policy may allow some.
@@ -96,6 +100,9 @@ impl Desired {
         for attachment in attachments {
             desired.add_endpoint(plan, attachment);
         }
+        if plan.judges_host() {
+            desired.host = IdentityId::HOST.0;
+        }
         desired
     }
 
@@ -115,8 +122,12 @@ impl Desired {
         self.closed.insert(pod.clone(), closed);
     }
 
-    /// Closes the endpoints of these identities: they become a subject that has no policy.
+    /// Closes the endpoints of these identities, and the node: they become a subject that has no policy.
     pub(crate) fn close(&mut self, subjects: &BTreeMap<u32, &'static str>) {
+        if self.host != 0 && subjects.contains_key(&IdentityId::HOST.0) {
+            self.host = Config::HOST_CLOSED;
+            self.host_closed = true;
+        }
         for (ifindex, endpoint) in &mut self.endpoints {
             if let Some(map) = subjects.get(&endpoint.identity) {
                 endpoint.identity = IdentityId::UNKNOWN.0;

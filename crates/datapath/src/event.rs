@@ -133,7 +133,14 @@ impl Event {
     /// Drops that were counted and not yet reported. `None` for a reason that this version does not know.
     pub(crate) fn summed_up(key: &DropKey, seen: &DropSeen, now_ns: u64) -> Option<Self> {
         let hook = Hook::from_number(key.hook)?;
-        let sent = matches!(hook, Hook::FromPod);
+        // At a pod's link the node judges as well, seen from itself.
+        let of_node = seen.subject == IdentityId::HOST.0;
+        let sent = match hook {
+            Hook::FromPod => !of_node,
+            Hook::ToPod => of_node,
+            Hook::FromUplink => false,
+            Hook::ToUplink => true,
+        };
         let count = Count { packets: seen.packets, bytes: seen.bytes };
         Some(Self {
             time_ns: now_ns,

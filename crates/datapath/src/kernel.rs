@@ -123,5 +123,6 @@ pub const fn program_name(hook: Hook) -> &'static str {
         Hook::FromPod => program::FROM_POD,
         Hook::ToPod => program::TO_POD,
         Hook::FromUplink => program::FROM_UPLINK,
+        Hook::ToUplink => program::TO_UPLINK,
     }
 }

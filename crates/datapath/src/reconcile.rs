@@ -77,6 +77,8 @@ pub struct Applied {
     pub revision: u32,
     /// Endpoints that get no traffic, and why.
     pub closed: BTreeMap<PodKey, Closed>,
+    /// There is no room for what host policies need: nothing is let to or from the node itself.
+    pub host_closed: bool,
 }
 
 impl Applied {
@@ -115,7 +117,7 @@ impl std::fmt::Display for Shortfall {
 /// The plan is not fully in force. What could be applied is; endpoints that depend on the rest are closed until a later
 /// [`Datapath::apply`] succeeds.
 #[derive(Debug, thiserror::Error)]
-#[error("policy is not fully in force: {}; closed until it is: {}", list(shortfalls), pods(&applied.closed))]
+#[error("policy is not fully in force: {}; closed until it is: {}", list(shortfalls), closed(applied))]
 pub struct Incomplete {
     /// What did not fit, by table.
     pub shortfalls: Vec<Shortfall>,
@@ -138,11 +140,10 @@ fn list(shortfalls: &[Shortfall]) -> String {
     shortfalls.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-fn pods(closed: &BTreeMap<PodKey, Closed>) -> String {
-    if closed.is_empty() {
-        return "no endpoint".to_owned();
-    }
-    closed.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+fn closed(applied: &Applied) -> String {
+    let host = applied.host_closed.then(|| "the node itself".to_owned());
+    let all: Vec<_> = host.into_iter().chain(applied.closed.keys().map(ToString::to_string)).collect();
+    if all.is_empty() { "no endpoint".to_owned() } else { all.join(", ") }
 }
 
 /// What went wrong in one pass.
@@ -190,8 +191,15 @@ impl<K: Kernel> Datapath<K> {
                 desired = Desired::new(plan, attachments);
             }
             let deleted = applied.deleted();
-            trouble = self.pass(&mut desired, &mut applied);
+            // First out of sight, then without entries: nothing is judged by a policy that is half gone.
+            trouble = Trouble::default();
+            if desired.host == 0 {
+                settle_host(&mut self.kernel, &mut self.config, &desired, &mut trouble);
+            }
+            self.pass(&mut desired, &mut applied, &mut trouble);
+            settle_host(&mut self.kernel, &mut self.config, &desired, &mut trouble);
             applied.closed = std::mem::take(&mut desired.closed);
+            applied.host_closed = desired.host_closed;
             if trouble.errors.is_empty() || applied.deleted() == deleted {
                 break;
             }
@@ -225,9 +233,8 @@ impl<K: Kernel> Datapath<K> {
         kernel.grow(&larger)
     }
 
-    fn pass(&mut self, desired: &mut Desired, applied: &mut Applied) -> Trouble {
-        let mut trouble = Trouble::default();
-        let Self { kernel, mirror, .. } = self;
+    fn pass(&mut self, desired: &mut Desired, applied: &mut Applied, trouble: &mut Trouble) {
+        let Self { kernel, mirror, config, .. } = self;
 
         let lacking = write::<PortSets>(
             kernel,
@@ -235,7 +242,7 @@ impl<K: Kernel> Datapath<K> {
             &desired.port_sets,
             &mut applied.port_sets,
             |_| true,
-            &mut trouble,
+            trouble,
         );
         let lacking_sets: BTreeSet<u32> = lacking.iter().map(|key| key.port_set).collect();
         for (key, value) in &desired.policy {
@@ -249,37 +256,32 @@ impl<K: Kernel> Datapath<K> {
             let incomplete: BTreeSet<u32> = trouble.subjects.keys().copied().collect();
             let wanted = |key: &PolicyKey| (key.peer == ANY_PEER) == any && !incomplete.contains(&key.subject);
             let lacking =
-                write::<Policy>(kernel, &mut mirror.policy, &desired.policy, &mut applied.policy, wanted, &mut trouble);
+                write::<Policy>(kernel, &mut mirror.policy, &desired.policy, &mut applied.policy, wanted, trouble);
             trouble.subjects.extend(lacking.iter().map(|key| (key.subject, Policy::NAME)));
         }
-        let lacking = write::<Ipcache>(
-            kernel,
-            &mut mirror.ipcache,
-            &desired.ipcache,
-            &mut applied.ipcache,
-            |_| true,
-            &mut trouble,
-        );
+        let lacking =
+            write::<Ipcache>(kernel, &mut mirror.ipcache, &desired.ipcache, &mut applied.ipcache, |_| true, trouble);
         if !lacking.is_empty() {
             trouble.subjects.extend(desired.peer_dependent().into_iter().map(|subject| (subject, Ipcache::NAME)));
         }
 
         desired.close(&trouble.subjects);
-        settle_endpoints(kernel, mirror, desired, applied, &mut trouble);
+        if desired.host_closed {
+            settle_host(kernel, config, desired, trouble);
+        }
+        settle_endpoints(kernel, mirror, desired, applied, trouble);
 
-        let stuck =
-            remove::<Ipcache>(kernel, &mut mirror.ipcache, &desired.ipcache, &mut applied.ipcache, &mut trouble);
+        let stuck = remove::<Ipcache>(kernel, &mut mirror.ipcache, &desired.ipcache, &mut applied.ipcache, trouble);
         if !stuck.is_empty() {
             trouble.subjects.extend(desired.peer_dependent().into_iter().map(|subject| (subject, Ipcache::NAME)));
         }
-        let stuck = remove::<Policy>(kernel, &mut mirror.policy, &desired.policy, &mut applied.policy, &mut trouble);
+        let stuck = remove::<Policy>(kernel, &mut mirror.policy, &desired.policy, &mut applied.policy, trouble);
         trouble.subjects.extend(stuck.iter().map(|key| (key.subject, Policy::NAME)));
-        remove::<PortSets>(kernel, &mut mirror.port_sets, &desired.port_sets, &mut applied.port_sets, &mut trouble);
+        remove::<PortSets>(kernel, &mut mirror.port_sets, &desired.port_sets, &mut applied.port_sets, trouble);
 
         // What could not be removed may be more open than what is wanted.
         desired.close(&trouble.subjects);
-        settle_endpoints(kernel, mirror, desired, applied, &mut trouble);
-        trouble
+        settle_endpoints(kernel, mirror, desired, applied, trouble);
     }
 
     fn shortfall(&self, desired: &Desired, map: &'static str, error: MapError) -> Shortfall {
@@ -315,10 +317,10 @@ impl<K: Kernel> Datapath<K> {
         &self.config
     }
 
-    /// Changes intervals and timeouts. The revision and the layout version are the datapath's own and stay.
+    /// Changes intervals and timeouts. The revision, the layout version and how the node is judged are the datapath's own and stay.
     pub fn set_config(&mut self, config: &Config) -> Result<(), MapError> {
-        let Config { abi_version, revision, .. } = self.config;
-        let config = Config { abi_version, revision, ..*config };
+        let Config { abi_version, revision, host, .. } = self.config;
+        let config = Config { abi_version, revision, host, ..*config };
         self.kernel.set_config(&config)?;
         self.config = config;
         Ok(())
@@ -441,6 +443,18 @@ fn remove<T: Table>(
         }
     }
     stuck
+}
+
+/// Whether and as whom the node itself is judged.
+fn settle_host<K: Kernel>(kernel: &mut K, config: &mut Config, desired: &Desired, trouble: &mut Trouble) {
+    if config.host == desired.host {
+        return;
+    }
+    let wanted = Config { host: desired.host, ..*config };
+    match kernel.set_config(&wanted) {
+        Ok(()) => *config = wanted,
+        Err(error) => trouble.note(strait_packet::abi::map::CONFIG, error),
+    }
 }
 
 /// Endpoints that cannot be written are removed: without an entry the programs drop everything.

@@ -284,11 +284,12 @@ pub enum ObservationPoint {
     FromEndpoint,
     ToEndpoint,
     FromNetwork,
+    ToNetwork,
 }
 
 impl ObservationPoint {
     /// All that are reported.
-    pub const ALL: [Self; 3] = [Self::FromEndpoint, Self::ToEndpoint, Self::FromNetwork];
+    pub const ALL: [Self; 4] = [Self::FromEndpoint, Self::ToEndpoint, Self::FromNetwork, Self::ToNetwork];
 
     /// As `hubble observe` prints it and `--type trace:…` takes it.
     pub const fn as_str(self) -> &'static str {
@@ -296,6 +297,7 @@ impl ObservationPoint {
             Self::FromEndpoint => "from-endpoint",
             Self::ToEndpoint => "to-endpoint",
             Self::FromNetwork => "from-network",
+            Self::ToNetwork => "to-network",
         }
     }
 
@@ -305,6 +307,7 @@ impl ObservationPoint {
             Self::ToEndpoint => 0,
             Self::FromEndpoint => 5,
             Self::FromNetwork => 10,
+            Self::ToNetwork => 11,
         }
     }
 }

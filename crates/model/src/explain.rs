@@ -103,8 +103,7 @@ impl Snapshot {
         if decision.reason == Reason::NoRule {
             decision.nearest_miss = self.nearest_miss(view);
         }
-        let policies = view.subject.pod().into_iter().flat_map(|pod| self.policies_of(pod));
-        let policies = policies.map(|policy| PolicyRef {
+        let policies = self.policies_about(view.subject).into_iter().map(|policy| PolicyRef {
             kind: policy.kind.to_string(),
             namespace: policy.namespace.to_string(),
             name: policy.name.to_string(),
@@ -113,7 +112,11 @@ impl Snapshot {
         });
         Step {
             direction: view.direction,
-            subject: self.who(view.subject, view.peer),
+            subject: match view.subject {
+                // As a subject of policies, a node is `host`, whoever asks.
+                Side::Node(..) => self.who(view.subject, view.subject),
+                Side::Pod(..) | Side::Address(_) => self.who(view.subject, view.peer),
+            },
             policies: policies.collect(),
             peer: Who { cidrs: self.blocks_around(view), ..self.who(view.peer, view.subject) },
             decision,
@@ -142,7 +145,7 @@ impl Snapshot {
                 cidrs: Vec::new(),
             },
             Side::Node(node, _) => {
-                let own = other.pod().is_some_and(|pod| pod.node() == Some(&node.name));
+                let own = other.node() == Some(&node.name);
                 let identity = if own { IdentityId::HOST } else { IdentityId::REMOTE_NODE };
                 reserved(identity, format!("node/{}", node.name))
             }
@@ -156,7 +159,8 @@ impl Snapshot {
 
     /// The blocks among the subject's rules that the peer's address is in.
     fn blocks_around(&self, view: &View<'_>) -> Vec<String> {
-        let rules = view.subject.pod().into_iter().flat_map(|pod| self.rules_of(pod, view.direction));
+        let rules = self.policies_about(view.subject).into_iter().flat_map(|policy| &policy.rules);
+        let rules = rules.filter(|rule| rule.direction == view.direction);
         let peers = rules.flat_map(|rule| match &rule.peers {
             Peers::Any => [].iter(),
             Peers::Of(peers) => peers.iter(),
@@ -283,10 +287,14 @@ fn rule_name(origin: &Origin) -> String {
 impl Decision {
     fn because(&self) -> String {
         match self.reason {
-            Reason::NotPolicySubject => "policies do not apply to nodes and addresses outside the cluster".to_owned(),
+            Reason::NotPolicySubject => {
+                "policies do not apply to addresses outside the cluster, nor to nodes that no host policy selects"
+                    .to_owned()
+            }
             Reason::NotIsolated => "no policy isolates it in this direction".to_owned(),
             Reason::OwnPod => "a pod always reaches itself".to_owned(),
-            Reason::OwnNode => "a node and its own pods always reach each other".to_owned(),
+            Reason::Loopback => "a node always reaches itself".to_owned(),
+            Reason::OwnNode => "a node and its own pods reach each other".to_owned(),
             Reason::Rule if self.allowed => "by a rule".to_owned(),
             Reason::Rule => "by an explicit rule".to_owned(),
             Reason::NoRule => {

@@ -12,7 +12,8 @@
 //!
 //! **In this order** a pod's policies in one direction are asked (`tiers`):
 //!
-//! 1. A pod reaches itself. Its own node reaches it (ingress), whatever policies say: probes, as Cilium's `allow-localhost` has it.
+//! 1. A pod reaches itself. Its own node reaches it (ingress), unless a deny rule of the normal tier matches: no isolation keeps probes out,
+//!    `ingressDeny` does. So has it Cilium's `allow-localhost`, an allow rule like others.
 //! 2. Admin tier (`ClusterNetworkPolicy` tier Admin, `AdminNetworkPolicy`): the lower priority first, of equal ones the name that sorts
 //!    first (then the kind); in a policy the first rule that matches. Accept and Deny decide, Pass goes on to 3.
 //! 3. Normal tier (`NetworkPolicy`, Cilium's kinds): a deny rule, else an allow rule, else a *closed* rule (denies), else, where a policy
@@ -41,7 +42,13 @@
 //!
 //! **Closed**: a rule, or an entry of its `toPorts`, that asks for L7, server names, TLS contexts, a listener or authentication denies what
 //! it is about (in 3), whether or not the policy isolates. `toFQDNs`, `toGroups` and `domainNames` match nobody; `fromGroups` and `toGroups`
-//! in a deny section match the world. Host policies have no effect. [`Snapshot::problems`] lists all of these.
+//! in a deny section match the world. [`Snapshot::problems`] lists all of these.
+//!
+//! **Host policies** (`nodeSelector`) are about what a node, and with it its pods with `hostNetwork`, sends and receives by itself: over its
+//! uplinks and to and from its own pods, not what it forwards for them, nor what it says to itself. They are rules of the normal tier (3), isolate
+//! as they do pods, and nothing of the other tiers is asked. To a node, `host` is itself, and so nobody it meets; named ports are those of pods
+//! it speaks to. Where no host policy selects a node, nothing of its own is judged. Between a node and its own pod both judge: the
+//! node's egress, then the pod's ingress (1), and the other way round.
 //!
 //! **Audit**: policies of any kind with annotation `strait.dev/audit: "true"` are left out of what is enforced. A connection that the others
 //! allow and that would be denied if these counted as well is allowed and reported as AUDIT.

@@ -178,8 +178,8 @@ fn distance(conditions: &[Condition], peer: Side<'_>) -> (usize, Reverse<u8>) {
 impl Snapshot {
     /// The rule about the subject that came closest to allowing what `view` asks; `None` where there is none, or nothing lacks.
     pub(crate) fn nearest_miss(&self, view: &View<'_>) -> Option<Miss> {
-        let subject = view.subject.pod()?;
-        let rules = self.rules_of(subject, view.direction).filter(|rule| rule.effect.passes());
+        let rules = self.policies_about(view.subject).into_iter().flat_map(|policy| &policy.rules);
+        let rules = rules.filter(|rule| rule.direction == view.direction && rule.effect.passes());
         let misses = rules.map(|rule| self.miss(rule, view)).filter(|miss| !miss.conditions.is_empty());
         misses.min_by_key(|miss| distance(&miss.conditions, view.peer))
     }

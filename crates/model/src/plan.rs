@@ -36,7 +36,7 @@ impl OriginId {
     pub const NONE: Self = Self(0);
 }
 
-/// Everything a node needs to judge the connections of its pods. Equal snapshots give equal plans.
+/// Everything a node needs to judge the connections of its pods, and its own where host policies select it. Equal snapshots give equal plans.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct NodePlan {
     /// Who is behind an address: the longest prefix decides. Always has both default routes.
@@ -96,7 +96,7 @@ pub struct EndpointPlan {
 /// A subject, a direction and a peer.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct PolicyKey {
-    /// Identity of the endpoint that policies select.
+    /// Identity of the endpoint that policies select; [`IdentityId::HOST`] for the node itself.
     pub subject: IdentityId,
     /// From the subject's view.
     pub direction: Direction,
@@ -219,6 +219,12 @@ impl PortSet {
 }
 
 impl NodePlan {
+    /// Whether host policies select the node: it is a subject then, with identity `host`, and else is not judged at all.
+    pub fn judges_host(&self) -> bool {
+        let key = |direction| PolicyKey { subject: IdentityId::HOST, direction, peer: IdentityId::UNKNOWN };
+        Direction::BOTH.into_iter().any(|direction| self.policy.contains_key(&key(direction)))
+    }
+
     /// The ipcache entry that decides for `address`.
     pub fn peer(&self, address: IpAddr) -> Option<&IpcacheEntry> {
         longest(&self.ipcache, IpNet::from(address))
@@ -250,6 +256,17 @@ impl NodePlan {
         if endpoint.addresses.contains(&peer) {
             return Some(Judgement { allowed: true, origin: OriginId::NONE });
         }
+        Some(self.judge_subject(endpoint.identity, direction, peer, l4))
+    }
+
+    /// As [`judge_address`](Self::judge_address), from this node itself: `own` is its address. `None` where it is not, or nothing of it is
+    /// judged.
+    pub fn judge_host_address(&self, own: IpAddr, direction: Direction, peer: IpAddr, l4: L4) -> Option<Judgement> {
+        let is_host = self.peer(own).is_some_and(|entry| entry.kind == IpcacheKind::Host);
+        (is_host && self.judges_host()).then(|| self.judge_subject(IdentityId::HOST, direction, peer, l4))
+    }
+
+    fn judge_subject(&self, subject: IdentityId, direction: Direction, peer: IpAddr, l4: L4) -> Judgement {
         let identity = self.peer(peer).map_or(IdentityId::UNKNOWN, |entry| entry.identity);
         let (protocol, port) = match l4 {
             L4::Port { protocol, port } => (protocol.number(), port),
@@ -259,7 +276,7 @@ impl NodePlan {
             }
             L4::Other(number) => (number, 0),
         };
-        Some(self.judge(endpoint.identity, direction, identity, protocol, port))
+        self.judge(subject, direction, identity, protocol, port)
     }
 }
 

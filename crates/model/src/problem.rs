@@ -25,8 +25,6 @@ pub struct Problem {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Lack {
-    /// A policy about nodes. It has no effect.
-    HostPolicy,
     /// L7 rules, server names, TLS contexts or a listener. What they are about is denied.
     Proxy,
     /// `authentication`. What the rule is about is denied.
@@ -41,7 +39,6 @@ impl Lack {
     /// What holds instead.
     const fn text(self) -> &'static str {
         match self {
-            Self::HostPolicy => "policies about nodes are NOT enforced yet: this one has no effect",
             Self::Proxy => {
                 "L7 rules, server names, TLS contexts and listeners are not enforced yet: what they are about is denied"
             }

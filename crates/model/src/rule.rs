@@ -44,8 +44,7 @@ pub struct Policy {
 pub enum Subject {
     /// Endpoints.
     Endpoints(EndpointSelector),
-    /// Nodes with these labels: a host policy. Datapaths cannot enforce them yet; [`Snapshot::problems`](crate::Snapshot::problems)
-    /// says so.
+    /// Nodes with these labels: a host policy. It is about what nodes themselves send and receive, not about what they forward.
     Nodes(LabelSelector),
 }
 
@@ -94,6 +93,12 @@ pub enum Effect {
 }
 
 impl Effect {
+    /// Whether it holds also for what a pod's own node sends to it, which is allowed otherwise: only explicit denies do, as with Cilium's
+    /// `allow-localhost`.
+    pub const fn binds_own_node(self) -> bool {
+        matches!(self, Self::Deny)
+    }
+
     /// Whether a connection that it decides goes on.
     pub const fn passes(self) -> bool {
         matches!(self, Self::Allow)

@@ -1,6 +1,6 @@
 //! Judging one connection, rule by rule.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use serde::Serialize;
 
@@ -52,13 +52,15 @@ pub struct Decision {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Reason {
-    /// Policies do not apply to this side: it is a node or outside the cluster.
+    /// Policies do not apply to this side: it is outside the cluster, or a node that no host policy selects.
     NotPolicySubject,
-    /// No policy isolates the pod in this direction.
+    /// No policy isolates the pod or node in this direction.
     NotIsolated,
     /// A pod always reaches itself.
     OwnPod,
-    /// A node and its own pods always reach each other.
+    /// A node always reaches itself: over loopback, where nothing is judged.
+    Loopback,
+    /// A node reaches its own pods, but for what rules deny; pods reach it where nothing isolates them from it.
     OwnNode,
     /// Rules decided.
     Rule,
@@ -94,6 +96,15 @@ impl<'a> Side<'a> {
             Self::Node(..) | Self::Address(_) => None,
         }
     }
+
+    /// The node that it is or, a pod, runs on.
+    pub(crate) fn node(self) -> Option<&'a Arc<str>> {
+        match self {
+            Self::Pod(pod, _) => pod.node(),
+            Self::Node(node, _) => Some(&node.name),
+            Self::Address(_) => None,
+        }
+    }
 }
 
 /// The two sides as one direction sees them.
@@ -126,7 +137,7 @@ impl<'a> View<'a> {
     }
 
     fn is_own_node(&self, node: &Node) -> bool {
-        self.subject.pod().and_then(Pod::node) == Some(&node.name)
+        self.subject.node() == Some(&node.name)
     }
 
     /// Whether a rule about these protocols and ports is about what is spoken.
@@ -208,30 +219,39 @@ impl Snapshot {
         }
     }
 
+    /// The policies that select `subject`; none where it is nobody that policies can be about.
+    pub(crate) fn policies_about(&self, subject: Side<'_>) -> Vec<&Policy> {
+        match subject {
+            Side::Pod(pod, _) => self.policies_of(pod).collect(),
+            Side::Node(node, _) => self.host_policies_of(node).collect(),
+            Side::Address(_) => Vec::new(),
+        }
+    }
+
     /// What the policies of the subject say.
     pub(crate) fn decide(&self, view: &View<'_>) -> Decision {
-        let Side::Pod(subject, _) = view.subject else {
+        let policies = self.policies_about(view.subject);
+        if policies.is_empty() && view.subject.pod().is_none() {
             return Decision::plain(true, Reason::NotPolicySubject);
-        };
+        }
         let isolating: Vec<_> =
-            self.policies_of(subject).filter(|policy| policy.isolates.contains(&view.direction)).collect();
+            policies.iter().copied().filter(|policy| policy.isolates.contains(&view.direction)).collect();
         let isolated = isolating.iter().any(|policy| !policy.audit);
-        let to_own_node = match view.peer {
-            Side::Pod(peer, _) if peer.key == subject.key => {
+        let own_node = match (view.subject, view.peer) {
+            (Side::Pod(subject, _), Side::Pod(peer, _)) if peer.key == subject.key => {
                 return Decision { isolated, ..Decision::plain(true, Reason::OwnPod) };
             }
-            Side::Node(node, _) if view.is_own_node(node) => {
-                if view.direction == Direction::Ingress {
-                    return Decision { isolated, ..Decision::plain(true, Reason::OwnNode) };
-                }
-                true
+            (Side::Node(..), Side::Node(peer, _)) if view.is_own_node(peer) => {
+                return Decision { isolated, ..Decision::plain(true, Reason::Loopback) };
             }
-            Side::Pod(..) | Side::Node(..) | Side::Address(_) => false,
+            (_, Side::Node(peer, _)) => view.is_own_node(peer),
+            (_, Side::Pod(..) | Side::Address(_)) => false,
         };
-        let background = background(&isolating, to_own_node);
-        let policies =
-            self.policies_of(subject).filter(|policy| background.asks_all() || policy.isolates_from_own_node);
+        let from_own_node = own_node && view.direction == Direction::Ingress;
+        let background = if from_own_node { Background::default() } else { background(&isolating, own_node) };
+        let policies = policies.iter().filter(|policy| background.asks_all() || policy.isolates_from_own_node);
         let rules = policies.flat_map(|policy| &policy.rules).filter(|rule| rule.direction == view.direction);
+        let rules = rules.filter(|rule| !from_own_node || rule.effect.binds_own_node());
         let of_rules = rules.filter(|rule| self.matches(rule, view));
         let voice = |rule: &'_ Rule| Voice {
             precedence: rule.precedence,
@@ -247,7 +267,7 @@ impl Snapshot {
             (_, _, Some(By::Rule(_)) | None) => Reason::Rule,
             (_, _, Some(By::Isolation | By::AuditedIsolation)) => Reason::NoRule,
             (_, _, Some(By::OwnNode)) => Reason::OwnNode,
-            (_, _, Some(By::Open)) if to_own_node => Reason::OwnNode,
+            (_, _, Some(By::Open)) if own_node => Reason::OwnNode,
             (_, _, Some(By::Open)) => Reason::NotIsolated,
         };
         let mut origins = Vec::new();
@@ -301,9 +321,9 @@ pub(crate) fn background(isolating: &[&Policy], to_own_node: bool) -> Background
 /// The origin that names `policy` as isolating.
 pub(crate) fn isolation(policy: &Policy, direction: Direction) -> Origin {
     Origin {
-        kind: std::sync::Arc::clone(&policy.kind),
-        namespace: std::sync::Arc::clone(&policy.namespace),
-        name: std::sync::Arc::clone(&policy.name),
+        kind: Arc::clone(&policy.kind),
+        namespace: Arc::clone(&policy.namespace),
+        name: Arc::clone(&policy.name),
         direction,
         rule: None,
         section: None,

@@ -66,7 +66,7 @@ impl Flow {
     #[inline(always)]
     pub(crate) fn new(hook: Hook, ifindex: u32, len: u32) -> Self {
         let direction = match hook {
-            Hook::FromPod => Direction::Egress,
+            Hook::FromPod | Hook::ToUplink => Direction::Egress,
             Hook::ToPod | Hook::FromUplink => Direction::Ingress,
         };
         Self { direction, hook, ifindex, len, ..Self::default() }
@@ -101,6 +101,26 @@ impl Flow {
                 self.policy_port = t.dst_port;
                 self.reverse_port = t.src_port;
             }
+        }
+    }
+
+    /// The same packet as the other side sees it: what one end sends the other receives.
+    #[inline(always)]
+    pub(crate) fn turn(&mut self) {
+        /// Between asking and being asked.
+        const ECHO: u16 = 1 ^ 2;
+        /// Between sent and received.
+        const OTHER: u16 = 0x4000;
+        (self.key.local, self.key.remote) = (self.key.remote, self.key.local);
+        self.direction = match self.direction {
+            Direction::Ingress => Direction::Egress,
+            Direction::Egress => Direction::Ingress,
+        };
+        if matches!(self.key.protocol, protocol::ICMP | protocol::ICMPV6) {
+            let mark = self.key.remote_port.get();
+            self.key.remote_port = Port::new(mark ^ if mark & 0x8000 == 0 { ECHO } else { OTHER });
+        } else {
+            (self.key.local_port, self.key.remote_port) = (self.key.remote_port, self.key.local_port);
         }
     }
 

@@ -4,7 +4,9 @@
 //!  from_pod    endpoint ─ own MAC ─ ARP/ND ─ IP ─ own source ─┐
 //!                                                             ├─ fragment ─ transport ─ ICMP error? ─ conntrack ─ policy
 //!  to_pod      endpoint ─ ARP/ND ─ IP ─ pod's destination ────┘
-//!  from_uplink IP ─ source is nobody's here
+//!  from_uplink IP ─ source is nobody's here ─┐
+//!                                            ├─ where host policies select the node, and it is the node's: as above
+//!  to_uplink   IP ───────────────────────────┘
 //! ```
 //!
 //! Packets of connections that both ends know take a [shortcut](self::Verdict::Deliver) from `from_pod` and `from_uplink` to the
@@ -18,11 +20,11 @@ use crate::flow::Flow;
 use crate::frame::Frame;
 use crate::maps::Maps;
 use crate::neighbour::{self, LinkMessage};
-use crate::parse::{self, ETHERNET, EtherType, Ip, Part, protocol};
+use crate::parse::{self, ETHERNET, EtherType, Ip, Part, Transport, protocol};
 use crate::related::Quoted;
 use crate::respond::{self, Response};
 use crate::shortcut::Arrival;
-use crate::{fragment, related, report, shortcut, track};
+use crate::{fragment, node, related, report, shortcut, track};
 
 /// What happens to a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,10 +67,10 @@ enum Admission {
 /// through a map, does not follow every combination of header lengths apart.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Scratch {
-    flow: Flow,
-    ip: Ip,
-    config: Config,
-    quoted: Quoted,
+    pub(crate) flow: Flow,
+    pub(crate) ip: Ip,
+    pub(crate) config: Config,
+    pub(crate) quoted: Quoted,
     arrival: Arrival,
     response: Response,
 }
@@ -133,6 +135,22 @@ pub fn from_uplink<F: Frame, M: Maps>(frame: &F, maps: &mut M, scratch: &mut Scr
         }
         Err(reason) => settle(maps, scratch, Some(reason)),
     }
+}
+
+/// A packet that leaves the node. Where no host policy selects the node, and without configuration, it passes unseen: what pods send
+/// was judged at their links.
+#[inline(always)]
+pub fn to_uplink<F: Frame, M: Maps>(frame: &F, maps: &mut M, scratch: &mut Scratch) -> Verdict {
+    if !maps.judges_host() || !configured(maps, scratch) {
+        return Verdict::Pass;
+    }
+    scratch.flow = Flow::new(Hook::ToUplink, frame.ifindex(), frame.len());
+    let result = match uplink_addresses(frame, &mut scratch.flow, &mut scratch.ip) {
+        Ok(true) => node::at_uplink::<F, M, true>(frame, maps, scratch),
+        Ok(false) => Ok(()),
+        Err(reason) => Err(reason),
+    };
+    settle(maps, scratch, result.err())
 }
 
 #[inline(always)]
@@ -206,6 +224,33 @@ fn at_pod<F: Frame, M: Maps, const SENT: bool>(
         Some(Ok(Admission::LinkToNode)) => return ends_at_node(maps, ip).map(|()| PeerPlace::Unknown),
         Some(Ok(Admission::Flow)) => {}
     }
+    let transport = transport(frame, maps, flow, ip)?;
+    if related::is_error(flow) {
+        return related::error(frame, maps, flow, ip, config, quoted).map(|()| PeerPlace::Unknown);
+    }
+    if ip.protocol == protocol::ICMP && matches!(transport.icmp_type, 4 | 5) {
+        return Err(DropReason::ForbiddenIcmpv4);
+    }
+    // What the node sends leaves it before it reaches the pod, and the other way round.
+    if !SENT && config.judges_host() {
+        node::at_pod::<M, SENT>(maps, flow, quoted, config)?;
+    }
+    let place = track::track::<M, SENT>(maps, flow, config)?;
+    fragment::remember(maps, flow, ip, &transport);
+    if SENT && config.judges_host() && (place == PeerPlace::Unknown || ip.dst.is_link_local_v6()) {
+        node::at_pod::<M, SENT>(maps, flow, quoted, config)?;
+    }
+    Ok(place)
+}
+
+/// Reads the transport header into `flow`; of a later fragment that of the first.
+#[inline(always)]
+pub(crate) fn transport<F: Frame, M: Maps>(
+    frame: &F,
+    maps: &M,
+    flow: &mut Flow,
+    ip: &mut Ip,
+) -> Result<Transport, DropReason> {
     let transport = match ip.part {
         Part::Later => fragment::later(maps, flow, ip)?,
         Part::Whole => parse::transport(frame, ip)?,
@@ -215,15 +260,7 @@ fn at_pod<F: Frame, M: Maps, const SENT: bool>(
         }
     };
     flow.set_transport(ip.protocol, &transport);
-    if related::is_error(flow) {
-        return related::error(frame, maps, flow, ip, config, quoted).map(|()| PeerPlace::Unknown);
-    }
-    if ip.protocol == protocol::ICMP && matches!(transport.icmp_type, 4 | 5) {
-        return Err(DropReason::ForbiddenIcmpv4);
-    }
-    let place = track::track::<M, SENT>(maps, flow, config)?;
-    fragment::remember(maps, flow, ip, &transport);
-    Ok(place)
+    Ok(transport)
 }
 
 /// Checks of what a pod sends, up to whose it is.
@@ -291,7 +328,7 @@ fn plain_ethernet<F: Frame>(frame: &F) -> Result<parse::Ethernet, DropReason> {
 }
 
 #[inline(always)]
-fn link_message<F: Frame>(frame: &F, ip: &Ip) -> Option<LinkMessage> {
+pub(crate) fn link_message<F: Frame>(frame: &F, ip: &Ip) -> Option<LinkMessage> {
     if ip.protocol == protocol::ICMPV6 && ip.part != Part::Later { neighbour::link_message(frame, ip) } else { None }
 }
 
@@ -319,20 +356,29 @@ fn no_loopback(ip: &Ip) -> Result<(), DropReason> {
     if ip.src.is_loopback() || ip.dst.is_loopback() { Err(DropReason::LoopbackAddress) } else { Ok(()) }
 }
 
-/// Where the packet may go at once; `None` for the host's stack.
+/// Reads who sends to whom. False for what is not IP.
 #[inline(always)]
-fn uplink<F: Frame, M: Maps>(frame: &F, maps: &mut M, scratch: &mut Scratch) -> Result<Option<u32>, DropReason> {
-    let Scratch { flow, ip, config, arrival, .. } = scratch;
+fn uplink_addresses<F: Frame>(frame: &F, flow: &mut Flow, ip: &mut Ip) -> Result<bool, DropReason> {
     let Some(ethernet) = parse::ethernet(frame) else {
         return Err(DropReason::UnsupportedL2);
     };
     match ethernet.ethertype {
         EtherType::Ipv4 => parse::ipv4(frame, ETHERNET, ip)?,
         EtherType::Ipv6 => parse::ipv6_base(frame, ETHERNET, ip)?,
-        EtherType::Arp | EtherType::Other => return Ok(None),
+        EtherType::Arp | EtherType::Other => return Ok(false),
     }
     flow.set_addresses(ip);
     flow.key.protocol = ip.protocol;
+    Ok(true)
+}
+
+/// Where the packet may go at once; `None` for the host's stack.
+#[inline(always)]
+fn uplink<F: Frame, M: Maps>(frame: &F, maps: &mut M, scratch: &mut Scratch) -> Result<Option<u32>, DropReason> {
+    let Scratch { flow, ip, config, arrival, .. } = scratch;
+    if !uplink_addresses(frame, flow, ip)? {
+        return Ok(None);
+    }
     no_loopback(ip)?;
     if shortcut::is_plain(frame, ip, config)
         && let Ok(transport) = parse::transport(frame, ip)
@@ -349,6 +395,9 @@ fn uplink<F: Frame, M: Maps>(frame: &F, maps: &mut M, scratch: &mut Scratch) -> 
         if source.flags & (ipcache_flags::LOCAL_ENDPOINT | ipcache_flags::HOST) != 0 {
             return Err(DropReason::InvalidSourceIp);
         }
+    }
+    if scratch.config.judges_host() {
+        node::at_uplink::<F, M, false>(frame, maps, scratch)?;
     }
     Ok(None)
 }

@@ -15,6 +15,7 @@
 //! | [`hooks`] | the walk of a packet at each hook, step by step |
 //! | [`parse`] | IPv4, IPv6 and transport headers |
 //! | [`neighbour`] | what ARP and neighbour discovery a pod may speak |
+//! | `node` | the node itself as an endpoint: host policies |
 //! | [`conntrack`] | the state of a connection and what one more packet does to it |
 //! | [`policy`] | the verdict on a new connection |
 //! | [`respond`] | what a denied connection hears |
@@ -37,6 +38,7 @@ pub mod hooks;
 pub mod host;
 mod maps;
 pub mod neighbour;
+mod node;
 pub mod parse;
 pub mod policy;
 mod related;

@@ -17,6 +17,9 @@ pub trait Maps {
     /// `CONFIG`, copied into `into`. False if there is none.
     fn config(&self, into: &mut Config) -> bool;
 
+    /// Whether `CONFIG` is of this layout and has the node's own traffic judged: without copying it.
+    fn judges_host(&self) -> bool;
+
     /// `ENDPOINTS`.
     fn endpoint<R>(&self, ifindex: u32, read: impl FnOnce(&Endpoint) -> R) -> Option<R>;
 

@@ -24,7 +24,7 @@ pub(crate) fn is_error(flow: &Flow) -> bool {
 /// The packet that an error quotes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Quoted {
-    flow: Flow,
+    pub(crate) flow: Flow,
     ip: Ip,
 }
 

@@ -14,12 +14,14 @@ use strait_packet::{
     host::{MemoryMaps, Wire, tcp_flags},
 };
 
-use crate::Traffic;
+use crate::{Traffic, plan::Subject};
 
 /// Where what is no pod of the node comes in.
 const UPLINK: u32 = 1;
 /// Who delivers to pods, and to the uplink.
 const ROUTER_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0xfe];
+/// The node's own, at the uplink.
+const NODE_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0xfd];
 /// Openings come from here on, each from the next: no connection is a part of an earlier one.
 const FIRST_PORT: u16 = 32_768;
 
@@ -146,11 +148,11 @@ fn told(event: &Event) -> Told {
 /// One side of a connection, as the node of the pod sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct Passage<'a> {
-    /// The pod that policies are asked about.
-    pub pod: &'a PodKey,
+    /// Whose policies are asked: a pod's, at its link, or the node's, at the uplink.
+    pub subject: &'a Subject,
     /// Whether it opens the connection or is asked.
     pub direction: Direction,
-    /// The pod's address.
+    /// Its address.
     pub local: IpAddr,
     /// The other end's, of the same family.
     pub remote: IpAddr,
@@ -193,12 +195,13 @@ impl<'a, M: Machine> Node<'a, M> {
     /// What becomes of the packet that opens the connection; of one that passes, the answer must pass too. An error is what makes no sense
     /// whatever policies say.
     pub fn judge(&mut self, passage: &Passage<'_>) -> Result<Seen, String> {
-        let (_, place) = self
-            .pods
-            .iter()
-            .find(|(pod, _)| pod == passage.pod)
-            .ok_or_else(|| format!("{} has no place", passage.pod))?;
-        let place = *place;
+        let place = match passage.subject {
+            Subject::Host => Place { ifindex: UPLINK, mac: NODE_MAC },
+            Subject::Pod(wanted) => {
+                let found = self.pods.iter().find(|(pod, _)| pod == wanted);
+                found.ok_or_else(|| format!("{wanted} has no place"))?.1
+            }
+        };
         let port = self.next_port;
         self.next_port = self.next_port.checked_add(1).unwrap_or(FIRST_PORT);
 
@@ -208,18 +211,17 @@ impl<'a, M: Machine> Node<'a, M> {
             Direction::Egress => (opening(&out, passage.traffic, port), answer(&back, passage.traffic, port)),
             Direction::Ingress => (opening(&back, passage.traffic, port), answer(&out, passage.traffic, port)),
         };
-        let here = |direction: Direction| match direction {
-            Direction::Egress => (Hook::FromPod, Direction::Ingress),
-            Direction::Ingress => (Hook::ToPod, Direction::Egress),
+        let here = |direction: Direction| match (passage.subject, direction) {
+            (Subject::Pod(_), Direction::Egress) => (Hook::FromPod, Direction::Ingress),
+            (Subject::Pod(_), Direction::Ingress) => (Hook::ToPod, Direction::Egress),
+            (Subject::Host, Direction::Egress) => (Hook::ToUplink, Direction::Ingress),
+            (Subject::Host, Direction::Ingress) => (Hook::FromUplink, Direction::Egress),
         };
         let (hook, other_way) = here(passage.direction);
         if self.over_uplink(passage, passage.direction, &opening)? {
             return Err("an opening goes past the pod's own hook".to_owned());
         }
         let seen = self.run(hook, place.ifindex, &opening)?;
-        if seen.told.is_none() {
-            return Err(format!("nothing is told of the opening: {seen:?}"));
-        }
         if seen.passed && !self.over_uplink(passage, other_way, &reply)? {
             let answered = self.run(here(other_way).0, place.ifindex, &reply)?;
             if !answered.passed {
@@ -231,7 +233,8 @@ impl<'a, M: Machine> Node<'a, M> {
 
     /// What comes over the uplink is nobody's of this node. Whether it is with its pod then.
     fn over_uplink(&mut self, passage: &Passage<'_>, direction: Direction, frame: &[u8]) -> Result<bool, String> {
-        if direction != Direction::Ingress || !passage.from_afar {
+        let of_pod = matches!(passage.subject, Subject::Pod(_));
+        if !of_pod || direction != Direction::Ingress || !passage.from_afar {
             return Ok(false);
         }
         let seen = self.run(Hook::FromUplink, UPLINK, frame)?;

@@ -14,6 +14,8 @@ use crate::Traffic;
 pub enum Reading {
     /// The pod is no endpoint of the node.
     NoEndpoint,
+    /// No host policy selects the node: what it sends and receives is not judged.
+    NotJudged,
     /// No prefix has the peer's address.
     NoPeer,
     /// There is no entry for subject and peer, nor for subject and any peer.
@@ -29,6 +31,7 @@ impl Reading {
     pub fn allowed(&self) -> bool {
         match self {
             Self::Port(_, _, verdict, _) => *verdict != PortVerdict::Deny,
+            Self::NotJudged => true,
             Self::NoEndpoint | Self::NoPeer | Self::NoEntry(..) | Self::NoPort(..) => false,
         }
     }
@@ -39,16 +42,32 @@ impl Reading {
             Self::Port(_, _, _, origin) | Self::NoPort(_, _, origin) => {
                 plan.origins.get(origin).map_or(&[], |origins| origins)
             }
-            Self::NoEndpoint | Self::NoPeer | Self::NoEntry(..) => &[],
+            Self::NoEndpoint | Self::NotJudged | Self::NoPeer | Self::NoEntry(..) => &[],
         }
     }
 }
 
-/// Judges what `pod` sends to, or receives from, `peer`.
-pub fn judge(plan: &NodePlan, pod: &PodKey, direction: Direction, peer: IpAddr, traffic: Traffic) -> Reading {
-    let Some(endpoint) = plan.endpoints.get(pod) else { return Reading::NoEndpoint };
+/// Whose side of a connection a plan judges.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Subject {
+    /// A pod of the node.
+    Pod(PodKey),
+    /// The node itself.
+    Host,
+}
+
+/// Judges what `subject` sends to, or receives from, `peer`.
+pub fn judge(plan: &NodePlan, subject: &Subject, direction: Direction, peer: IpAddr, traffic: Traffic) -> Reading {
+    let subject = match subject {
+        Subject::Host if plan.policy.keys().any(|key| key.subject == IdentityId::HOST) => IdentityId::HOST,
+        Subject::Host => return Reading::NotJudged,
+        Subject::Pod(pod) => match plan.endpoints.get(pod) {
+            Some(endpoint) => endpoint.identity,
+            None => return Reading::NoEndpoint,
+        },
+    };
     let Some(entry) = peer_of(plan, peer) else { return Reading::NoPeer };
-    let (subject, peer_id) = (endpoint.identity, entry.identity);
+    let peer_id = entry.identity;
     let key = |peer| PolicyKey { subject, direction, peer };
     let exact = plan.policy.get(&key(peer_id));
     let Some(policy) = exact.or_else(|| plan.policy.get(&key(IdentityId::UNKNOWN))) else {
@@ -92,7 +111,15 @@ pub fn broken(plan: &NodePlan) -> Option<String> {
             }
         }
     }
+    let host = |direction| PolicyKey { subject: IdentityId::HOST, direction, peer: IdentityId::UNKNOWN };
+    if Direction::BOTH.iter().filter(|direction| plan.policy.contains_key(&host(**direction))).count() == 1 {
+        return Some("the node is judged in one direction only".to_owned());
+    }
     for (key, entry) in &plan.policy {
+        let known = key.subject == IdentityId::HOST || plan.endpoints.values().any(|one| one.identity == key.subject);
+        if !known {
+            return Some(format!("{key:?} is about nobody of the node"));
+        }
         if entry.port_set != PortSetId::EMPTY && !plan.port_sets.contains_key(&entry.port_set) {
             return Some(format!("{key:?} refers to port set {:?}, which is not there", entry.port_set));
         }

@@ -23,7 +23,7 @@ const ELSEWHERE: u16 = 31_999;
 
 /// Pairs of ends worth asking about, each with a family that both have: every pod with every pod (also itself), by name and now and then by
 /// address, with every node, with addresses outside, with both sides of every edge of a block, and with addresses of the pod CIDRs that nobody
-/// has; both ways.
+/// has; every node with all of these but pods; both ways.
 pub fn pairs(objects: &Objects) -> Vec<(End, End, bool)> {
     let mut pods = Vec::new();
     for pod in objects.pods().filter(|pod| !pod.pod_ips.is_empty()) {
@@ -51,6 +51,15 @@ pub fn pairs(objects: &Objects) -> Vec<(End, End, bool)> {
         }
         for (other, theirs) in &others {
             pairs.extend(families.intersection(theirs).map(|v6| (other.clone(), from.clone(), *v6)));
+        }
+    }
+    // Nodes with what is no pod, and with each other (also itself).
+    for (from, families) in others.iter().filter(|(end, _)| matches!(end, End::Node(_))) {
+        for (other, theirs) in &others {
+            pairs.extend(families.intersection(theirs).map(|v6| (from.clone(), other.clone(), *v6)));
+            if !matches!(other, End::Node(_)) {
+                pairs.extend(families.intersection(theirs).map(|v6| (other.clone(), from.clone(), *v6)));
+            }
         }
     }
     pairs

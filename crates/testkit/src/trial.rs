@@ -20,7 +20,7 @@ use crate::{
     draw::Draw,
     minimize,
     packets::{Machine, Node, Passage, Seen},
-    plan::{self, Direction},
+    plan::{self, Direction, Subject},
     probes,
     reference::{self, Answer, RuleAt, Side},
 };
@@ -63,12 +63,18 @@ pub struct Figures {
     pub closed: usize,
     /// Those that it allows because policies are only audited.
     pub audited: usize,
+    /// Those of nodes that host policies select.
+    pub of_hosts: usize,
     /// Frames that a machine was asked with.
     pub frames: usize,
 }
 
 impl Figures {
-    fn count(&mut self, answer: &Answer) {
+    fn count(&mut self, connection: &Connection, answer: &Answer) {
+        let of_host =
+            |end: &End, side: &Side| matches!(end, End::Node(_)) && !matches!(side, Side::NotASubject | Side::Loopback);
+        self.of_hosts +=
+            usize::from(of_host(&connection.from, &answer.egress) || of_host(&connection.to, &answer.ingress));
         let either = |is: fn(&Side) -> bool| usize::from(is(&answer.egress) || is(&answer.ingress));
         self.connections += 1;
         if answer.allowed() {
@@ -92,6 +98,7 @@ impl Figures {
             denied_by_rules: self.denied_by_rules + other.denied_by_rules,
             closed: self.closed + other.closed,
             audited: self.audited + other.audited,
+            of_hosts: self.of_hosts + other.of_hosts,
             frames: self.frames + other.frames,
         }
     }
@@ -110,22 +117,24 @@ struct Plans {
     now: NodePlan,
 }
 
-/// A question, the reference's answer, and the pods whose policies it is about.
+/// A question, the reference's answer, and the pods and nodes whose policies it is about.
 struct Asked {
     connection: Connection,
     expected: Answer,
     seats: Vec<Seat>,
 }
 
-/// A pod at one end of a connection to somebody else.
+/// A pod or node at one end of a connection to somebody else.
 struct Seat {
     node: Arc<str>,
-    pod: PodKey,
+    subject: Subject,
     direction: Direction,
     local: IpAddr,
     remote: IpAddr,
     /// The other end is neither the node nor on it.
     from_afar: bool,
+    /// The other end is the node, which the pod is on.
+    with_node: bool,
 }
 
 impl Asked {
@@ -134,6 +143,15 @@ impl Asked {
             Direction::Egress => &self.expected.egress,
             Direction::Ingress => &self.expected.ingress,
         }
+    }
+
+    /// Whose word a packet at the seat ends with: between a pod and its node, both judge where the pod is, the sender first.
+    fn last_word(&self, seat: &Seat) -> &Side {
+        if !seat.with_node {
+            return self.side(seat);
+        }
+        let receiver = !matches!(self.expected.ingress, Side::NotASubject);
+        if self.expected.egress.allowed() && receiver { &self.expected.ingress } else { &self.expected.egress }
     }
 
     fn disagreement(&self, judge: &'static str, found: String) -> Disagreement {
@@ -157,7 +175,7 @@ pub fn compare<M: Machine>(
     let mut all = Vec::new();
     for connection in questions(objects, sample) {
         let Some(expected) = reference::judge(objects, &connection) else { continue };
-        figures.count(&expected);
+        figures.count(&connection, &expected);
         let asked = Asked { seats: bench.seats(&connection), connection, expected };
         if let Some(found) = bench.judge(&asked) {
             return (figures, Some(found));
@@ -204,10 +222,12 @@ fn judge_by_packets<M: Machine>(
         Err(what) => return Some(nonsense(M::NAME, format!("{node}: {what}"))),
     };
     for asked in all {
-        let here = |seat: &&Seat| seat.node == *node && is_one_host(seat.remote);
+        // What the node says to its pods passes at their links.
+        let at_pod = |seat: &Seat| seat.subject == Subject::Host && !seat.from_afar;
+        let here = |seat: &&Seat| seat.node == *node && is_one_host(seat.remote) && !at_pod(seat);
         for seat in asked.seats.iter().filter(here) {
             let passage = Passage {
-                pod: &seat.pod,
+                subject: &seat.subject,
                 direction: seat.direction,
                 local: seat.local,
                 remote: seat.remote,
@@ -215,7 +235,7 @@ fn judge_by_packets<M: Machine>(
                 traffic: asked.connection.traffic,
             };
             let found = match on_trial.judge(&passage) {
-                Ok(seen) if same_passage(seen, &plans.now, asked.side(seat)) => continue,
+                Ok(seen) if same_passage(seen, &plans.now, asked.last_word(seat)) => continue,
                 Ok(seen) => {
                     let origins = seen.told.and_then(|told| plans.now.origins.get(&told.origin));
                     format!("{seen:?} {origins:?}")
@@ -263,7 +283,7 @@ impl<'a> Bench<'a> {
         for seat in &asked.seats {
             let Some(Plans { now: plan, .. }) = self.plans.get(&seat.node) else { continue };
             let side = asked.side(seat);
-            let found = plan::judge(plan, &seat.pod, seat.direction, seat.remote, asked.connection.traffic);
+            let found = plan::judge(plan, &seat.subject, seat.direction, seat.remote, asked.connection.traffic);
             if found.allowed() != side.allowed() || !same_origins(found.origins(plan), side) {
                 let (direction, node, origins) = (seat.direction, &seat.node, found.origins(plan));
                 return Some(asked.disagreement("plan", format!("{direction:?} on {node}: {found:?} {origins:?}")));
@@ -272,9 +292,9 @@ impl<'a> Bench<'a> {
         None
     }
 
-    /// Where the connection is judged: at the pods among its ends. What a pod sends to itself does not leave it.
+    /// Where the connection is judged: at the pods and nodes among its ends. What one sends to itself does not leave it.
     fn seats(&self, connection: &Connection) -> Vec<Seat> {
-        let (from, to) = (self.endpoint(&connection.from), self.endpoint(&connection.to));
+        let (from, to) = (self.subject(&connection.from), self.subject(&connection.to));
         if from.is_some() && from == to {
             return Vec::new();
         }
@@ -287,28 +307,36 @@ impl<'a> Bench<'a> {
             (Direction::Egress, &from, &to, source, destination),
             (Direction::Ingress, &to, &from, destination, source),
         ] {
-            let Some((pod, node)) = me.clone() else { continue };
-            let on_it = other.as_ref().is_some_and(|(_, its)| *its == node);
-            let is_it = self.objects.nodes().any(|one| one.meta.name == node && one.addresses.contains(&remote));
-            seats.push(Seat { node, pod, direction, local, remote, from_afar: !on_it && !is_it });
+            let Some((subject, node)) = me.clone() else { continue };
+            let near = other.as_ref().filter(|(_, its)| *its == node);
+            let with_node = near.is_some_and(|(other, _)| *other == Subject::Host);
+            seats.push(Seat { node, subject, direction, local, remote, from_afar: near.is_none(), with_node });
         }
         seats
     }
 
-    /// The pod that is or has the end, if policies apply to it, and its node.
-    fn endpoint(&self, end: &End) -> Option<(PodKey, Arc<str>)> {
-        let running = |pod: &&Arc<strait_api::Pod>| {
-            use strait_api::PodPhase::{Failed, Succeeded};
-            !pod.spec.host_network && !matches!(pod.phase, Succeeded | Failed)
-        };
-        let mut pods = self.objects.pods().filter(running);
+    /// The pod or node that is or has the end, if policies may apply to it, and the node where.
+    fn subject(&self, end: &End) -> Option<(Subject, Arc<str>)> {
+        use strait_api::PodPhase::{Failed, Succeeded};
+        let node = |name: &Arc<str>| Some((Subject::Host, Arc::clone(name)));
+        let mut running = self.objects.pods().filter(|pod| !matches!(pod.phase, Succeeded | Failed));
         let pod = match end {
-            End::Pod(namespace, name) => pods.find(|pod| pod.meta.namespace == *namespace && pod.meta.name == *name)?,
-            End::Node(_) => return None,
-            End::Address(address) => pods.find(|pod| pod.pod_ips.contains(address))?,
+            End::Node(name) => return node(name),
+            End::Pod(namespace, name) => {
+                running.find(|pod| pod.meta.namespace == *namespace && pod.meta.name == *name)?
+            }
+            End::Address(address) => {
+                if let Some(found) = self.objects.nodes().find(|found| found.addresses.contains(address)) {
+                    return node(&found.meta.name);
+                }
+                running.find(|pod| !pod.spec.host_network && pod.pod_ips.contains(address))?
+            }
         };
-        let key = PodKey::new(&pod.meta.namespace, &pod.meta.name);
-        Some((key, Arc::clone(pod.spec.node_name.as_ref()?)))
+        let on = pod.spec.node_name.as_ref()?;
+        if pod.spec.host_network {
+            return node(on);
+        }
+        Some((Subject::Pod(PodKey::new(&pod.meta.namespace, &pod.meta.name)), Arc::clone(on)))
     }
 
     fn address(&self, end: &End, v6: bool) -> Option<IpAddr> {
@@ -331,15 +359,16 @@ fn nonsense(judge: &'static str, what: String) -> Disagreement {
     Disagreement {
         judge,
         connection: Connection { from: nobody.clone(), to: nobody, traffic: Traffic::Icmp, v6: false },
-        expected: Answer { egress: Side::NotAPod, ingress: Side::NotAPod },
+        expected: Answer { egress: Side::NotASubject, ingress: Side::NotASubject },
         found: what,
     }
 }
 
 fn same_decision(found: &Decision, expected: &Side) -> bool {
     let reason = match expected {
-        Side::NotAPod => Reason::NotPolicySubject,
+        Side::NotASubject => Reason::NotPolicySubject,
         Side::Itself => Reason::OwnPod,
+        Side::Loopback => Reason::Loopback,
         Side::OwnNode => Reason::OwnNode,
         Side::NotIsolated => Reason::NotIsolated,
         Side::Rules(_) | Side::Denied(_) => Reason::Rule,
@@ -360,8 +389,17 @@ fn same_passage(seen: Seen, plan: &NodePlan, side: &Side) -> bool {
     let reason = match side {
         Side::Denied(_) | Side::Closed(_) => Some(DropReason::PolicyDeny),
         Side::NoRule(_) => Some(DropReason::PolicyDenied),
-        Side::NotAPod | Side::Itself | Side::OwnNode | Side::NotIsolated | Side::Rules(_) | Side::Audited(_) => None,
+        Side::NotASubject
+        | Side::Itself
+        | Side::Loopback
+        | Side::OwnNode
+        | Side::NotIsolated
+        | Side::Rules(_)
+        | Side::Audited(_) => None,
     };
+    if *side == Side::NotASubject {
+        return seen.passed && seen.told.is_none();
+    }
     seen.passed == side.allowed()
         && seen.told.is_some_and(|told| {
             let origins = plan.origins.get(&told.origin).map_or(&[][..], |origins| origins);
@@ -378,7 +416,9 @@ fn same_origins(found: &[Origin], expected: &Side) -> bool {
         Side::Rules(causes) | Side::Denied(causes) | Side::Closed(causes) | Side::NoRule(causes) => {
             causes.iter().map(|cause| (cause.kind, &*cause.namespace, &*cause.name, cause.rule)).collect()
         }
-        Side::NotAPod | Side::Itself | Side::OwnNode | Side::NotIsolated | Side::Audited(_) => BTreeSet::new(),
+        Side::NotASubject | Side::Itself | Side::Loopback | Side::OwnNode | Side::NotIsolated | Side::Audited(_) => {
+            BTreeSet::new()
+        }
     };
     found == expected
 }

@@ -325,22 +325,22 @@ fn endpoints_come_and_go() {
     let setup = Setup::new();
     let mut node = setup.start(Fake::new());
     let attached = |node: &Node<Fake>| node.datapath.attached().unwrap();
-    assert_eq!(attached(&node), [(99, Hook::FromUplink)]);
+    assert_eq!(attached(&node), [(99, Hook::FromUplink), (99, Hook::ToUplink)]);
 
     let first = node.endpoint_add(web()).unwrap();
     assert_eq!(node.endpoint_add(web()).unwrap(), first, "adding again changes nothing");
     assert_eq!(node.datapath.endpoints()[&7].identity, identity(&node, "web-0").0);
-    assert_eq!(attached(&node), [(7, Hook::FromPod), (7, Hook::ToPod), (99, Hook::FromUplink)]);
+    assert_eq!(attached(&node), [(7, Hook::FromPod), (7, Hook::ToPod), (99, Hook::FromUplink), (99, Hook::ToUplink)]);
 
     // The pod came back behind another link.
     node.endpoint_add(spec("web-0", "lxc9", "10.244.1.10")).unwrap();
     assert_eq!(node.datapath.endpoints().keys().copied().collect::<Vec<_>>(), [9]);
-    assert_eq!(attached(&node), [(9, Hook::FromPod), (9, Hook::ToPod), (99, Hook::FromUplink)]);
+    assert_eq!(attached(&node), [(9, Hook::FromPod), (9, Hook::ToPod), (99, Hook::FromUplink), (99, Hook::ToUplink)]);
 
     node.endpoint_delete(&web().name).unwrap();
     node.endpoint_delete(&web().name).unwrap();
     assert!(node.datapath.endpoints().is_empty() && node.endpoint_list().is_empty());
-    assert_eq!(attached(&node), [(99, Hook::FromUplink)]);
+    assert_eq!(attached(&node), [(99, Hook::FromUplink), (99, Hook::ToUplink)]);
 }
 
 #[test]

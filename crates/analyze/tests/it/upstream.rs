@@ -86,7 +86,6 @@ const CONNECTIVITY: &[(&str, &[&str])] = &[
         &["namespace-without-default-deny", "authentication-not-enforced"],
     ),
     ("echo-ingress-mutual-authentication.yaml", &["namespace-without-default-deny", "authentication-not-enforced"]),
-    ("host-firewall-egress.yaml", &["host-policy-not-enforced"]),
 ];
 
 #[test]

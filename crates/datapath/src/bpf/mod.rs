@@ -57,8 +57,6 @@ pub use pins::{PIN_ROOT, PinError, instances, remove_idle_pins, remove_pins};
 pub use ring::EventReader;
 pub use switch::Step;
 
-const HOOKS: [Hook; 3] = [Hook::FromPod, Hook::ToPod, Hook::FromUplink];
-
 /// Which datapath to open, and how large.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -477,7 +475,7 @@ fn load_set(folder: &Path, capacities: &BTreeMap<&'static str, u32>) -> Result<(
         loader.map_max_entries(name, *entries);
     }
     let mut object = loader.load(&bytes).map_err(|error| Error::Load(chain(&error)))?;
-    for hook in HOOKS {
+    for hook in Hook::ALL {
         load(&mut object, hook)?;
     }
     inventory::describe(folder)?;
@@ -515,7 +513,7 @@ fn load(object: &mut Ebpf, hook: Hook) -> Result<(), Error> {
 const fn attach_type(hook: Hook) -> TcAttachType {
     match hook {
         Hook::FromPod | Hook::FromUplink => TcAttachType::Ingress,
-        Hook::ToPod => TcAttachType::Egress,
+        Hook::ToPod | Hook::ToUplink => TcAttachType::Egress,
     }
 }
 

@@ -190,8 +190,7 @@ fn folder(root: &Path, instance: &str) -> Result<PathBuf, PinError> {
 
 fn parse_link(name: &str) -> Option<(u32, Hook)> {
     let (index, program) = name.split_once('_')?;
-    let hook =
-        [Hook::FromPod, Hook::ToPod, Hook::FromUplink].into_iter().find(|hook| program_name(*hook) == program)?;
+    let hook = Hook::ALL.into_iter().find(|hook| program_name(*hook) == program)?;
     Some((index.parse().ok()?, hook))
 }
 
@@ -231,6 +230,7 @@ mod tests {
             ("7_from_pod", Some((7, Hook::FromPod))),
             ("7_to_pod", Some((7, Hook::ToPod))),
             ("12_from_uplink", Some((12, Hook::FromUplink))),
+            ("12_to_uplink", Some((12, Hook::ToUplink))),
             ("x_from_pod", None),
             ("7_other", None),
             ("7", None),

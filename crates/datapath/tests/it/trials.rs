@@ -122,6 +122,7 @@ fn random_mixed_policies_in_the_kernel() {
             ("denied by rules", figures.denied_by_rules),
             ("closed", figures.closed),
             ("audited", figures.audited),
+            ("of hosts", figures.of_hosts),
         ] {
             assert!(count * 2000 > figures.connections, "{what}: {figures:?}");
         }

@@ -36,7 +36,7 @@ fn load(kernel: &mut impl Kernel, content: &Content, ifindex: u32) {
     replace::<Ipcache>(kernel, content.ipcache.iter().copied());
     replace::<Policy>(kernel, content.policy.iter().copied());
     replace::<PortSets>(kernel, content.port_sets.iter().copied());
-    kernel.set_config(&Config { revision: content.revision, ..Config::default() }).unwrap();
+    kernel.set_config(&content.config()).unwrap();
 }
 
 fn counts(kernel: &impl Kernel) -> BTreeMap<u32, u64> {

@@ -107,7 +107,7 @@ fn wrong_values_say_what_is_allowed() {
         --identity moon: expected a number or unknown, host, world, unmanaged, health, init, remote-node, kube-apiserver, ingress, world-ipv4, world-ipv6
         --label a b: `a b` is not a label key (expected for example `app=web,tier in (a, b),!old`)
         --type drops: expected one of: drop, debug, capture, trace, policy-verdict, l7
-        --type trace:here: sub-type here: expected a number or from-endpoint, to-endpoint, from-network
+        --type trace:here: sub-type here: expected a number or from-endpoint, to-endpoint, from-network, to-network
         --traffic-direction up: expected one of: ingress, egress
         --protocol gre: expected one of: tcp, udp, sctp, icmp, icmpv4, icmpv6, http, dns
         --pod /: expected [NAMESPACE/]NAME, a name may be cut short

@@ -153,7 +153,12 @@ impl Update<'_> {
     }
 }
 
-fn describe(identity: IdentityId, reserved: IdentityId, refined_by: Vec<String>, cidrs: Vec<String>) -> IdentityInfo {
+pub(super) fn describe(
+    identity: IdentityId,
+    reserved: IdentityId,
+    refined_by: Vec<String>,
+    cidrs: Vec<String>,
+) -> IdentityInfo {
     let refined_from = (identity != reserved).then_some(reserved);
     let labels = cidrs.iter().map(|cidr| format!("cidr:{cidr}"));
     let name = reserved.reserved_name();

@@ -137,6 +137,8 @@ impl Compiler {
 struct State {
     node: Option<Arc<str>>,
     profiles: Profiles,
+    /// The profile of the node itself, where host policies select it.
+    host: Option<u32>,
     in_force: InForce,
     bases: Bases,
     atoms: Atoms,
@@ -166,6 +168,8 @@ struct Update<'a> {
     joining: Vec<PodKey>,
     /// Those of them that are the node's.
     joining_subjects: Vec<PodKey>,
+    /// The profile that the node itself had.
+    host_before: Option<u32>,
     /// What is to be worked out anew: bases; subjects by base and profile; rows that name certain atoms.
     touched: BTreeSet<u32>,
     touched_subjects: BTreeSet<(u32, u32)>,
@@ -178,6 +182,7 @@ struct Update<'a> {
 impl<'a> Update<'a> {
     fn new(compiler: &'a mut Compiler, snapshot: &'a Snapshot, plan: &'a mut NodePlan) -> Self {
         let Compiler { allocator, state } = compiler;
+        let host_before = state.host;
         Self {
             snapshot,
             allocator,
@@ -186,6 +191,7 @@ impl<'a> Update<'a> {
             delta: PlanDelta::default(),
             joining: Vec::new(),
             joining_subjects: Vec::new(),
+            host_before,
             touched: BTreeSet::new(),
             touched_subjects: BTreeSet::new(),
             dirty: Dirty::default(),
@@ -202,6 +208,7 @@ impl<'a> Update<'a> {
         for pod in self.snapshot.pods().filter(|pod| pod.is_endpoint()) {
             self.join_profile(pod);
         }
+        self.join_host();
         (self.lists_changed, self.nodes_changed) = (true, true);
     }
 
@@ -233,6 +240,7 @@ impl<'a> Update<'a> {
                 self.join_profile(new);
             }
         }
+        self.join_host();
     }
 
     fn settle(&mut self) {

@@ -1,4 +1,4 @@
-//! Profiles in force: sets of policies that select endpoints of the node.
+//! Profiles in force: sets of policies that select endpoints of the node, or the node itself.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,7 +12,7 @@ use crate::{connection::Direction, identity, snapshot::Pod};
 #[derive(Debug, Default)]
 pub(super) struct Profiles {
     known: BTreeMap<u32, Profile>,
-    /// How many of the node's endpoints have each: of the ones that are known, and of those to be.
+    /// How many of the node's endpoints, and the node, have each: of the ones that are known, and of those to be.
     pods: BTreeMap<u32, usize>,
     unsettled: BTreeSet<u32>,
 }
@@ -42,6 +42,23 @@ impl Update<'_> {
             *profiles.pods.entry(pod.profile()).or_default() += 1;
             profiles.unsettled.insert(pod.profile());
             self.joining_subjects.push(pod.key.clone());
+        }
+    }
+
+    /// The node itself has the profile that the snapshot says from now on.
+    pub(super) fn join_host(&mut self) {
+        let new = self.state.node.as_ref().and_then(|node| self.snapshot.host_profile(node));
+        let old = std::mem::replace(&mut self.state.host, new);
+        if old == new {
+            return;
+        }
+        let profiles = &mut self.state.profiles;
+        profiles.unsettled.extend(old.into_iter().chain(new));
+        if let Some(new) = new {
+            *profiles.pods.entry(new).or_default() += 1;
+        }
+        if let Some(count) = old.and_then(|old| profiles.pods.get_mut(&old)) {
+            *count -= 1;
         }
     }
 

@@ -226,6 +226,7 @@ impl Update<'_> {
     }
 
     fn entries(&mut self, (profile, ports): &RowsOf, direction: Direction, port_sets: &mut PortSets) -> Entries {
+        let of_host = self.state.host == Some(*profile);
         let policies = self.state.profiles.get(*profile).map(|profile| std::sync::Arc::clone(&profile.policies));
         let policies = policies.unwrap_or_default();
         let loaded =
@@ -277,7 +278,13 @@ impl Update<'_> {
             rules.sort_unstable();
             rules.dedup();
             let judges = match (atom.class, direction) {
-                (Class::OwnNode, Direction::Ingress) => Judges::default(),
+                (Class::OwnNode, _) if of_host => Judges::default(),
+                (Class::OwnNode, Direction::Ingress) => {
+                    let binds =
+                        |id: &RuleId| self.state.in_force.rule(*id).is_some_and(|rule| rule.effect.binds_own_node());
+                    rules.retain(binds);
+                    Judges { rules, ports: ports(None), ..Judges::default() }
+                }
                 (Class::OwnNode, Direction::Egress) => {
                     let mut judges = judged_by(rules, ports(Some(atom)), true);
                     if !judges.background.asks_all() {

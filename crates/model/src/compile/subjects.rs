@@ -1,4 +1,4 @@
-//! Subjects: endpoints of the node that the same rules are about.
+//! Subjects: endpoints of the node that the same rules are about, and the node itself.
 
 use std::collections::BTreeMap;
 
@@ -7,6 +7,7 @@ use strait_base::IdentityId;
 use super::{
     Update,
     atoms::{NamedPorts, declared, ports_text},
+    fixed::describe,
     group,
 };
 use crate::{blocks::BlockSet, plan::EndpointPlan, snapshot::Pod};
@@ -72,7 +73,25 @@ impl Update<'_> {
         for pair in std::mem::take(&mut self.touched_subjects) {
             self.regroup_subjects(pair, &mut links);
         }
+        self.settle_host(&mut links);
         links
+    }
+
+    /// The node itself, where host policies select it. It names no ports.
+    fn settle_host(&mut self, links: &mut Links) {
+        let (before, now) = (self.host_before, self.state.host);
+        if before == now {
+            return;
+        }
+        if now.is_some() {
+            let host = IdentityId::HOST;
+            self.use_identity(host, |_| describe(host, host, Vec::new(), Vec::new()));
+        }
+        if before.is_some() {
+            self.state.identities.remove(IdentityId::HOST);
+        }
+        let rows = |profile: Option<u32>| profile.map(|profile| (profile, NamedPorts::new()));
+        links.insert(IdentityId::HOST, (rows(before), rows(now)));
     }
 
     fn regroup_subjects(&mut self, pair: (u32, u32), links: &mut Links) {

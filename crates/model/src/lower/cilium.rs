@@ -99,10 +99,7 @@ impl Lowering<'_> {
     fn spec(&mut self, index: Option<usize>, spec: &CiliumRule) -> Option<Policy> {
         let subject = match &spec.subject {
             CiliumSubject::Endpoints(pods) => Subject::Endpoints(selector::subjects(pods, self.namespace)?),
-            CiliumSubject::Nodes(nodes) => {
-                self.problem(Lack::HostPolicy, &spec.location);
-                Subject::Nodes(selector::nodes(nodes)?)
-            }
+            CiliumSubject::Nodes(nodes) => Subject::Nodes(selector::nodes(nodes)?),
         };
         let directions =
             [(Direction::Ingress, spec.default_denies_ingress()), (Direction::Egress, spec.default_denies_egress())];

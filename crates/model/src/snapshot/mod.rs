@@ -20,9 +20,9 @@ pub use self::update::Delta;
 use self::{policies::Policies, profiles::Profiles};
 use crate::{
     allocator::Allocator,
-    connection::{Direction, Family, PodKey},
+    connection::{Family, PodKey},
     problem::Problem,
-    rule::{EndpointSelector, Policy, Rule},
+    rule::{EndpointSelector, Policy},
 };
 
 /// The label of a namespace that is its name.
@@ -42,6 +42,8 @@ struct Facts {
     /// Namespaces that exist only as long as something is in them.
     implied: BTreeSet<Arc<str>>,
     nodes: BTreeMap<Arc<str>, Node>,
+    /// The profile of each node: the host policies that select it.
+    hosts: BTreeMap<Arc<str>, u32>,
     pods: BTreeMap<PodKey, Pod>,
     owners: BTreeMap<IpAddr, Owner>,
     /// Pods that list an address that another has.
@@ -213,12 +215,18 @@ impl Snapshot {
         profile.iter().filter_map(|index| self.policies().get(*index)).map(|policy| &**policy)
     }
 
-    /// The rules about `pod` in one direction.
-    pub(crate) fn rules_of<'a>(&'a self, pod: &Pod, direction: Direction) -> impl Iterator<Item = &'a Rule> + use<'a> {
-        self.policies_of(pod).flat_map(|policy| &policy.rules).filter(move |rule| rule.direction == direction)
+    /// The host policies that select `node`.
+    pub fn host_policies_of<'a>(&'a self, node: &Node) -> impl Iterator<Item = &'a Policy> + use<'a> {
+        let profile = self.host_profile(&node.name).map_or(&[][..], |id| self.profile(id));
+        profile.iter().filter_map(|index| self.policies().get(*index)).map(|policy| &**policy)
     }
 
-    /// Indices into [`policies`](Self::policies), in order: which of them select the pods of this profile.
+    /// The profile of a node, where it has policies.
+    pub(crate) fn host_profile(&self, node: &str) -> Option<u32> {
+        self.facts.hosts.get(node).copied().filter(|id| !self.profile(*id).is_empty())
+    }
+
+    /// Indices into [`policies`](Self::policies), in order: which of them select the pods, or nodes, of this profile.
     pub(crate) fn profile(&self, id: u32) -> &[usize] {
         self.facts.profiles.get(id)
     }

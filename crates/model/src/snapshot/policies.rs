@@ -9,7 +9,7 @@ use crate::{
     identity::{self, BaseIdentity},
     lower::{self, Lowered},
     problem::Problem,
-    rule::{NamespaceSelector, Policy},
+    rule::{NamespaceSelector, Policy, Subject},
 };
 
 /// Policies in the order of their objects, those of a kind together.
@@ -25,6 +25,8 @@ pub(super) struct Policies {
     /// Those that select endpoints: by the one namespace in which they do, and of namespaces by their labels.
     named: BTreeMap<Arc<str>, Vec<usize>>,
     labelled: Vec<usize>,
+    /// Those that select nodes.
+    of_nodes: Vec<usize>,
     problems: Vec<Problem>,
     next: u32,
 }
@@ -134,13 +136,23 @@ impl Policies {
     fn index(&mut self) {
         self.named.clear();
         self.labelled.clear();
+        self.of_nodes.clear();
         for (at, policy) in self.all.iter().enumerate() {
             match policy.subject.endpoints().map(|selector| &selector.namespaces) {
                 Some(NamespaceSelector::Named(name)) => self.named.entry(Arc::clone(name)).or_default().push(at),
                 Some(NamespaceSelector::Labelled(_)) => self.labelled.push(at),
-                None => {}
+                None => self.of_nodes.push(at),
             }
         }
+    }
+
+    /// Indices of the host policies that select a node with these labels.
+    pub(super) fn selecting_node(&self, labels: &Labels) -> Vec<usize> {
+        let selects = |at: &&usize| match self.all.get(**at).map(|policy| &policy.subject) {
+            Some(Subject::Nodes(selector)) => selector.matches(labels),
+            Some(Subject::Endpoints(_)) | None => false,
+        };
+        self.of_nodes.iter().filter(selects).copied().collect()
     }
 
     /// Whether something of this namespace is a policy.

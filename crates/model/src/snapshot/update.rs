@@ -26,12 +26,14 @@ pub struct Delta {
     pub(crate) everything: bool,
     /// Pods that differ, as they were.
     pub(crate) pods: BTreeMap<PodKey, Option<Pod>>,
+    /// Nodes that other host policies select.
+    pub(crate) hosts: BTreeSet<Arc<str>>,
 }
 
 impl Delta {
     /// Whether nothing that connections are judged by differs.
     pub fn is_empty(&self) -> bool {
-        !self.everything && self.pods.is_empty()
+        !self.everything && self.pods.is_empty() && self.hosts.is_empty()
     }
 
     /// Whether all may differ.
@@ -40,7 +42,7 @@ impl Delta {
     }
 
     fn everything() -> Self {
-        Self { everything: true, pods: BTreeMap::new() }
+        Self { everything: true, ..Self::default() }
     }
 }
 
@@ -98,6 +100,7 @@ impl Facts {
             namespaces,
             implied,
             nodes,
+            hosts: BTreeMap::new(),
             pods: BTreeMap::new(),
             owners,
             passed_over: BTreeMap::new(),
@@ -108,6 +111,7 @@ impl Facts {
         };
         let keys: Vec<_> = objects.iter().filter(|object| object.kind() != Kind::Pod).map(Object::key).collect();
         facts.policies.update(objects, &keys);
+        facts.select_hosts(&mut Delta::default());
         for object in objects.pods() {
             facts.put_pod(&key_of(object), Some(object), &mut Delta::default());
         }
@@ -146,6 +150,7 @@ impl Facts {
     fn select_anew(&mut self, moves: &Moves, delta: &mut Delta) {
         let now_at = |at: usize| moves.to.get(at).copied().flatten();
         self.profiles.renumber(now_at);
+        self.select_hosts(delta);
         let none = Labels::default();
         let mut touched = Vec::new();
         for (id, base) in self.bases.values_mut() {
@@ -184,6 +189,20 @@ impl Facts {
                         pod.profile = new;
                     }
                 }
+            }
+        }
+    }
+
+    /// Finds which host policies select which node.
+    fn select_hosts(&mut self, delta: &mut Delta) {
+        for node in self.nodes.values() {
+            let new = self.profiles.take(self.policies.selecting_node(&node.labels));
+            let old = self.hosts.insert(Arc::clone(&node.name), new);
+            if let Some(old) = old {
+                self.profiles.give_back(old);
+            }
+            if old != Some(new) {
+                delta.hosts.insert(Arc::clone(&node.name));
             }
         }
     }

@@ -213,7 +213,7 @@ fn the_own_node() {
     own(&[cilium, kubernetes], "yes", "no");
     own(&[cilium, block], "yes", "no");
     own(&[cilium, everything], "yes", "yes");
-    own(&[("CNP a/deny", "{endpointSelector: {}, ingressDeny: [{fromEntities: [host]}]}")], "yes", "yes");
+    own(&[("CNP a/deny", "{endpointSelector: {}, ingressDeny: [{fromEntities: [host]}]}")], "no", "yes");
     own(
         &[
             kubernetes,
@@ -426,12 +426,6 @@ fn what_nothing_enforces_is_closed_and_listed() {
             Some(Lack::Proxy),
             "no a/server -> 203.0.113.7 443/TCP",
         ),
-        (
-            "CCNP nodes",
-            "{nodeSelector: {}, ingress: [{}]}".to_owned(),
-            Some(Lack::HostPolicy),
-            "yes a/client -> node/node-1 22/TCP",
-        ),
     ];
     for (kind, policy, lack, expected) in cases {
         check_kinds(&[(kind, &policy)], expected);
@@ -439,4 +433,59 @@ fn what_nothing_enforces_is_closed_and_listed() {
         let found: Vec<_> = snapshot.problems().iter().map(|problem| problem.lacks).collect();
         assert_eq!(found, lack.into_iter().collect::<Vec<_>>(), "{policy}");
     }
+}
+
+#[test]
+fn host_policies_are_about_what_nodes_send_and_receive() {
+    let node = "nodeSelector: {matchLabels: {kubernetes.io/hostname: node-1}}";
+    let ssh = "toPorts: [{ports: [{port: '22', protocol: TCP}]}]";
+    for (spec, expected) in [
+        (
+            format!("ingress: [{{fromEntities: [world], {ssh}}}]"),
+            "yes 203.0.113.7 -> node/node-1 22/TCP
+             no  203.0.113.7 -> node/node-1 23/TCP
+             no  203.0.113.7 -> node/node-1 icmp
+             yes 203.0.113.7 -> node/node-2 23/TCP
+             no  node/node-2 -> node/node-1 22/TCP
+             no  a/client -> node/node-1 22/TCP
+             yes node/node-1 -> node/node-1 23/TCP
+             yes node/node-1 -> 203.0.113.7 443/TCP
+             yes 203.0.113.7 -> a/server 80/TCP",
+        ),
+        (
+            "egress: [{toEndpoints: [{matchLabels: {app: server}}], toPorts: [{ports: [{port: '80', protocol: TCP}]}]}]"
+                .to_owned(),
+            "yes node/node-1 -> a/server 80/TCP
+             no  node/node-1 -> a/server 81/TCP
+             no  node/node-1 -> node/node-2 80/TCP
+             no  node/node-1 -> 203.0.113.7 443/TCP
+             yes node/node-2 -> a/server 81/TCP
+             yes a/client -> node/node-1 22/TCP
+             yes a/client -> 203.0.113.7 443/TCP",
+        ),
+        (
+            "enableDefaultDeny: {ingress: false}, ingressDeny: [{fromEntities: [remote-node]}]".to_owned(),
+            "no  node/node-2 -> node/node-1 22/TCP
+             yes 203.0.113.7 -> node/node-1 22/TCP
+             yes a/client -> node/node-1 22/TCP",
+        ),
+    ] {
+        check_kinds(&[("CCNP nodes", &format!("{{{node}, {spec}}}"))], expected);
+    }
+}
+
+/// Cilium's `allow-localhost`: an allow rule as others, before which denies go.
+#[test]
+fn the_own_node_is_let_in_but_for_denies() {
+    check(
+        "CNP a/web",
+        &[
+            ("ingress: [{}]", "yes node/node-1 -> a/server 80/TCP\nno node/node-2 -> a/server 80/TCP"),
+            (
+                "ingressDeny: [{fromEntities: [host], toPorts: [{ports: [{port: '80', protocol: TCP}]}]}]",
+                "no node/node-1 -> a/server 80/TCP\nyes node/node-1 -> a/server 81/TCP",
+            ),
+            ("ingressDeny: [{fromEntities: [world]}]", "yes node/node-1 -> a/server 80/TCP"),
+        ],
+    );
 }

@@ -25,7 +25,7 @@ metadata: {name: b, labels: {team: blue}}
 ---
 apiVersion: v1
 kind: Node
-metadata: {name: node-1}
+metadata: {name: node-1, labels: {kubernetes.io/hostname: node-1}}
 spec: {podCIDRs: [10.244.1.0/24, 'fd00:10:244:1::/64']}
 status: {addresses: [{type: InternalIP, address: 172.30.0.11}, {type: InternalIP, address: 'fd00:172:30::11'}]}
 ---
@@ -194,9 +194,14 @@ pub(crate) fn plans_agree(snapshot: &Snapshot, plans: &[NodePlan], asked: &Conne
     for (direction, own, peer, decision) in
         [(Direction::Egress, from, to, &verdict.egress), (Direction::Ingress, to, from, &verdict.ingress)]
     {
-        let Some(pod) = snapshot.pods().find(|pod| pod.addresses.contains(&own)) else { continue };
+        let pod = snapshot.pods().find(|pod| pod.addresses.contains(&own));
         for plan in plans {
-            let Some(judged) = plan.judge_address(&pod.key, direction, peer, asked.l4) else { continue };
+            let judged = match pod {
+                Some(pod) => plan.judge_address(&pod.key, direction, peer, asked.l4),
+                None if own == peer => None,
+                None => plan.judge_host_address(own, direction, peer, asked.l4),
+            };
+            let Some(judged) = judged else { continue };
             assert_eq!(judged.allowed, decision.allowed, "{direction} of {asked:?}\n{decision:#?}");
             let mut origins = decision.origins.clone();
             origins.sort_unstable();

@@ -23,6 +23,22 @@ pub struct Config {
     pub shortcut: u32,
     /// What a denied connection hears: [`DenyResponse`].
     pub deny_response: u32,
+    /// The node as a policy subject: its identity where host policies select it, [`HOST_CLOSED`](Self::HOST_CLOSED) where they
+    /// do and are not loaded; 0: what the node itself sends and receives is not judged.
+    pub host: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
+impl Config {
+    /// A subject that no policy is about: everything is denied.
+    pub const HOST_CLOSED: u32 = u32::MAX;
+
+    /// Whether what the node itself sends and receives is judged.
+    #[inline(always)]
+    pub const fn judges_host(&self) -> bool {
+        self.host != 0
+    }
 }
 
 /// What a connection that policy denies hears.
@@ -110,6 +126,8 @@ impl Default for Config {
             },
             shortcut: 1,
             deny_response: DenyResponse::Silent as u32,
+            host: 0,
+            pad: 0,
         }
     }
 }
@@ -125,6 +143,8 @@ pub enum Hook {
     ToPod = 1,
     /// It arrived at the node.
     FromUplink = 2,
+    /// It leaves the node.
+    ToUplink = 3,
 }
 
 impl Hook {
@@ -134,8 +154,12 @@ impl Hook {
             Self::FromPod => super::program::FROM_POD,
             Self::ToPod => super::program::TO_POD,
             Self::FromUplink => super::program::FROM_UPLINK,
+            Self::ToUplink => super::program::TO_UPLINK,
         }
     }
+
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::FromPod, Self::ToPod, Self::FromUplink, Self::ToUplink];
 
     /// From its number.
     pub const fn from_number(number: u8) -> Option<Self> {
@@ -143,6 +167,7 @@ impl Hook {
             0 => Some(Self::FromPod),
             1 => Some(Self::ToPod),
             2 => Some(Self::FromUplink),
+            3 => Some(Self::ToUplink),
             _ => None,
         }
     }
@@ -159,7 +184,7 @@ pub struct MetricKey {
 
 impl MetricKey {
     /// Entries of `METRICS`.
-    pub const COUNT: u32 = 3 << 8;
+    pub const COUNT: u32 = 4 << 8;
 
     /// Packets that passed.
     pub const fn forwarded(hook: Hook) -> Self {

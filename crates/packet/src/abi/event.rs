@@ -90,13 +90,13 @@ pub struct Event {
     pub rx_packets: u64,
     /// Bytes towards the endpoint, with Ethernet header.
     pub rx_bytes: u64,
-    /// The endpoint's address; on `from_uplink` the packet's destination.
+    /// The endpoint's address, or the node's own; on `from_uplink` the packet's destination.
     pub local: Addr,
     /// The other side's address.
     pub remote: Addr,
     /// Interface the packet was seen at.
     pub ifindex: u32,
-    /// Endpoint id; zero on `from_uplink`.
+    /// Endpoint id; zero for the node itself, and on `from_uplink`.
     pub endpoint: u32,
     /// The endpoint's identity.
     pub subject: u32,

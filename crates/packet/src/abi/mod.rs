@@ -30,7 +30,7 @@ pub use reason::DropReason;
 
 /// Layout version of everything in this module; in [`Config::abi_version`]. Raised with every incompatible change; `layout` tells
 /// other versions what lies where.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// File name of the BPF object below `<target dir>/bpf/`.
 pub const OBJECT_FILE: &str = "strait.o";
@@ -53,8 +53,10 @@ pub mod program {
     pub const TO_POD: &str = "to_pod";
     /// TCX ingress of a node's uplink.
     pub const FROM_UPLINK: &str = "from_uplink";
+    /// TCX egress of a node's uplink.
+    pub const TO_UPLINK: &str = "to_uplink";
     /// All of them.
-    pub const ALL: [&str; 3] = [FROM_POD, TO_POD, FROM_UPLINK];
+    pub const ALL: [&str; 4] = [FROM_POD, TO_POD, FROM_UPLINK, TO_UPLINK];
 }
 
 /// Names of the maps in the object: `kind: key → value`.

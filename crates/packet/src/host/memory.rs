@@ -1,7 +1,7 @@
 use std::{cell::Cell, collections::BTreeMap};
 
 use crate::abi::{
-    Addr, Config, CtEntry, CtKey, DropKey, DropReason, DropSeen, Endpoint, Event, EventKind, FragmentKey,
+    ABI_VERSION, Addr, Config, CtEntry, CtKey, DropKey, DropReason, DropSeen, Endpoint, Event, EventKind, FragmentKey,
     FragmentPorts, Hook, IpcacheKey, IpcacheValue, Metric, MetricKey, PolicyKey, PolicyValue, PortRule, PortSetKey,
 };
 use crate::frame::{Frame, Head};
@@ -127,6 +127,7 @@ impl MemoryMaps {
             Hook::FromPod => hooks::from_pod(frame, self, &mut scratch),
             Hook::ToPod => hooks::to_pod(frame, self, &mut scratch),
             Hook::FromUplink => hooks::from_uplink(frame, self, &mut scratch),
+            Hook::ToUplink => hooks::to_uplink(frame, self, &mut scratch),
         };
         self.response = scratch.response().map_or_else(Vec::new, |response| {
             let bytes = |words: &[u32]| words.iter().flat_map(|word| word.to_ne_bytes()).collect::<Vec<u8>>();
@@ -149,6 +150,10 @@ impl Maps for MemoryMaps {
 
     fn config(&self, into: &mut Config) -> bool {
         self.config.inspect(|config| *into = *config).is_some()
+    }
+
+    fn judges_host(&self) -> bool {
+        self.config.is_some_and(|config| config.abi_version == ABI_VERSION && config.judges_host())
     }
 
     fn endpoint<R>(&self, ifindex: u32, read: impl FnOnce(&Endpoint) -> R) -> Option<R> {

@@ -29,7 +29,7 @@ fn sizes() {
         ("FRAGMENTS value", size_of::<FragmentPorts>(), 16),
         ("DROP_SEEN key", size_of::<DropKey>(), 44),
         ("DROP_SEEN value", size_of::<DropSeen>(), 40),
-        ("CONFIG value", size_of::<Config>(), 72),
+        ("CONFIG value", size_of::<Config>(), 80),
         ("METRICS value", size_of::<Metric>(), 16),
         ("EVENTS record", size_of::<Event>(), 120),
     ];

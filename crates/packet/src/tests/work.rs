@@ -61,6 +61,10 @@ impl Maps for Counting<'_> {
         self.maps.config(into)
     }
 
+    fn judges_host(&self) -> bool {
+        self.maps.judges_host()
+    }
+
     fn endpoint<R>(&self, ifindex: u32, read: impl FnOnce(&Endpoint) -> R) -> Option<R> {
         self.note(|work| work.hashes += 1);
         self.maps.endpoint(ifindex, read)
@@ -139,6 +143,7 @@ fn work(maps: &mut MemoryMaps, hook: Hook, ifindex: u32, frame: &[u8]) -> (Verdi
         Hook::FromPod => hooks::from_pod(&frame, &mut counting, &mut scratch),
         Hook::ToPod => hooks::to_pod(&frame, &mut counting, &mut scratch),
         Hook::FromUplink => hooks::from_uplink(&frame, &mut counting, &mut scratch),
+        Hook::ToUplink => hooks::to_uplink(&frame, &mut counting, &mut scratch),
     };
     (verdict, counting.work.get())
 }
@@ -192,4 +197,10 @@ fn the_shortcut_asks_no_more_than_the_long_way() {
     let (verdict, work) = work(&mut maps, Hook::FromPod, IFINDEX, &there.tcp(4000, 80, ACK));
     assert_eq!(verdict, Verdict::Deliver { ifindex: SERVER_AT });
     assert_eq!(work, Work { hashes: 4, ticks: 2, ..Work::default() });
+}
+
+#[test]
+fn where_no_host_policy_is_what_leaves_the_node_asks_nothing() {
+    let (verdict, asked) = work(&mut maps(&open()), Hook::ToUplink, IFINDEX, &tx().tcp(4000, 80, SYN));
+    assert_eq!((verdict, asked), (Verdict::Pass, Work::default()));
 }

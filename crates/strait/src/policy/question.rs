@@ -215,6 +215,7 @@ fn reason(side: &str, decision: &Decision) -> Option<String> {
     match decision.reason {
         Reason::NotPolicySubject | Reason::NotIsolated => None,
         Reason::OwnPod => Some("a pod reaches itself".to_owned()),
+        Reason::Loopback => Some("a node reaches itself".to_owned()),
         Reason::OwnNode => Some("a node and its pods reach each other".to_owned()),
         Reason::Rule => Some(format!("{side} by {}", origins())),
         Reason::Closed => Some(format!("{side} closed by {}, of which not everything is enforced yet", origins())),

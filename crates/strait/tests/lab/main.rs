@@ -7,6 +7,7 @@ mod bed;
 mod changes;
 mod chaos;
 mod evasion;
+mod host;
 mod lifecycle;
 mod places;
 mod policy;

@@ -211,7 +211,7 @@ fn an_agent_that_cannot_start_leaves_everything_as_it_was() {
         .unwrap();
     let enforced = || datapath.attached().unwrap();
     let before = enforced();
-    assert_eq!(before.len(), 1);
+    assert_eq!(before.len(), 2);
     fails(&missing, "lo", "missing");
     assert!(pins.exists());
     assert_eq!(enforced(), before);

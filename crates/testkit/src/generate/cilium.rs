@@ -39,7 +39,7 @@ pub fn cilium_policy(draw: &mut Draw, universe: &Universe, namespace: Option<&st
 }
 
 fn rule(draw: &mut Draw, universe: &Universe, namespace: Option<&str>) -> CiliumRule {
-    let of_nodes = namespace.is_none() && draw.chance(12);
+    let of_nodes = namespace.is_none() && draw.chance(25);
     let subject = if of_nodes {
         CiliumSubject::Nodes(node_selector(draw))
     } else {

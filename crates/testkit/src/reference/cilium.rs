@@ -43,6 +43,13 @@ pub(super) fn say(question: Question<'_>, normal: &mut Normal) {
     }
 }
 
+/// Whether I am a node that a host policy selects, be it audited only.
+pub(super) fn selects_node(question: Question<'_>) -> bool {
+    let mut rules =
+        question.objects.cilium_policies().flat_map(|policy| policy.rules.iter().map(move |rule| (policy, rule)));
+    rules.any(|(policy, rule)| is_for(question, policy, rule))
+}
+
 /// Allow rules, deny rules, and whether the rule closes what it does not allow: "by default ... if there is a rule for that direction".
 fn sections(direction: Direction, rule: &CiliumRule) -> (&[CiliumTrafficRule], &[CiliumTrafficRule], bool) {
     let (allow, deny, asked) = match direction {

@@ -80,9 +80,11 @@ impl Answer {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Side {
     /// Allowed: this end is nobody that policies apply to.
-    NotAPod,
+    NotASubject,
     /// Allowed: the pod talks to itself.
     Itself,
+    /// Allowed: the node talks to itself.
+    Loopback,
     /// Allowed: a pod and the node it is on, from which policies that isolate the pod do not.
     OwnNode,
     /// Allowed: no policy has anything against it.
@@ -286,26 +288,49 @@ fn ended(pod: &Pod) -> bool {
 
 /// What policies say of one side.
 fn side(question: Question<'_>) -> Side {
-    // "NetworkPolicies apply to a connection with a pod on one or both ends".
-    let Host::Pod(pod) = question.me.host else { return Side::NotAPod };
+    let of_cilium = |question: Question<'_>| {
+        let mut cilium = Normal::default();
+        cilium::say(question, &mut cilium);
+        cilium
+    };
+    let cilium = of_cilium(Question { audits: true, ..question });
+    let pod = match question.me.host {
+        // "NetworkPolicies apply to a connection with a pod on one or both ends".
+        Host::Pod(pod) => pod,
+        // "Host policies apply to all the nodes selected by their Node Selector" (Cilium's page on them), and are of no other kind.
+        Host::Node(_) if cilium::selects_node(question) => {
+            // No packet to itself reaches a place where it would be judged.
+            return if question.peer_is_my_node() {
+                Side::Loopback
+            } else {
+                audited(question, |question| additive(&of_cilium(question)).unwrap_or(Side::NotIsolated))
+            };
+        }
+        Host::Node(_) | Host::Other => return Side::NotASubject,
+    };
     // "A Pod cannot block access to itself".
     if matches!(question.peer.host, Host::Pod(other) if same_pod(pod, other)) {
         return Side::Itself;
     }
-    // "Kubernetes will automatically allow all communication from the local host of all local endpoints" (Cilium's page on entities); no peer
-    // of an ingress rule of the tiers can be a node.
+    // "Kubernetes will automatically allow all communication from the local host of all local endpoints" (Cilium's page on entities): as an
+    // allow rule of the same rank as others, before which deny rules go; no peer of an ingress rule of the tiers can be a node.
     if question.direction == Direction::Ingress && question.peer_is_my_node() {
-        return Side::OwnNode;
+        return audited(question, |question| match of_cilium(question).denying {
+            denying if denying.is_empty() => Side::OwnNode,
+            denying => Side::Denied(denying),
+        });
     }
-    let mut cilium = Normal::default();
-    cilium::say(Question { audits: true, ..question }, &mut cilium);
     let question = Question { others_isolate: !cilium.isolating.is_empty(), ..question };
-    let enforced = settle(question, pod);
+    audited(question, |question| settle(question, pod))
+}
+
+/// What is enforced; policies that are only audited change nothing, and what they would deny is reported.
+fn audited(question: Question<'_>, settle: impl Fn(Question<'_>) -> Side) -> Side {
+    let enforced = settle(question);
     if !enforced.allowed() {
         return enforced;
     }
-    // Policies that are only audited change nothing; what they would deny is reported.
-    let all = settle(Question { audits: true, ..question }, pod);
+    let all = settle(Question { audits: true, ..question });
     if all.allowed() { enforced } else { Side::Audited(all.into()) }
 }
 
@@ -317,16 +342,29 @@ fn settle(question: Question<'_>, pod: &Pod) -> Side {
     let mut normal = Normal::default();
     network_policy::say(question, pod, &mut normal);
     cilium::say(question, &mut normal);
+    if let Some(side) = additive(&normal) {
+        return side;
+    }
+    if !normal.sparing.is_empty() {
+        return Side::OwnNode;
+    }
+    // "If a given connection wasn't allowed or denied by any of the tiers, the default kubernetes policy is applied".
+    let default = if question.peer_is_my_node() { Side::OwnNode } else { Side::NotIsolated };
+    cluster_network_policy::decide(question, pod, ClusterTier::Baseline).unwrap_or(default)
+}
+
+/// What additive policies come to, if they decide.
+fn additive(normal: &Normal) -> Option<Side> {
     // "Deny policies take precedence over allow policies, regardless of whether they are a Cilium Network Policy, a Clusterwide Cilium
     // Network Policy or even a Kubernetes Network Policy."
     if !normal.denying.is_empty() {
-        return Side::Denied(normal.denying);
+        return Some(Side::Denied(normal.denying.clone()));
     }
     if !normal.allowing.is_empty() {
-        return Side::Rules(normal.allowing);
+        return Some(Side::Rules(normal.allowing.clone()));
     }
     if !normal.closed.is_empty() {
-        return Side::Closed(normal.closed);
+        return Some(Side::Closed(normal.closed.clone()));
     }
     if !normal.isolating.is_empty() {
         // All that isolate are named, be it from this peer or from others.
@@ -337,14 +375,9 @@ fn settle(question: Question<'_>, pod: &Pod) -> Side {
                 causes.extend(named.map(|(cause, _)| cause.clone()));
             }
         }
-        return Side::NoRule(causes);
+        return Some(Side::NoRule(causes));
     }
-    if !normal.sparing.is_empty() {
-        return Side::OwnNode;
-    }
-    // "If a given connection wasn't allowed or denied by any of the tiers, the default kubernetes policy is applied".
-    let default = if question.peer_is_my_node() { Side::OwnNode } else { Side::NotIsolated };
-    cluster_network_policy::decide(question, pod, ClusterTier::Baseline).unwrap_or(default)
+    None
 }
 
 fn same_pod(a: &Pod, b: &Pod) -> bool {

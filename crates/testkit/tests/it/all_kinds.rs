@@ -151,6 +151,54 @@ fn cilium_cidrs_and_entities() {
     }
     // "Kubernetes will automatically allow all communication from the local host of all local endpoints."
     check_manifests(&db("ingress: [{}]"), "node/node-1 → db 1/TCP yes\n node/node-2 → db 1/TCP no");
+    // A rule as any other: what denies goes before.
+    for (denies, own) in [
+        ("{fromEntities: [host], toPorts: [{ports: [{port: '80', protocol: TCP}]}]}", "no"),
+        ("{toPorts: [{ports: [{port: '80', protocol: TCP}]}]}", "no"),
+        ("{fromEntities: [remote-node, world]}", "yes"),
+    ] {
+        let truths = format!("node/node-1 → db 80/TCP {own}\n node/node-1 → db 81/TCP yes");
+        check_manifests(&db(&format!("ingressDeny: [{denies}]")), &truths);
+    }
+}
+
+/// "Host policies apply to all the nodes selected by their Node Selector. ... This policy type ... applies to the host namespace, including
+/// host-networking pods. They don't apply to communications between pods or between pods and the outside of the cluster".
+#[test]
+fn cilium_host_policies() {
+    let host = |sections: &str| {
+        ccnp(&format!("{{nodeSelector: {{matchLabels: {{kubernetes.io/hostname: node-1}}}}, {sections}}}"))
+    };
+    let ssh = "toPorts: [{ports: [{port: '22', protocol: TCP}]}]";
+    check_manifests(
+        &host(&format!("ingress: [{{fromEntities: [world], {ssh}}}]")),
+        "203.0.113.9 → node/node-1 22/TCP yes
+         203.0.113.9 → node/node-1 23/TCP no
+         2001:db8:113::9 → node/node-1 22/TCP yes
+         2001:db8:113::9 → node/node-1 icmp no
+         node/node-2 → node/node-1 22/TCP no
+         db → node/node-1 22/TCP no
+         node/node-1 → 203.0.113.9 443/TCP yes
+         node/node-1 → node/node-1 1/TCP yes
+         203.0.113.9 → node/node-2 23/TCP yes
+         203.0.113.9 → db 23/TCP yes
+         frontend → db 23/TCP yes",
+    );
+    check_manifests(
+        &host(
+            "egress: [{toEntities: [remote-node]}, {toEndpoints: [{matchLabels: {role: db}}], toPorts: [{ports: [{port: '80', protocol: TCP}]}]}]",
+        ),
+        "node/node-1 → node/node-2 1/TCP yes
+         node/node-1 → db 80/TCP yes
+         node/node-1 → db 81/TCP no
+         node/node-1 → 203.0.113.9 443/TCP no
+         db → node/node-1 1/TCP yes
+         db → 203.0.113.9 443/TCP yes",
+    );
+    check_manifests(
+        &host("ingressDeny: [{fromEndpoints: [{matchLabels: {role: frontend}}]}], enableDefaultDeny: {ingress: false}"),
+        "frontend → node/node-1 1/TCP no\n db → node/node-1 1/TCP yes\n 203.0.113.9 → node/node-1 1/TCP yes",
+    );
 }
 
 #[test]

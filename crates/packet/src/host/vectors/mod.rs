@@ -10,6 +10,7 @@ mod fragment;
 mod header;
 mod icmp;
 mod neighbour;
+mod node;
 mod policy;
 mod response;
 mod source;
@@ -19,7 +20,7 @@ mod world;
 pub use response::{Denial, Heard, check, denials};
 pub use world::{Content, HOST, NODE_MAC, OTHER, PEER, POD, POD_MAC, SUBJECT};
 
-use crate::abi::{Config, DropReason, Hook};
+use crate::abi::{DropReason, Hook};
 use crate::hooks::Verdict;
 use crate::host::MemoryMaps;
 
@@ -114,6 +115,7 @@ pub fn all() -> Vec<Vector> {
         fragment::vectors(),
         evasion::vectors(),
         uplink::vectors(),
+        node::vectors(),
     ]
     .concat()
 }
@@ -121,7 +123,7 @@ pub fn all() -> Vec<Vector> {
 impl MemoryMaps {
     /// Replaces what policy depends on by `content`, with the endpoint at `ifindex`; connections stay.
     pub fn load(&mut self, content: &Content, ifindex: u32) {
-        self.config = Some(Config { revision: content.revision, ..Config::default() });
+        self.config = Some(content.config());
         self.endpoints = [(ifindex, content.endpoint)].into();
         self.ipcache = content.ipcache.iter().copied().collect();
         self.policy = content.policy.iter().copied().collect();

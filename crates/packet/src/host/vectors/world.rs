@@ -2,8 +2,8 @@ use std::net::IpAddr;
 
 use super::super::Wire;
 use crate::abi::{
-    ANY_PEER, Addr, Direction, Endpoint, IpcacheKey, IpcacheValue, PORT_SET_NONE, PolicyKey, PolicyValue, PortRule,
-    PortSetKey, RuleVerdict, ipcache_flags,
+    ANY_PEER, Addr, Config, Direction, Endpoint, IpcacheKey, IpcacheValue, PORT_SET_NONE, PolicyKey, PolicyValue,
+    PortRule, PortSetKey, RuleVerdict, ipcache_flags,
 };
 
 /// Identity of the endpoint.
@@ -75,6 +75,8 @@ pub(super) const FAMILIES: [(bool, &str); 2] = [(false, "IPv4"), (true, "IPv6")]
 pub struct Content {
     /// Policy revision.
     pub revision: u32,
+    /// The node as a subject; 0: none.
+    pub host: u32,
     /// The endpoint.
     pub endpoint: Endpoint,
     /// `IPCACHE`.
@@ -103,7 +105,7 @@ impl Content {
             add(node(v6), HOST, ipcache_flags::HOST);
         }
         ipcache.push((IpcacheKey::default(), IpcacheValue { identity: WORLD, ..IpcacheValue::default() }));
-        Self { revision, endpoint, ipcache, policy: Vec::new(), port_sets: Vec::new() }
+        Self { revision, host: 0, endpoint, ipcache, policy: Vec::new(), port_sets: Vec::new() }
     }
 
     /// No rules: both directions closed.
@@ -116,9 +118,39 @@ impl Content {
         Self::closed(revision).all(Direction::Ingress).all(Direction::Egress)
     }
 
+    /// Host policies select the node. Both directions are open to and from it, as far as the pod is concerned.
+    pub(super) fn with_host(self) -> Self {
+        Self { host: HOST, ..self }
+    }
+
+    /// `CONFIG`.
+    pub fn config(&self) -> Config {
+        Config { revision: self.revision, host: self.host, ..Config::default() }
+    }
+
+    /// Closes a direction of the node.
+    pub(super) fn host_isolated(self, direction: Direction) -> Self {
+        self.closes(HOST, direction)
+    }
+
+    /// Opens a direction of the node to everyone without an entry of its own.
+    pub(super) fn host_all(self, direction: Direction) -> Self {
+        self.rule_of(HOST, direction, ANY_PEER, RuleVerdict::Allow, PortSetKey::any)
+    }
+
+    /// Lets the node speak with a peer on one port of a protocol.
+    pub(super) fn host_allow(self, direction: Direction, peer: u32, protocol: u8, port: u16) -> Self {
+        let exact = |set| PortSetKey::port_prefix(set, protocol, port, 16);
+        self.rule_of(HOST, direction, peer, RuleVerdict::Allow, exact)
+    }
+
     /// Closes a direction.
-    pub(super) fn isolated(mut self, direction: Direction) -> Self {
-        let key = PolicyKey::new(SUBJECT, direction, ANY_PEER);
+    pub(super) fn isolated(self, direction: Direction) -> Self {
+        self.closes(SUBJECT, direction)
+    }
+
+    fn closes(mut self, subject: u32, direction: Direction) -> Self {
+        let key = PolicyKey::new(subject, direction, ANY_PEER);
         self.policy.push((key, PolicyValue { port_set: PORT_SET_NONE, default_origin: 90 + direction as u32 }));
         self
     }
@@ -135,14 +167,25 @@ impl Content {
 
     /// Adds a rule to the pair's port set.
     pub(super) fn rule(
-        mut self,
+        self,
         direction: Direction,
         peer: u32,
         verdict: RuleVerdict,
         key: impl FnOnce(u32) -> PortSetKey,
     ) -> Self {
-        let pair = PolicyKey::new(SUBJECT, direction, peer);
-        let set = 1 + (peer << 1) + direction as u32;
+        self.rule_of(SUBJECT, direction, peer, verdict, key)
+    }
+
+    fn rule_of(
+        mut self,
+        subject: u32,
+        direction: Direction,
+        peer: u32,
+        verdict: RuleVerdict,
+        key: impl FnOnce(u32) -> PortSetKey,
+    ) -> Self {
+        let pair = PolicyKey::new(subject, direction, peer);
+        let set = 1 + (subject << 16) + (peer << 1) + direction as u32;
         self.policy.retain(|(key, _)| *key != pair);
         self.policy.push((pair, PolicyValue { port_set: set, default_origin: 90 + direction as u32 }));
         let origin = u32::try_from(self.port_sets.len()).unwrap_or(0) + 1;
