@@ -137,6 +137,8 @@ fn is_local(error: &io::Error) -> bool {
         Errno::ECONNRESET,
         // Administratively prohibited, as Linux tells it for IPv6.
         Errno::EACCES,
+        // A program on the way out dropped it: what a node sends is judged at its own end of a pod's link.
+        Errno::ENOBUFS,
     ];
     !of_the_way.contains(&Errno::from_raw(number))
 }

@@ -152,14 +152,19 @@ pub(crate) fn place(text: &str) -> Place {
 }
 
 /// Waits until `condition` holds.
-pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, condition: impl FnMut() -> bool) {
+    eventually_or(|| what.to_owned(), condition);
+}
+
+/// As [`eventually`], with words that are found when it has failed.
+pub(crate) fn eventually_or(what: impl FnOnce() -> String, mut condition: impl FnMut() -> bool) {
     for _ in 0..LOOKS {
         if condition() {
             return;
         }
         std::thread::sleep(Duration::from_millis(10));
     }
-    panic!("never came true: {what}");
+    panic!("never came true: {}", what());
 }
 
 /// Ends a process as a crash does.

@@ -14,7 +14,7 @@ use strait_agent::api::FlowsRequest;
 use strait_flow::{FilterBuilder, Layer4, What};
 
 use super::{load::reaches, updates::LEDGER};
-use crate::bed::{Bed, eventually};
+use crate::bed::{Bed, eventually_or};
 
 /// Connections to a port of their own.
 const CONNECTIONS: u64 = 300;
@@ -47,8 +47,15 @@ pub(super) fn accounted(bed: &Bed, client: &str, server: IpAddr) -> String {
         assert!(reaches(bed, client, SocketAddr::new(server, LEDGER), true));
     }
     let count = || told.lock().unwrap().len() as u64;
-    eventually("both ends of every connection are told of, or a loss is", || {
-        count() + lost.load(Relaxed) >= 2 * CONNECTIONS
-    });
-    format!("{} of {} ends told, {} lost and counted", count(), 2 * CONNECTIONS, lost.load(Relaxed))
+    let summary = || format!("{} of {} ends told, {} lost and counted", count(), 2 * CONNECTIONS, lost.load(Relaxed));
+    let alone = || {
+        let told = told.lock().unwrap();
+        let once = |port: &u16| told.iter().filter(|(_, other)| other == port).count() == 1;
+        told.iter().filter(|(_, port)| once(port)).cloned().collect::<Vec<_>>()
+    };
+    eventually_or(
+        || format!("both ends of every connection are told of, or a loss is: {}; one end of {:?}", summary(), alone()),
+        || count() + lost.load(Relaxed) >= 2 * CONNECTIONS,
+    );
+    summary()
 }
