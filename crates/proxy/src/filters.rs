@@ -22,13 +22,31 @@ pub(crate) struct Edits<'a> {
 impl<'a> Edits<'a> {
     pub(crate) fn push(&mut self, edits: &'a strait_route::Edits) {
         let pair = |(name, value): &'a (std::sync::Arc<str>, std::sync::Arc<str>)| (&**name, value.as_bytes());
-        self.set.extend(edits.set.iter().map(pair));
-        self.add.extend(edits.add.iter().map(pair));
-        self.remove.extend(edits.remove.iter().map(|name| &**name));
+        self.set.extend(edits.set.iter().map(pair).filter(|(name, _)| is_editable(name)));
+        self.add.extend(edits.add.iter().map(pair).filter(|(name, _)| is_editable(name)));
+        self.remove.extend(edits.remove.iter().map(|name| &**name).filter(|name| is_editable(name)));
     }
 
     pub(crate) fn as_written(&self) -> strait_http::Edits<'_> {
         strait_http::Edits { remove: &self.remove, set: &self.set, add: &self.add }
+    }
+}
+
+/// Whether filters edit a field. Those of the connection and of the body's end are the gate's: a second one would make two messages of
+/// one. `Host` is there once, and its edits are those of the host.
+fn is_editable(name: &str) -> bool {
+    use strait_http::Known;
+    match Known::of(name.as_bytes()) {
+        Known::Other | Known::Expect | Known::Trailer => true,
+        Known::Connection
+        | Known::ContentLength
+        | Known::Host
+        | Known::KeepAlive
+        | Known::ProxyConnection
+        | Known::Te
+        | Known::TransferEncoding
+        | Known::Upgrade
+        | Known::Http2Settings => false,
     }
 }
 
@@ -51,7 +69,11 @@ impl<'a> Applied<'a> {
     pub(crate) fn push(&mut self, filters: &'a [Filter]) {
         for filter in filters {
             match filter {
-                Filter::RequestHeaders(edits) => self.request.push(edits),
+                Filter::RequestHeaders(edits) => {
+                    let host = edits.set.iter().find(|(name, _)| &**name == "host");
+                    self.hostname = host.map(|(_, value)| &**value).or(self.hostname);
+                    self.request.push(edits);
+                }
                 Filter::ResponseHeaders(edits) => self.response.push(edits),
                 Filter::Redirect(redirect) => self.redirect = Some(redirect),
                 Filter::Rewrite(rewrite) => {

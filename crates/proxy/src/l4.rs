@@ -121,32 +121,44 @@ const DATAGRAM: usize = 65_535;
 /// Serves a datagram port: each client has a socket of its own to the back end that was chosen for it.
 pub(crate) async fn udp(worker: Rc<Worker>, socket: UdpSocket, place: (std::net::IpAddr, u16)) {
     let socket = Rc::new(socket);
-    let mut clients: BTreeMap<SocketAddr, (Rc<UdpSocket>, Instant, tokio::task::AbortHandle)> = BTreeMap::new();
+    let mut clients: BTreeMap<SocketAddr, Session> = BTreeMap::new();
     let mut datagram = vec![0; DATAGRAM];
     loop {
-        let Ok((length, peer)) = socket.recv_from(&mut datagram).await else { continue };
+        let Ok((length, peer)) = socket.recv_from(&mut datagram).await else {
+            // A socket that only fails must not keep the others of the worker waiting.
+            tokio::task::yield_now().await;
+            continue;
+        };
         let now = Instant::now();
         if !clients.contains_key(&peer) {
-            clients.retain(|_, (_, since, task)| {
-                let stays = now.duration_since(*since) < SILENT;
-                if !stays {
-                    task.abort();
-                }
-                stays
-            });
+            clients.retain(|_, session| now.duration_since(session.since) < SILENT);
             if clients.len() >= CLIENTS {
                 continue;
             }
             let Some(upstream) = session(&worker, place).await else { continue };
             let upstream = Rc::new(upstream);
             let answers = tokio::task::spawn_local(answers(Rc::clone(&upstream), Rc::clone(&socket), peer));
-            clients.insert(peer, (upstream, now, answers.abort_handle()));
+            clients.insert(peer, Session { upstream, since: now, answers: answers.abort_handle() });
         }
-        if let Some((upstream, since, _)) = clients.get_mut(&peer) {
-            *since = now;
+        if let Some(session) = clients.get_mut(&peer) {
+            session.since = now;
             // A datagram that cannot be sent is lost, as datagrams are.
-            let _ = upstream.send(&datagram[..length]).await;
+            let _ = session.upstream.send(&datagram[..length]).await;
         }
+    }
+}
+
+/// What is between one client and its back end. Answers end with it: they hold the listener's socket, which would go on taking its share
+/// of the datagrams after nobody reads it.
+struct Session {
+    upstream: Rc<UdpSocket>,
+    since: Instant,
+    answers: tokio::task::AbortHandle,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.answers.abort();
     }
 }
 
@@ -168,8 +180,9 @@ async fn answers(upstream: Rc<UdpSocket>, socket: Rc<UdpSocket>, peer: SocketAdd
     let mut datagram = vec![0; DATAGRAM];
     // An error is an ICMP message about a datagram before.
     loop {
-        if let Ok(length) = upstream.recv(&mut datagram).await {
-            let _ = socket.send_to(&datagram[..length], peer).await;
+        match upstream.recv(&mut datagram).await {
+            Ok(length) => _ = socket.send_to(&datagram[..length], peer).await,
+            Err(_) => tokio::task::yield_now().await,
         }
     }
 }

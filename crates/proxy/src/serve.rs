@@ -179,7 +179,7 @@ impl Connection {
         self.inbound.consume(self.head.head.len);
         let mut body = Body::new(BodyReader::new(self.head.head.framing));
         match decision {
-            Decision::Answer(reason, lines) => self.answer(reason, &lines, is_head, &mut body.reader).await,
+            Decision::Answer(reason, lines) => self.answer(worker, reason, &lines, is_head, &mut body.reader).await,
             Decision::Forward(forward) => {
                 let limit = live.plan.rules.get(forward.rule as usize).and_then(|rule| rule.request_timeout);
                 let mut sent = false;
@@ -192,14 +192,21 @@ impl Connection {
                     Ok(next) => next,
                     // Too late for another answer: that this one is cut off is all that can be told.
                     Err(_) if sent => Next::Close,
-                    Err(reason) => self.answer(reason, "", is_head, &mut body.reader).await,
+                    Err(reason) => self.answer(worker, reason, "", is_head, &mut body.reader).await,
                 }
             }
         }
     }
 
     /// Answers in place of a back end. What is left of the request's body is read where it is here already; else the connection ends.
-    async fn answer(&mut self, reason: Reason, lines: &str, is_head: bool, rest: &mut BodyReader) -> Next {
+    async fn answer(
+        &mut self,
+        worker: &Worker,
+        reason: Reason,
+        lines: &str,
+        is_head: bool,
+        rest: &mut BodyReader,
+    ) -> Next {
         if let Ok(progress) = rest.pass(self.inbound.as_slice()) {
             self.inbound.consume(progress.taken);
         }
@@ -214,11 +221,16 @@ impl Connection {
             let _ = timeout(Duration::from_secs(1), self.finish(&out)).await;
             return Next::Close;
         }
+        if self.write(worker, &out).await { Next::Request } else { Next::Close }
+    }
+
+    /// Writes to the client, which may not take as long as it likes. Whether it took all.
+    async fn write(&mut self, worker: &Worker, out: &[u8]) -> bool {
         let written = async {
-            self.stream.write_all(&out).await?;
+            self.stream.write_all(out).await?;
             self.stream.flush().await
         };
-        if matches!(written.await, Ok(())) { Next::Request } else { Next::Close }
+        matches!(timeout(worker.limits.idle, written).await, Ok(Ok(())))
     }
 
     /// Passes the request on, and the response back. `sent` tells whether the client got the beginning of a response.
@@ -231,19 +243,19 @@ impl Connection {
         method: &str,
         sent: &mut bool,
     ) -> Result<Next, Reason> {
-        if !forward.mirrors.is_empty() {
-            self.mirror(worker, &forward, body).await;
-        }
         if self.head.head.expects_continue && self.inbound.is_empty() {
             // The back end's answer is not waited for: most take what they are sent.
-            let go = b"HTTP/1.1 100 Continue\r\n\r\n";
-            self.stream.write_all(go).await.map_err(|_| local::BACKEND_CLOSED)?;
-            self.stream.flush().await.map_err(|_| local::BACKEND_CLOSED)?;
+            if !self.write(worker, b"HTTP/1.1 100 Continue\r\n\r\n").await {
+                return Ok(Next::Close);
+            }
+        }
+        if !forward.mirrors.is_empty() {
+            self.mirror(worker, &forward, body).await;
         }
         let rule = live.plan.rules.get(forward.rule as usize);
         let limit = rule.and_then(|rule| rule.backend_request_timeout);
         let target = backend::target(live, forward.backend, &mut worker.turn(forward.backend))?;
-        let reusable = matches!(self.head.head.framing, Framing::None | Framing::Length(0));
+        let replayable = is_idempotent(method) && matches!(self.head.head.framing, Framing::None | Framing::Length(0));
         let mut kept = worker.pooled(&target);
         let first_body = body.out.as_slice().to_vec();
         loop {
@@ -256,15 +268,15 @@ impl Connection {
             body.out.extend(&forward.head);
             body.out.extend(&first_body);
             let mut outbound = Buffer::default();
-            let head = self.response_head(&mut upstream, &mut outbound, body, method);
+            let head = self.response_head(&mut upstream, &mut outbound, body, method, worker.limits.idle);
             let head = match limit {
                 Some(limit) => timeout(limit, head).await.unwrap_or(Err(Failed::Late)),
                 None => head.await,
             };
             match head {
                 Ok(()) => return self.respond(worker, live, &forward, upstream, outbound, target, body, sent).await,
-                // A kept connection that the back end had closed: nothing was read of the request.
-                Err(Failed::Closed) if was_kept && reusable => {}
+                // A kept connection that the back end closed meanwhile. Whether it had read the request is not certain (RFC 9110, 9.2.2).
+                Err(Failed::Closed) if was_kept && replayable => {}
                 Err(Failed::Closed) => return Err(local::BACKEND_CLOSED),
                 Err(Failed::Protocol) => return Err(local::BACKEND_PROTOCOL),
                 Err(Failed::Late) => return Err(local::TIMED_OUT),
@@ -283,7 +295,8 @@ impl Connection {
             if progress.done || whole.len() > MOST {
                 break;
             }
-            if !matches!(self.inbound.fill(&mut self.stream).await, Ok(count) if count > 0) {
+            let more = timeout(worker.limits.idle, self.inbound.fill(&mut self.stream)).await;
+            if !matches!(more, Ok(Ok(count)) if count > 0) {
                 break;
             }
         }
@@ -302,11 +315,13 @@ impl Connection {
         outbound: &mut Buffer,
         body: &mut Body,
         method: &str,
+        idle: Duration,
     ) -> Result<(), Failed> {
         let Self { stream, inbound, response, .. } = self;
         let mut sending = true;
         loop {
-            std::future::poll_fn(|cx| {
+            let reads = body.reads();
+            let step = std::future::poll_fn(|cx| {
                 if sending {
                     match body.poll(stream, inbound, upstream, cx) {
                         Poll::Ready(Err(Broken::From)) => return Poll::Ready(Err(Failed::Client)),
@@ -319,10 +334,12 @@ impl Connection {
                     Poll::Ready(Ok(count)) if count > 0 => Poll::Ready(Ok(())),
                     Poll::Ready(_) if outbound.is_empty() => Poll::Ready(Err(Failed::Closed)),
                     Poll::Ready(_) => Poll::Ready(Err(Failed::Protocol)),
+                    // Something moved: the clock of idleness starts anew.
+                    Poll::Pending if reads != body.reads() => Poll::Ready(Ok(())),
                     Poll::Pending => Poll::Pending,
                 }
-            })
-            .await?;
+            });
+            timeout(idle, step).await.map_err(|_| Failed::Late)??;
             let limits = strait_http::Limits::default();
             while response.read(outbound.as_slice(), method.as_bytes(), &limits).map_err(|_| Failed::Protocol)? {
                 if !response.is_interim() {
@@ -432,6 +449,11 @@ impl Connection {
         let _ = tunnel(&mut self.stream, up, &mut upstream, down, worker.limits.idle).await;
         Next::Close
     }
+}
+
+/// Whether a request may be sent again without harm (RFC 9110, 9.2.2).
+fn is_idempotent(method: &str) -> bool {
+    matches!(method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE" | "TRACE")
 }
 
 /// Why there is no head of a response.

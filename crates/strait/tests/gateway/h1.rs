@@ -31,6 +31,11 @@ fn filters() {
         ),
         rule("/host", "{type: URLRewrite, urlRewrite: {hostname: other.example}}", TO_ONE),
         rule(
+            "/edited-host",
+            "{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: Host, value: set.example}, {name: Content-Length, value: \"7\"}], add: [{name: Transfer-Encoding, value: chunked}]}}",
+            TO_ONE,
+        ),
+        rule(
             "/redirect-path",
             "{type: RequestRedirect, requestRedirect: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /to}, statusCode: 308}}",
             "",
@@ -67,6 +72,7 @@ fn filters() {
         ("/strip/x", "/x", "shop.example"),
         ("/strip", "/", "shop.example"),
         ("/host/x", "/host/x", "other.example"),
+        ("/edited-host", "/edited-host", "set.example"),
         ("/host/a/../x", "/host/x", "other.example"),
     ];
     for (path, target, host) in arrived {
