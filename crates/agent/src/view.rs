@@ -184,7 +184,12 @@ fn rule_breadth(objects: &Objects, origin: &Origin) -> Option<(bool, bool)> {
         | Object::ListenerSet(_)
         | Object::Route(_)
         | Object::ReferenceGrant(_)
-        | Object::BackendTlsPolicy(_) => None,
+        | Object::BackendTlsPolicy(_)
+        | Object::IstioGateway(_)
+        | Object::VirtualService(_)
+        | Object::DestinationRule(_)
+        | Object::ServiceEntry(_)
+        | Object::WorkloadEntry(_) => None,
     }
 }
 

@@ -24,6 +24,7 @@ codes! {
     DUPLICATE_OBJECT = "duplicate-object", Error, "two manifests have the same kind, namespace and name: one of them is not in force";
     UNKNOWN_VERSION = "unknown-version", Error, "a kind of policy in a version that is not served, or misspelt: it is not in force";
     KIND_NOT_ENFORCED = "kind-not-enforced", Warning, "a kind of policy that nothing here enforces";
+    FIELD_NOT_ENFORCED = "field-not-enforced", Warning, "a field that is read and that nothing here enforces yet";
     KIND_SUPERSEDED = "kind-superseded", Info, "a kind or version that another has taken the place of";
     VERSION_NOT_READ = "version-not-read", Warning, "an object in a version that is not read: as if it were not there";
     UNKNOWN_FIELD = "unknown-field", Warning, "a field that its kind does not have and that looks like one that it has";

@@ -95,6 +95,7 @@ fn noted(note: &Note) -> Option<Finding> {
             (&codes::SUBJECT_NAMES_OTHER_NAMESPACE, "put the policy in that namespace, or remove the label")
         }
         Topic::NoObject | Topic::Skipped | Topic::UnknownKind => (&codes::SKIPPED, "remove it, or write what is meant"),
+        Topic::NotEnforced => (&codes::FIELD_NOT_ENFORCED, "do not count on it, or remove it"),
         Topic::NullString | Topic::LeadingZeros | Topic::VoidL7 => (&codes::SKIPPED, "write what is meant"),
     };
     // The message has the path before it.

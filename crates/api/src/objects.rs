@@ -8,7 +8,7 @@ use std::{
 use crate::types::{
     BackendTlsPolicy, CiliumCidrGroup, CiliumNetworkPolicy, ClusterNetworkPolicy, ConfigMap, EndpointSlice, Gateway,
     GatewayClass, Kind, ListenerSet, Namespace, NetworkPolicy, Node, Object, Pod, ReferenceGrant, Route, Secret,
-    Service, ServiceAccount, Workload,
+    Service, ServiceAccount, Workload, istio,
 };
 
 /// Names one object.
@@ -98,6 +98,16 @@ impl Objects {
         reference_grants: ReferenceGrant(ReferenceGrant);
         /// All policies of TLS to back ends.
         backend_tls_policies: BackendTlsPolicy(BackendTlsPolicy);
+        /// All gateways of Istio's.
+        istio_gateways: IstioGateway(istio::Gateway);
+        /// All virtual services.
+        virtual_services: VirtualService(istio::VirtualService);
+        /// All destination rules.
+        destination_rules: DestinationRule(istio::DestinationRule);
+        /// All service entries.
+        service_entries: ServiceEntry(istio::ServiceEntry);
+        /// All workload entries.
+        workload_entries: WorkloadEntry(istio::WorkloadEntry);
     }
 
     /// Adds `object` if nothing has its key yet; gives the object that stands in its way back otherwise.

@@ -3,6 +3,7 @@
 mod cilium;
 mod cluster_policies;
 mod gateway;
+mod istio;
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
@@ -42,6 +43,11 @@ pub fn to_json(object: &Object) -> String {
         Object::Route(route) => (gateway::API_VERSION, gateway::route(route)),
         Object::ReferenceGrant(grant) => (gateway::API_VERSION, gateway::grant(grant)),
         Object::BackendTlsPolicy(policy) => (gateway::API_VERSION, gateway::backend_tls_policy(policy)),
+        Object::IstioGateway(of) => (istio::API_VERSION, istio::spec(&**of)),
+        Object::VirtualService(of) => (istio::API_VERSION, istio::spec(&**of)),
+        Object::DestinationRule(of) => (istio::API_VERSION, istio::spec(&**of)),
+        Object::ServiceEntry(of) => (istio::API_VERSION, istio::spec(&**of)),
+        Object::WorkloadEntry(of) => (istio::API_VERSION, istio::spec(&of.workload)),
     };
     fields.insert("apiVersion".into(), api_version.into());
     fields.insert("kind".into(), object.kind().as_str().into());
@@ -204,7 +210,7 @@ fn secret_fields(secret: &Secret) -> Map<String, Value> {
     object_of([("type", json!(secret.secret_type)), ("data", json!(data))])
 }
 
-fn base64(bytes: &[u8]) -> String {
+pub(crate) fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {

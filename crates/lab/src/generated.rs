@@ -110,7 +110,12 @@ const fn is_generated(object: &Object) -> bool {
         | Object::ListenerSet(_)
         | Object::Route(_)
         | Object::ReferenceGrant(_)
-        | Object::BackendTlsPolicy(_) => false,
+        | Object::BackendTlsPolicy(_)
+        | Object::IstioGateway(_)
+        | Object::VirtualService(_)
+        | Object::DestinationRule(_)
+        | Object::ServiceEntry(_)
+        | Object::WorkloadEntry(_) => false,
     }
 }
 

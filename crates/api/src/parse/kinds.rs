@@ -20,7 +20,7 @@ pub(super) enum Class {
     Unknown,
 }
 
-const KINDS: [(Kind, &str); 42] = [
+const KINDS: [(Kind, &str); 57] = [
     (Kind::Namespace, "v1"),
     (Kind::Node, "v1"),
     (Kind::Pod, "v1"),
@@ -63,6 +63,21 @@ const KINDS: [(Kind, &str); 42] = [
     (Kind::ReferenceGrant, "gateway.networking.k8s.io/v1"),
     (Kind::ReferenceGrant, "gateway.networking.k8s.io/v1beta1"),
     (Kind::BackendTlsPolicy, "gateway.networking.k8s.io/v1"),
+    (Kind::IstioGateway, "networking.istio.io/v1"),
+    (Kind::IstioGateway, "networking.istio.io/v1beta1"),
+    (Kind::IstioGateway, "networking.istio.io/v1alpha3"),
+    (Kind::VirtualService, "networking.istio.io/v1"),
+    (Kind::VirtualService, "networking.istio.io/v1beta1"),
+    (Kind::VirtualService, "networking.istio.io/v1alpha3"),
+    (Kind::DestinationRule, "networking.istio.io/v1"),
+    (Kind::DestinationRule, "networking.istio.io/v1beta1"),
+    (Kind::DestinationRule, "networking.istio.io/v1alpha3"),
+    (Kind::ServiceEntry, "networking.istio.io/v1"),
+    (Kind::ServiceEntry, "networking.istio.io/v1beta1"),
+    (Kind::ServiceEntry, "networking.istio.io/v1alpha3"),
+    (Kind::WorkloadEntry, "networking.istio.io/v1"),
+    (Kind::WorkloadEntry, "networking.istio.io/v1beta1"),
+    (Kind::WorkloadEntry, "networking.istio.io/v1alpha3"),
 ];
 
 /// Groups with kinds that allow or deny traffic, and those kinds; `*` stands for all of a group.
@@ -80,7 +95,7 @@ const UNENFORCED: [(&str, &[&str]); 8] = [
 const CALICO: &[&str] = &["NetworkPolicy", "GlobalNetworkPolicy", "NetworkSet", "GlobalNetworkSet", "Tier"];
 
 /// Groups in which a kind named like a known one is that kind in another version, or its group misspelt.
-const BUILT_IN: [&str; 10] = [
+const BUILT_IN: [&str; 11] = [
     "",
     "apps",
     "batch",
@@ -91,6 +106,7 @@ const BUILT_IN: [&str; 10] = [
     "cilium.io",
     "policy.networking.k8s.io",
     "gateway.networking.k8s.io",
+    "networking.istio.io",
 ];
 
 pub(super) fn classify(api_version: &str, kind: &str) -> Class {
@@ -103,7 +119,10 @@ pub(super) fn classify(api_version: &str, kind: &str) -> Class {
     }
     let built_in = BUILT_IN.contains(&group) || nearest(group, BUILT_IN.into_iter().skip(1)).is_some();
     if built_in {
-        if let Some((known, version)) = KINDS.iter().find(|(known, _)| known.as_str() == kind) {
+        // Two groups have a kind of the same name.
+        let named = || KINDS.iter().filter(|(known, _)| known.as_str() == kind);
+        let in_group = |version: &str| version.strip_prefix(group).is_some_and(|rest| rest.starts_with('/'));
+        if let Some((known, version)) = named().find(|(_, version)| in_group(version)).or_else(|| named().next()) {
             return if known.is_policy() { Class::PolicyInOtherVersion(version) } else { Class::OtherVersion(version) };
         }
         if kind == "List"
@@ -172,7 +191,13 @@ mod tests {
             ("gateway.networking.k8s.io/v1", "HTTPRoute", Class::Known(Kind::HttpRoute)),
             ("gateway.networking.k8s.io/v1beta1", "ReferenceGrant", Class::Known(Kind::ReferenceGrant)),
             ("gateway.networking.k8s.io/v1alpha3", "Gateway", Class::OtherVersion("gateway.networking.k8s.io/v1")),
-            ("networking.istio.io/v1", "Gateway", Class::Unknown),
+            ("networking.istio.io/v1", "Gateway", Class::Known(Kind::IstioGateway)),
+            ("networking.istio.io/v1beta1", "VirtualService", Class::Known(Kind::VirtualService)),
+            ("networking.istio.io/v1alpha3", "DestinationRule", Class::Known(Kind::DestinationRule)),
+            ("networking.istio.io/v1", "ServiceEntryList", Class::List),
+            ("networking.istio.io/v2", "Gateway", Class::OtherVersion("networking.istio.io/v1")),
+            ("networking.istio.io/v1", "Sidecar", Class::UnenforcedPolicy),
+            ("networking.istio.io/v1", "EnvoyFilter", Class::Unknown),
         ];
         for (api_version, kind, expected) in cases {
             assert_eq!(classify(api_version, kind), expected, "{api_version} {kind}");

@@ -104,7 +104,12 @@ fn name_check(kind: Kind) -> fn(&str) -> Result<(), &'static str> {
         | Kind::TcpRoute
         | Kind::UdpRoute
         | Kind::ReferenceGrant
-        | Kind::BackendTlsPolicy => values::subdomain_1123,
+        | Kind::BackendTlsPolicy
+        | Kind::IstioGateway
+        | Kind::VirtualService
+        | Kind::DestinationRule
+        | Kind::ServiceEntry
+        | Kind::WorkloadEntry => values::subdomain_1123,
     }
 }
 

@@ -18,6 +18,7 @@ mod filters;
 mod gateway;
 mod gateway_values;
 mod identities;
+mod istio;
 mod json;
 mod kinds;
 mod meta;
@@ -196,6 +197,11 @@ fn known(d: &mut Decoder<'_>, kind: Kind, fields: &mut decode::Fields<'_>) -> Op
         Kind::UdpRoute => routes::route(d, fields, meta, RouteKind::Udp),
         Kind::ReferenceGrant => gateway::reference_grant(d, fields, meta),
         Kind::BackendTlsPolicy => gateway::backend_tls_policy(d, fields, meta),
+        Kind::IstioGateway => istio::gateway(d, fields, meta),
+        Kind::VirtualService => istio::virtual_service(d, fields, meta),
+        Kind::DestinationRule => istio::destination_rule(d, fields, meta),
+        Kind::ServiceEntry => istio::service_entry(d, fields, meta),
+        Kind::WorkloadEntry => istio::workload_entry(d, fields, meta),
     };
     d.close(fields, &["status"]);
     object

@@ -122,6 +122,8 @@ pub enum Topic {
     VoidL7,
     /// Something that is skipped.
     Skipped,
+    /// A field that nothing enforces yet.
+    NotEnforced,
 }
 
 /// How much a note matters.

@@ -5,6 +5,7 @@ mod cilium_l7;
 mod cluster_network_policy;
 mod core;
 mod gateway;
+pub mod istio;
 mod networking;
 mod routes;
 mod workloads;
@@ -103,6 +104,16 @@ pub enum Kind {
     ReferenceGrant,
     /// `gateway.networking.k8s.io/v1`
     BackendTlsPolicy,
+    /// `networking.istio.io/v1`: `Gateway`
+    IstioGateway,
+    /// `networking.istio.io/v1`
+    VirtualService,
+    /// `networking.istio.io/v1`
+    DestinationRule,
+    /// `networking.istio.io/v1`
+    ServiceEntry,
+    /// `networking.istio.io/v1`
+    WorkloadEntry,
 }
 
 impl Kind {
@@ -132,7 +143,7 @@ impl Kind {
             Self::AdminNetworkPolicy => "AdminNetworkPolicy",
             Self::BaselineAdminNetworkPolicy => "BaselineAdminNetworkPolicy",
             Self::GatewayClass => "GatewayClass",
-            Self::Gateway => "Gateway",
+            Self::Gateway | Self::IstioGateway => "Gateway",
             Self::ListenerSet => "ListenerSet",
             Self::HttpRoute => "HTTPRoute",
             Self::GrpcRoute => "GRPCRoute",
@@ -141,6 +152,10 @@ impl Kind {
             Self::UdpRoute => "UDPRoute",
             Self::ReferenceGrant => "ReferenceGrant",
             Self::BackendTlsPolicy => "BackendTLSPolicy",
+            Self::VirtualService => "VirtualService",
+            Self::DestinationRule => "DestinationRule",
+            Self::ServiceEntry => "ServiceEntry",
+            Self::WorkloadEntry => "WorkloadEntry",
         }
     }
 
@@ -175,6 +190,11 @@ impl Kind {
                     | Self::UdpRoute
                     | Self::ReferenceGrant
                     | Self::BackendTlsPolicy
+                    | Self::IstioGateway
+                    | Self::VirtualService
+                    | Self::DestinationRule
+                    | Self::ServiceEntry
+                    | Self::WorkloadEntry
             )
     }
 
@@ -223,6 +243,11 @@ pub enum Object {
     Route(Arc<Route>),
     ReferenceGrant(Arc<ReferenceGrant>),
     BackendTlsPolicy(Arc<BackendTlsPolicy>),
+    IstioGateway(Arc<istio::Gateway>),
+    VirtualService(Arc<istio::VirtualService>),
+    DestinationRule(Arc<istio::DestinationRule>),
+    ServiceEntry(Arc<istio::ServiceEntry>),
+    WorkloadEntry(Arc<istio::WorkloadEntry>),
 }
 
 impl Object {
@@ -248,6 +273,11 @@ impl Object {
             Self::Route(object) => &object.meta,
             Self::ReferenceGrant(object) => &object.meta,
             Self::BackendTlsPolicy(object) => &object.meta,
+            Self::IstioGateway(object) => &object.meta,
+            Self::VirtualService(object) => &object.meta,
+            Self::DestinationRule(object) => &object.meta,
+            Self::ServiceEntry(object) => &object.meta,
+            Self::WorkloadEntry(object) => &object.meta,
         }
     }
 
@@ -274,6 +304,11 @@ impl Object {
             Self::Route(object) => object.kind(),
             Self::ReferenceGrant(_) => Kind::ReferenceGrant,
             Self::BackendTlsPolicy(_) => Kind::BackendTlsPolicy,
+            Self::IstioGateway(_) => Kind::IstioGateway,
+            Self::VirtualService(_) => Kind::VirtualService,
+            Self::DestinationRule(_) => Kind::DestinationRule,
+            Self::ServiceEntry(_) => Kind::ServiceEntry,
+            Self::WorkloadEntry(_) => Kind::WorkloadEntry,
         }
     }
 }

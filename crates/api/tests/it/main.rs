@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy.toml does not see as tests")]
 
 mod cilium;
+mod istio;
 mod malformed;
 mod manifests;
 mod robust;

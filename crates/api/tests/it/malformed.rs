@@ -15,7 +15,7 @@ fn corpus() -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension != "expected"));
     files.sort();
-    assert!(files.len() >= 83);
+    assert!(files.len() >= 92);
     files
 }
 

@@ -64,6 +64,11 @@ fn candidates(objects: &Objects) -> impl Iterator<Item = Objects> {
             | Object::Route(_)
             | Object::ReferenceGrant(_)
             | Object::BackendTlsPolicy(_)
+            | Object::IstioGateway(_)
+            | Object::VirtualService(_)
+            | Object::DestinationRule(_)
+            | Object::ServiceEntry(_)
+            | Object::WorkloadEntry(_)
             | Object::Secret(_)
             | Object::Workload(_) => {}
         }

@@ -38,7 +38,12 @@ pub fn manifests(objects: &Objects, style: &mut Draw) -> String {
             | Object::ListenerSet(_)
             | Object::Route(_)
             | Object::ReferenceGrant(_)
-            | Object::BackendTlsPolicy(_) => continue,
+            | Object::BackendTlsPolicy(_)
+            | Object::IstioGateway(_)
+            | Object::VirtualService(_)
+            | Object::DestinationRule(_)
+            | Object::ServiceEntry(_)
+            | Object::WorkloadEntry(_) => continue,
         };
         out.push_str("---\n");
         block(&mut out, &Value::Map(document), 0);
