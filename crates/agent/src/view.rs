@@ -185,6 +185,7 @@ fn rule_breadth(objects: &Objects, origin: &Origin) -> Option<(bool, bool)> {
         | Object::Route(_)
         | Object::ReferenceGrant(_)
         | Object::BackendTlsPolicy(_)
+        | Object::BackendTrafficPolicy(_)
         | Object::IstioGateway(_)
         | Object::VirtualService(_)
         | Object::DestinationRule(_)

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::types::{
-    BackendTlsPolicy, CiliumCidrGroup, CiliumNetworkPolicy, ClusterNetworkPolicy, ConfigMap, EndpointSlice, Gateway,
+    BackendTlsPolicy, BackendTrafficPolicy, CiliumCidrGroup, CiliumNetworkPolicy, ClusterNetworkPolicy, ConfigMap, EndpointSlice, Gateway,
     GatewayClass, Kind, ListenerSet, Namespace, NetworkPolicy, Node, Object, Pod, ReferenceGrant, Route, Secret,
     Service, ServiceAccount, Workload, istio,
 };
@@ -98,6 +98,8 @@ impl Objects {
         reference_grants: ReferenceGrant(ReferenceGrant);
         /// All policies of TLS to back ends.
         backend_tls_policies: BackendTlsPolicy(BackendTlsPolicy);
+        /// All policies of traffic to back ends.
+        backend_traffic_policies: BackendTrafficPolicy(BackendTrafficPolicy);
         /// All gateways of Istio's.
         istio_gateways: IstioGateway(istio::Gateway);
         /// All virtual services.

@@ -43,6 +43,9 @@ pub fn to_json(object: &Object) -> String {
         Object::Route(route) => (gateway::API_VERSION, gateway::route(route)),
         Object::ReferenceGrant(grant) => (gateway::API_VERSION, gateway::grant(grant)),
         Object::BackendTlsPolicy(policy) => (gateway::API_VERSION, gateway::backend_tls_policy(policy)),
+        Object::BackendTrafficPolicy(policy) => {
+            (gateway::EXPERIMENTAL_VERSION, gateway::backend_traffic_policy(policy))
+        }
         Object::IstioGateway(of) => (istio::API_VERSION, istio::spec(&**of)),
         Object::VirtualService(of) => (istio::API_VERSION, istio::spec(&**of)),
         Object::DestinationRule(of) => (istio::API_VERSION, istio::spec(&**of)),

@@ -111,6 +111,7 @@ const fn is_generated(object: &Object) -> bool {
         | Object::Route(_)
         | Object::ReferenceGrant(_)
         | Object::BackendTlsPolicy(_)
+        | Object::BackendTrafficPolicy(_)
         | Object::IstioGateway(_)
         | Object::VirtualService(_)
         | Object::DestinationRule(_)

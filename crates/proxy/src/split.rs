@@ -41,7 +41,7 @@ mod tests {
                 .iter()
                 .map(|weight| WeightedBackend { weight: *weight, backend: None, filters: Vec::new() })
                 .collect();
-            let split = Split { targets, total: weights.iter().sum() };
+            let split = Split { targets, total: weights.iter().sum(), ..Split::default() };
             let mut turns = Turns::default();
             let picks: Vec<usize> = (0..1000).map(|_| turns.next(&split).unwrap()).collect();
             for window in picks.windows(100) {

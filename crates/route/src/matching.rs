@@ -2,7 +2,7 @@
 //!
 //! Precedence is the specification's: an exact path, then a regular expression (the longest first, which the specification leaves open),
 //! then the longest prefix; among those a method, then more header matches, then more query matches, then the older route, then the
-//! name, then the earlier rule.
+//! name, then the earlier rule. Calls are matched by the length of their service, then of their method, then by header matches.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -29,6 +29,8 @@ pub struct PathTable {
     /// By the prefix without the slash at its end; the root is empty.
     prefixes: BTreeMap<Arc<str>, Vec<Candidate>>,
     regexes: Vec<(Regex, Candidate)>,
+    /// Whether prefixes other than the root come before expressions: so it is for calls, whose service counts before their method.
+    services_first: bool,
     sorted: bool,
 }
 
@@ -122,21 +124,36 @@ impl PathTable {
         if let Some(rule) = self.exact.get(path).and_then(|list| first(list, request)) {
             return Some(rule);
         }
-        let regexes = self.regexes.iter().filter(|(regex, _)| regex.is_match(path.as_bytes()));
-        if let Some(rule) = regexes.map(|(_, candidate)| candidate).find(|candidate| candidate.takes(request)) {
-            return Some(rule.rule);
+        if self.services_first {
+            let below = self.by_prefix(path, request, true);
+            return below.or_else(|| self.by_regex(path, request)).or_else(|| self.by_prefix("", request, false));
         }
+        self.by_regex(path, request).or_else(|| self.by_prefix(path, request, false))
+    }
+
+    fn by_regex(&self, path: &str, request: &impl Request) -> Option<RuleId> {
+        let mut regexes = self.regexes.iter().filter(|(regex, _)| regex.is_match(path.as_bytes()));
+        regexes.find(|(_, candidate)| candidate.takes(request)).map(|(_, candidate)| candidate.rule)
+    }
+
+    fn by_prefix(&self, path: &str, request: &impl Request, below_root: bool) -> Option<RuleId> {
         if self.prefixes.is_empty() {
             return None;
         }
         // The path itself, then what is before each of its slashes, from the last one on.
         let mut prefix = path.strip_suffix('/').unwrap_or(path);
-        loop {
+        while !(below_root && prefix.is_empty()) {
             if let Some(rule) = self.prefixes.get(prefix).and_then(|list| first(list, request)) {
                 return Some(rule);
             }
             prefix = &prefix[..prefix.rfind('/')?];
         }
+        None
+    }
+
+    /// Orders matches as a `GRPCRoute` has them: service, then method, then headers.
+    pub fn put_services_first(&mut self) {
+        self.services_first = true;
     }
 
     /// All matches, in no particular order.

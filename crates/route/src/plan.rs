@@ -16,6 +16,8 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use strait_base::Location;
 
+pub use strait_api::{RetryConstraint, SessionType};
+
 use crate::{hosts::HostTable, matching::PathTable};
 
 /// Index of a rule in [`Plan::rules`].
@@ -150,6 +152,52 @@ pub struct Rule {
     pub request_timeout: Option<Duration>,
     /// For each attempt at a back end; none where zero or not given.
     pub backend_request_timeout: Option<Duration>,
+    /// When a request is sent again.
+    pub retry: Option<Retry>,
+    /// How a session keeps to one endpoint, whatever back ends say of themselves.
+    pub session: Option<Session>,
+}
+
+/// When a request is sent again: where no response came of it, or one with a status that is listed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Retry {
+    /// Statuses, in order.
+    pub codes: Vec<u16>,
+    /// How often at most, beside the first attempt.
+    pub attempts: u32,
+    /// How long to wait before the first time; twice as long before each further one.
+    pub backoff: Duration,
+}
+
+/// How a client's requests keep to one endpoint (GEP-1619).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Session {
+    /// The rule or policy that says so: a token holds for no other.
+    pub scope: Arc<str>,
+    /// The name of the cookie or, in small letters, of the header.
+    pub name: Arc<str>,
+    /// By what clients send the token back.
+    pub by: SessionType,
+    /// How long after its beginning a session ends.
+    pub absolute_timeout: Option<Duration>,
+    /// How long after its last request a session ends.
+    pub idle_timeout: Option<Duration>,
+    /// Whether the cookie outlives the client; for as long as the absolute timeout then.
+    pub permanent: bool,
+    /// Paths of the rule's matches, the longest first: the first that a request's path is at or below is the cookie's.
+    /// None: the cookie has no path.
+    pub paths: Option<Vec<Arc<str>>>,
+}
+
+impl Session {
+    /// The path of the cookie that a request for `path` gets.
+    pub fn path(&self, path: &str) -> Option<&str> {
+        let below = |prefix: &&Arc<str>| {
+            path.strip_prefix(&***prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let paths = self.paths.as_ref()?;
+        Some(paths.iter().find(below).map_or("/", |path| path))
+    }
 }
 
 /// Back ends by weight.
@@ -157,6 +205,8 @@ pub struct Rule {
 pub struct Split {
     /// Those with a weight above zero. Empty: there is nowhere to go, which is a 500.
     pub targets: Vec<WeightedBackend>,
+    /// Those with a weight of zero: only sessions that they have go on there.
+    pub retired: Vec<WeightedBackend>,
     /// The sum of the weights.
     pub total: u32,
 }
@@ -164,7 +214,7 @@ pub struct Split {
 /// A share of the traffic.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct WeightedBackend {
-    /// Its weight, above zero.
+    /// Its weight.
     pub weight: u32,
     /// Where its share goes; a reference that leads nowhere is answered with 500.
     pub backend: Option<BackendId>,
@@ -187,6 +237,10 @@ pub struct Backend {
     pub protocol: BackendProtocol,
     /// How TLS is spoken to it, if at all.
     pub tls: Option<BackendTls>,
+    /// How many of the requests to it may be retries; any where none.
+    pub retry_budget: Option<RetryConstraint>,
+    /// How a session keeps to one endpoint of it, where the rule does not say.
+    pub session: Option<Session>,
 }
 
 /// An endpoint of a back end.

@@ -63,6 +63,43 @@ pub struct Status {
     pub status: Value,
 }
 
+impl Status {
+    /// Takes from the status of before when each condition last changed, where it did not change since.
+    pub fn keep_times(&mut self, before: &Self) {
+        keep_times(&mut self.status, &before.status);
+    }
+}
+
+/// Conditions are compared with those of the same type, listeners, parents and ancestors with those of the same name or reference.
+fn keep_times(now: &mut Value, before: &Value) {
+    const NAMES: [&str; 4] = ["type", "name", "parentRef", "ancestorRef"];
+    match now {
+        Value::Object(fields) => {
+            let changed = fields.contains_key("lastTransitionTime") && fields.get("status") != before.get("status");
+            if !changed && let Some(time) = before.get("lastTransitionTime") {
+                fields.insert("lastTransitionTime".into(), time.clone());
+            }
+            for (name, value) in fields {
+                if let Some(before) = before.get(name) {
+                    keep_times(value, before);
+                }
+            }
+        }
+        Value::Array(items) => {
+            for item in items {
+                let named = |other: &&Value| {
+                    NAMES.iter().any(|name| item.get(name).is_some())
+                        && NAMES.iter().all(|name| item.get(name) == other.get(name))
+                };
+                if let Some(before) = before.as_array().into_iter().flatten().find(named) {
+                    keep_times(item, before);
+                }
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
 /// Whether a condition holds, with the reason and what to tell people.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Condition {

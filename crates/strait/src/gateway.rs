@@ -25,7 +25,7 @@ use nix::{
 };
 use strait_api::{Directory, Objects};
 use strait_proxy::{Gate, Options, PortMap};
-use strait_route::{Assigned, Compiled, Plan, Serve, assign, compile};
+use strait_route::{Assigned, Compiled, Plan, Serve, Status, assign, compile};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot},
@@ -123,6 +123,7 @@ fn serve(args: ServeArgs, stand_ins: Option<StandIns>) -> anyhow::Result<ExitCod
         ports,
         status: args.status,
         assigned: Assigned::new(),
+        statuses: Vec::new(),
         said: BTreeSet::new(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
@@ -158,6 +159,8 @@ struct Running {
     ports: PortMap,
     status: Option<PathBuf>,
     assigned: Assigned,
+    /// The last statuses: conditions that did not change keep their times.
+    statuses: Vec<Status>,
     /// What was said of what went wrong, so that it is said once.
     said: BTreeSet<String>,
 }
@@ -199,7 +202,8 @@ impl Running {
             None => self.directory.objects().clone(),
         };
         self.assigned = assign(Compiled::gateways(&objects), self.pool, &self.assigned);
-        let compiled = compile(&objects, &self.assigned, &now());
+        let mut compiled = compile(&objects, &self.assigned, &now());
+        compiled.keep_times(&self.statuses);
         if let Some(path) = &self.status {
             write_status(path, &compiled)?;
         }
@@ -209,6 +213,7 @@ impl Running {
             eprintln!("{text}");
         }
         self.said = said;
+        self.statuses = compiled.statuses;
         if first {
             let mut out = std::io::stdout().lock();
             for line in lines {

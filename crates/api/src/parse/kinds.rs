@@ -20,7 +20,7 @@ pub(super) enum Class {
     Unknown,
 }
 
-const KINDS: [(Kind, &str); 57] = [
+const KINDS: [(Kind, &str); 58] = [
     (Kind::Namespace, "v1"),
     (Kind::Node, "v1"),
     (Kind::Pod, "v1"),
@@ -63,6 +63,7 @@ const KINDS: [(Kind, &str); 57] = [
     (Kind::ReferenceGrant, "gateway.networking.k8s.io/v1"),
     (Kind::ReferenceGrant, "gateway.networking.k8s.io/v1beta1"),
     (Kind::BackendTlsPolicy, "gateway.networking.k8s.io/v1"),
+    (Kind::BackendTrafficPolicy, "gateway.networking.x-k8s.io/v1alpha1"),
     (Kind::IstioGateway, "networking.istio.io/v1"),
     (Kind::IstioGateway, "networking.istio.io/v1beta1"),
     (Kind::IstioGateway, "networking.istio.io/v1alpha3"),
@@ -95,7 +96,7 @@ const UNENFORCED: [(&str, &[&str]); 8] = [
 const CALICO: &[&str] = &["NetworkPolicy", "GlobalNetworkPolicy", "NetworkSet", "GlobalNetworkSet", "Tier"];
 
 /// Groups in which a kind named like a known one is that kind in another version, or its group misspelt.
-const BUILT_IN: [&str; 11] = [
+const BUILT_IN: [&str; 12] = [
     "",
     "apps",
     "batch",
@@ -106,6 +107,7 @@ const BUILT_IN: [&str; 11] = [
     "cilium.io",
     "policy.networking.k8s.io",
     "gateway.networking.k8s.io",
+    "gateway.networking.x-k8s.io",
     "networking.istio.io",
 ];
 
@@ -191,6 +193,7 @@ mod tests {
             ("gateway.networking.k8s.io/v1", "HTTPRoute", Class::Known(Kind::HttpRoute)),
             ("gateway.networking.k8s.io/v1beta1", "ReferenceGrant", Class::Known(Kind::ReferenceGrant)),
             ("gateway.networking.k8s.io/v1alpha3", "Gateway", Class::OtherVersion("gateway.networking.k8s.io/v1")),
+            ("gateway.networking.x-k8s.io/v1alpha1", "XBackendTrafficPolicy", Class::Known(Kind::BackendTrafficPolicy)),
             ("networking.istio.io/v1", "Gateway", Class::Known(Kind::IstioGateway)),
             ("networking.istio.io/v1beta1", "VirtualService", Class::Known(Kind::VirtualService)),
             ("networking.istio.io/v1alpha3", "DestinationRule", Class::Known(Kind::DestinationRule)),

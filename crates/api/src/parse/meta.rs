@@ -105,6 +105,7 @@ fn name_check(kind: Kind) -> fn(&str) -> Result<(), &'static str> {
         | Kind::UdpRoute
         | Kind::ReferenceGrant
         | Kind::BackendTlsPolicy
+        | Kind::BackendTrafficPolicy
         | Kind::IstioGateway
         | Kind::VirtualService
         | Kind::DestinationRule

@@ -30,6 +30,7 @@ mod routes;
 mod scalar;
 mod services;
 mod text;
+mod traffic;
 mod tree;
 mod values;
 mod workloads;
@@ -197,6 +198,7 @@ fn known(d: &mut Decoder<'_>, kind: Kind, fields: &mut decode::Fields<'_>) -> Op
         Kind::UdpRoute => routes::route(d, fields, meta, RouteKind::Udp),
         Kind::ReferenceGrant => gateway::reference_grant(d, fields, meta),
         Kind::BackendTlsPolicy => gateway::backend_tls_policy(d, fields, meta),
+        Kind::BackendTrafficPolicy => traffic::backend_traffic_policy(d, fields, meta),
         Kind::IstioGateway => istio::gateway(d, fields, meta),
         Kind::VirtualService => istio::virtual_service(d, fields, meta),
         Kind::DestinationRule => istio::destination_rule(d, fields, meta),

@@ -3,17 +3,17 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
-    decode::{Decoder, Fields, Step},
+    decode::{Decoder, Fields},
     filters,
     gateway_values::{self as gv, Defaults, at_most, bounded, hostname, one_of, section_name, twice},
     report::ErrorKind,
     text::Fault,
+    traffic::session_persistence,
     tree::Node,
 };
 use crate::types::{
     BackendReference, GrpcMethodMatch, GrpcRouteMatch, GrpcRouteRule, HttpRouteMatch, HttpRouteRule, L4RouteRule,
-    NamedMatch, Object, ObjectMeta, ParentReference, PathMatch, Route, RouteFilter, RouteRetry, RouteRules,
-    SessionPersistence, SessionType, ValueMatch,
+    NamedMatch, Object, ObjectMeta, ParentReference, PathMatch, Route, RouteFilter, RouteRetry, RouteRules, ValueMatch,
 };
 
 /// Which kind of route.
@@ -37,7 +37,7 @@ pub(super) fn route(
         let parents = parents(d, &mut fields);
         let hostnames = match kind {
             RouteKind::Http | RouteKind::Grpc => bounded(d, &mut fields, "hostnames", (0, 16), hostname),
-            RouteKind::Tls => bounded(d, &mut fields, "hostnames", (1, 16), hostname),
+            RouteKind::Tls => bounded(d, &mut fields, "hostnames", (1, 1024), hostname),
             RouteKind::Tcp | RouteKind::Udp => Vec::new(),
         };
         let rules = rules(d, &mut fields, kind);
@@ -330,33 +330,6 @@ fn retry(d: &mut Decoder<'_>, node: &Node) -> Option<RouteRetry> {
     let backoff = d.optional(&mut fields, "backoff", gv::duration);
     d.close(&fields, &[]);
     Some(RouteRetry { codes, attempts, backoff })
-}
-
-fn session_persistence(d: &mut Decoder<'_>, node: &Node) -> Option<SessionPersistence> {
-    let mut fields = d.fields(node)?;
-    let name = d.optional(&mut fields, "sessionName", |d, node| {
-        d.checked(node, |text| (text.len() <= 128).then_some(()).ok_or("at most 128 characters"))
-    });
-    let absolute_timeout = d.optional(&mut fields, "absoluteTimeout", gv::duration);
-    let idle_timeout = d.optional(&mut fields, "idleTimeout", gv::duration);
-    let by = d.optional(&mut fields, "type", |d, node| one_of(d, node, &["Cookie", "Header"]));
-    let cookie_node = fields.get("cookieConfig");
-    let lifetime = d.optional(&mut fields, "cookieConfig", |d, node| {
-        let mut fields = d.fields(node)?;
-        let lifetime = d.optional(&mut fields, "lifetimeType", |d, node| one_of(d, node, &["Permanent", "Session"]));
-        d.close(&fields, &[]);
-        lifetime
-    });
-    d.close(&fields, &[]);
-    let permanent_cookie = lifetime == Some("Permanent");
-    let by = if by == Some("Header") { SessionType::Header } else { SessionType::Cookie };
-    if permanent_cookie && absolute_timeout.is_none() {
-        d.missing(node.at, "absoluteTimeout", "a duration: the cookie is Permanent");
-    }
-    if let Some(node) = cookie_node.filter(|_| by == SessionType::Header) {
-        d.within(Step::Field("cookieConfig"), |d| d.refuse(node, "no cookieConfig: the type is Header"));
-    }
-    Some(SessionPersistence { name, by, absolute_timeout, idle_timeout, permanent_cookie })
 }
 
 /// Whether a list of filters redirects.

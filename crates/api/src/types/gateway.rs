@@ -1,10 +1,10 @@
 //! `gateway.networking.k8s.io` (v1.6): classes, gateways, sets of listeners, grants and how back ends are reached by TLS.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use strait_base::{LabelSelector, Location, Shared};
 
-use super::{ObjectMeta, Reference};
+use super::{ObjectMeta, Reference, SessionPersistence};
 
 /// A `GatewayClass`: who serves the gateways that name it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -222,6 +222,43 @@ pub struct BackendTlsPolicy {
     pub subject_alt_names: Vec<SubjectAltName>,
     /// `options`: the implementation's own.
     pub options: BTreeMap<Arc<str>, Arc<str>>,
+}
+
+/// An `XBackendTrafficPolicy`: how traffic to a service is handled.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BackendTrafficPolicy {
+    /// What every object carries.
+    pub meta: ObjectMeta,
+    /// `targetRefs`: one to sixteen, in its own namespace, without section names.
+    pub targets: Vec<PolicyTarget>,
+    /// `retryConstraint`.
+    pub retry_constraint: Option<RetryConstraint>,
+    /// `sessionPersistence`.
+    pub session_persistence: Option<SessionPersistence>,
+}
+
+/// `retryConstraint`: how many of the requests to a back end may be retries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RetryConstraint {
+    /// `budget.percent` of the requests, 0-100.
+    pub percent: u32,
+    /// `budget.interval` that the requests are counted in: a second to an hour.
+    pub interval: Duration,
+    /// `minRetryRate.count`: so many retries are always allowed, 1-1,000,000.
+    pub min_retries: u32,
+    /// `minRetryRate.interval` that they are counted in: at most an hour.
+    pub min_retries_interval: Duration,
+}
+
+impl Default for RetryConstraint {
+    fn default() -> Self {
+        Self {
+            percent: 20,
+            interval: Duration::from_secs(10),
+            min_retries: 10,
+            min_retries_interval: Duration::from_secs(1),
+        }
+    }
 }
 
 /// What a policy is attached to.

@@ -104,6 +104,8 @@ pub enum Kind {
     ReferenceGrant,
     /// `gateway.networking.k8s.io/v1`
     BackendTlsPolicy,
+    /// `gateway.networking.x-k8s.io/v1alpha1`: `XBackendTrafficPolicy`
+    BackendTrafficPolicy,
     /// `networking.istio.io/v1`: `Gateway`
     IstioGateway,
     /// `networking.istio.io/v1`
@@ -152,6 +154,7 @@ impl Kind {
             Self::UdpRoute => "UDPRoute",
             Self::ReferenceGrant => "ReferenceGrant",
             Self::BackendTlsPolicy => "BackendTLSPolicy",
+            Self::BackendTrafficPolicy => "XBackendTrafficPolicy",
             Self::VirtualService => "VirtualService",
             Self::DestinationRule => "DestinationRule",
             Self::ServiceEntry => "ServiceEntry",
@@ -190,6 +193,7 @@ impl Kind {
                     | Self::UdpRoute
                     | Self::ReferenceGrant
                     | Self::BackendTlsPolicy
+                    | Self::BackendTrafficPolicy
                     | Self::IstioGateway
                     | Self::VirtualService
                     | Self::DestinationRule
@@ -243,6 +247,7 @@ pub enum Object {
     Route(Arc<Route>),
     ReferenceGrant(Arc<ReferenceGrant>),
     BackendTlsPolicy(Arc<BackendTlsPolicy>),
+    BackendTrafficPolicy(Arc<BackendTrafficPolicy>),
     IstioGateway(Arc<istio::Gateway>),
     VirtualService(Arc<istio::VirtualService>),
     DestinationRule(Arc<istio::DestinationRule>),
@@ -273,6 +278,7 @@ impl Object {
             Self::Route(object) => &object.meta,
             Self::ReferenceGrant(object) => &object.meta,
             Self::BackendTlsPolicy(object) => &object.meta,
+            Self::BackendTrafficPolicy(object) => &object.meta,
             Self::IstioGateway(object) => &object.meta,
             Self::VirtualService(object) => &object.meta,
             Self::DestinationRule(object) => &object.meta,
@@ -304,6 +310,7 @@ impl Object {
             Self::Route(object) => object.kind(),
             Self::ReferenceGrant(_) => Kind::ReferenceGrant,
             Self::BackendTlsPolicy(_) => Kind::BackendTlsPolicy,
+            Self::BackendTrafficPolicy(_) => Kind::BackendTrafficPolicy,
             Self::IstioGateway(_) => Kind::IstioGateway,
             Self::VirtualService(_) => Kind::VirtualService,
             Self::DestinationRule(_) => Kind::DestinationRule,

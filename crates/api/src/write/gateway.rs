@@ -6,13 +6,14 @@ use serde_json::{Map, Value, json};
 
 use super::{label_selector, list, object_of, some, strings};
 use crate::types::{
-    BackendReference, BackendTlsPolicy, FromNamespaces, FrontendValidation, FrontendValidationMode, Gateway,
-    GatewayClass, HeaderModifier, HttpRouteMatch, L4RouteRule, Listener, ListenerSet, NamedMatch, ParametersReference,
-    ParentReference, PathMatch, PathModifier, Reference, ReferenceGrant, Route, RouteFilter, RouteRules,
-    SessionPersistence, SessionType, SubjectAltName, TlsMode, ValueMatch,
+    BackendReference, BackendTlsPolicy, BackendTrafficPolicy, FromNamespaces, FrontendValidation,
+    FrontendValidationMode, Gateway, GatewayClass, HeaderModifier, HttpRouteMatch, L4RouteRule, Listener, ListenerSet,
+    NamedMatch, ParametersReference, ParentReference, PathMatch, PathModifier, Reference, ReferenceGrant, Route,
+    RouteFilter, RouteRules, SessionPersistence, SessionType, SubjectAltName, TlsMode, ValueMatch,
 };
 
 pub(super) const API_VERSION: &str = "gateway.networking.k8s.io/v1";
+pub(super) const EXPERIMENTAL_VERSION: &str = "gateway.networking.x-k8s.io/v1alpha1";
 
 pub(super) fn class(class: &GatewayClass) -> Map<String, Value> {
     spec([
@@ -158,6 +159,22 @@ pub(super) fn backend_tls_policy(policy: &BackendTlsPolicy) -> Map<String, Value
             ]),
         ),
         ("options", strings(&policy.options)),
+    ])
+}
+
+pub(super) fn backend_traffic_policy(policy: &BackendTrafficPolicy) -> Map<String, Value> {
+    let target =
+        |target: &crate::types::PolicyTarget| json!({"group": target.group, "kind": target.kind, "name": target.name});
+    let constraint = policy.retry_constraint.map(|of| {
+        json!({
+            "budget": {"percent": of.percent, "interval": duration(Some(of.interval))},
+            "minRetryRate": {"count": of.min_retries, "interval": duration(Some(of.min_retries_interval))},
+        })
+    });
+    spec([
+        ("targetRefs", list(&policy.targets, target)),
+        ("retryConstraint", json!(constraint)),
+        ("sessionPersistence", policy.session_persistence.as_ref().map_or(Value::Null, session_persistence)),
     ])
 }
 

@@ -182,6 +182,6 @@ fn every_kind_is_in_the_sample() {
     let others = || parsed.notes.iter().filter(|note| note.topic != strait_api::Topic::NotEnforced);
     assert!(others().next().is_none(), "{:?}", others().collect::<Vec<_>>());
     let kinds: std::collections::BTreeSet<_> = parsed.objects.iter().map(strait_api::Object::kind).collect();
-    assert_eq!(kinds.len(), 37, "{kinds:?}");
+    assert_eq!(kinds.len(), 38, "{kinds:?}");
     parsed.objects.iter().for_each(crate::manifests::reads_back);
 }

@@ -38,6 +38,8 @@ pub(super) struct Attached {
     pub(super) statuses: Vec<Status>,
     /// The listeners that took the route at hand: several parents may lead to one.
     taken: BTreeSet<At>,
+    /// Hosts that routes of the one or the other kind have at a listener.
+    claims: BTreeMap<(At, Kind), Vec<Claim>>,
 }
 
 /// Attaches all routes, the older first: of two that claim the same, the older one wins.
@@ -62,15 +64,13 @@ pub(super) fn routes<'a>(
             .iter()
             .filter_map(|parent| {
                 let index = gateway_of(parent, route, &places, world)?;
-                let (accepted, resolved) = attach(route, parent, index, gateways, world, backends, &mut out);
+                let of = attach(route, parent, index, gateways, world, backends, &mut out);
+                let mut all = vec![("Accepted", &of.accepted), ("ResolvedRefs", &of.resolved)];
+                all.extend(of.partially_invalid.iter().map(|condition| ("PartiallyInvalid", condition)));
                 Some(json!({
                     "parentRef": parent_ref(parent),
                     "controllerName": CONTROLLER,
-                    "conditions": conditions(
-                        &[("Accepted", &accepted), ("ResolvedRefs", &resolved)],
-                        route.meta.generation,
-                        now,
-                    ),
+                    "conditions": conditions(&all, route.meta.generation, now),
                 }))
             })
             .collect();
@@ -120,7 +120,21 @@ fn parent_ref(parent: &ParentReference) -> Value {
     of
 }
 
-/// Attaches a route to the listeners that a parent reference selects; gives its `Accepted` and `ResolvedRefs`.
+/// A route's host at a listener: requests of HTTP and calls are not told apart by it.
+struct Claim {
+    host: Option<Arc<str>>,
+    /// The route, as `namespace/name`.
+    route: Arc<str>,
+}
+
+/// The conditions of a route for one parent.
+struct Outcome {
+    accepted: Condition,
+    resolved: Condition,
+    partially_invalid: Option<Condition>,
+}
+
+/// Attaches a route to the listeners that a parent reference selects.
 fn attach(
     route: &Route,
     parent: &ParentReference,
@@ -129,7 +143,7 @@ fn attach(
     world: &World<'_>,
     backends: &mut Backends,
     out: &mut Attached,
-) -> (Condition, Condition) {
+) -> Outcome {
     let state = &mut gateways[index];
     let gateway = state.gateway;
     let by = Referrer {
@@ -155,10 +169,17 @@ fn attach(
         }
     };
     let resolved = compiled.unresolved.clone().unwrap_or_else(|| Condition::yes("ResolvedRefs"));
-    let listeners = match found {
+    let refused = |accepted| Outcome { accepted, resolved: resolved.clone(), partially_invalid: None };
+    let mut listeners = match found {
         Ok(listeners) => listeners,
-        Err(refused) => return (refused, resolved),
+        Err(condition) => return refused(condition),
     };
+    let invalid = compiled.rules > 0 && compiled.dropped.len() == compiled.rules;
+    if matches!(route.kind(), Kind::HttpRoute | Kind::GrpcRoute)
+        && let Some(condition) = out.claim(route, index, &mut listeners, !invalid)
+    {
+        return refused(condition);
+    }
     let first = u32::try_from(out.rules.len()).unwrap_or(u32::MAX);
     out.rules.append(&mut rules);
     for (listener, hosts) in listeners {
@@ -167,7 +188,7 @@ fn attach(
             continue;
         }
         // Only routes that are accepted count.
-        state.listeners[listener].attached += u32::from(compiled.unsupported.is_none());
+        state.listeners[listener].attached += u32::from(!invalid);
         for host in hosts {
             // Of two routes for the same server name, or on the same TCP or UDP listener, the older one is served.
             if let Some(split) = &split {
@@ -175,6 +196,9 @@ fn attach(
                 continue;
             }
             let table = out.http.entry(at).or_default().entry(host.as_ref(), PathTable::default);
+            if route.kind() == Kind::GrpcRoute {
+                table.put_services_first();
+            }
             for (path, candidate) in &compiled.matches {
                 let mut candidate = candidate.clone();
                 candidate.rule += first;
@@ -182,7 +206,56 @@ fn attach(
             }
         }
     }
-    (compiled.unsupported.unwrap_or_else(|| Condition::yes("Accepted")), resolved)
+    match compiled.dropped.first() {
+        Some((_, why)) if invalid => refused(why.clone()),
+        Some((_, why)) => Outcome {
+            partially_invalid: Some(Condition { holds: true, ..Condition::no(why.reason, dropped(&compiled.dropped)) }),
+            ..refused(Condition::yes("Accepted"))
+        },
+        None => refused(Condition::yes("Accepted")),
+    }
+}
+
+/// The words that the API wants for rules that are not in force.
+fn dropped(rules: &[(String, Condition)]) -> String {
+    let each: Vec<String> = rules.iter().map(|(name, why)| format!("{name} ({})", why.message)).collect();
+    format!("Dropped Rule {}; requests that it would take are answered with 500", each.join(", "))
+}
+
+impl Attached {
+    /// Leaves those listeners out at which a route of the other kind was first with a host in common: exactly one of the two is accepted.
+    /// Gives why, where none remains. Claims the hosts where `valid`.
+    fn claim(
+        &mut self,
+        route: &Route,
+        gateway: usize,
+        listeners: &mut Vec<Selected>,
+        valid: bool,
+    ) -> Option<Condition> {
+        let kind = route.kind();
+        let other_kind = if kind == Kind::HttpRoute { Kind::GrpcRoute } else { Kind::HttpRoute };
+        let mut taken = None;
+        listeners.retain(|(listener, hosts)| {
+            let mut claims = self.claims.get(&((gateway, *listener), other_kind)).into_iter().flatten();
+            let common =
+                |claim: &&Claim| hosts.iter().any(|host| intersection(claim.host.as_ref(), host.as_ref()).is_some());
+            let other = claims.find(common);
+            taken = taken.take().or_else(|| other.map(|claim| Arc::clone(&claim.route)));
+            other.is_none()
+        });
+        if let Some(other) = taken.filter(|_| listeners.is_empty()) {
+            let message = format!(
+                "{other_kind} {other} has hosts in common and was there first: a host takes routes of one of the two kinds"
+            );
+            return Some(Condition::no("Conflicted", message));
+        }
+        let name: Arc<str> = format!("{}/{}", route.meta.namespace, route.meta.name).into();
+        for (listener, hosts) in listeners.iter().filter(|_| valid) {
+            let claims = self.claims.entry(((gateway, *listener), kind)).or_default();
+            claims.extend(hosts.iter().map(|host| Claim { host: host.clone(), route: Arc::clone(&name) }));
+        }
+        None
+    }
 }
 
 /// A listener and the hosts that it and the route have in common.

@@ -12,14 +12,14 @@ use strait_api::{
 };
 use strait_base::Protocol;
 
-use super::{CONTROLLER, GATEWAY_VERSION, tls, world::World};
+use super::{GATEWAY_VERSION, tls, traffic, world::World};
 use crate::{
     plan::{Authorities, Backend, BackendId, BackendProtocol, BackendTls, Certificate, CertificateId, Endpoint},
     status::{Condition, Status, conditions},
 };
 
 /// Namespace and name.
-type Name = (Arc<str>, Arc<str>);
+pub(super) type Name = (Arc<str>, Arc<str>);
 
 /// What a back end is known by: namespace, service, port, what is spoken, and the certificate that is shown to it.
 type Key = (Arc<str>, Arc<str>, u16, Protocol, BackendProtocol, Option<CertificateId>);
@@ -34,6 +34,8 @@ pub(super) struct Backends {
     by_secret: BTreeMap<Arc<str>, CertificateId>,
     /// Gateways by policy that they reach back ends under.
     ancestors: BTreeMap<Name, BTreeSet<Name>>,
+    /// The same of policies of traffic.
+    traffic_ancestors: BTreeMap<Name, BTreeSet<Name>>,
 }
 
 /// Who refers: the kind and namespace of a route, over which protocol, for which gateway.
@@ -117,9 +119,13 @@ impl Backends {
     ) -> BackendId {
         let (namespace, name) = (&service.meta.namespace, &service.meta.name);
         let policy = if port.protocol == Protocol::Tcp { policy(service, port, world) } else { None };
-        if let Some(policy) = policy {
-            let key = (Arc::clone(&policy.meta.namespace), Arc::clone(&policy.meta.name));
-            self.ancestors.entry(key).or_default().insert((Arc::clone(by.gateway.0), Arc::clone(by.gateway.1)));
+        let gateway = || (Arc::clone(by.gateway.0), Arc::clone(by.gateway.1));
+        // Those that another one wins over, and those for a port that there is not, have something to say as well.
+        for policy in world.tls_policies(namespace, name).iter().filter(|policy| concerns(policy, service, port)) {
+            self.ancestors.entry(traffic::name(&policy.meta)).or_default().insert(gateway());
+        }
+        for policy in world.traffic_policies(namespace, name) {
+            self.traffic_ancestors.entry(traffic::name(&policy.meta)).or_default().insert(gateway());
         }
         let client_certificate = by.client_certificate.filter(|_| policy.is_some());
         let key = (Arc::clone(namespace), Arc::clone(name), port.port, port.protocol, protocol, client_certificate);
@@ -127,6 +133,7 @@ impl Backends {
             return *known;
         }
         let index = id(self.all.len());
+        let traffic = traffic::policy(service, world);
         self.all.push(Backend {
             name: format!("{namespace}/{name}:{}", port.port).into(),
             namespace: Arc::clone(namespace),
@@ -134,6 +141,8 @@ impl Backends {
             endpoints: endpoints(service, port, world),
             protocol,
             tls: policy.map(|policy| backend_tls(policy, client_certificate, world)),
+            retry_budget: traffic.and_then(|policy| policy.retry_constraint),
+            session: traffic.and_then(|policy| traffic::session(policy).ok().flatten()),
         });
         self.by_key.insert(key, index);
         index
@@ -144,34 +153,26 @@ impl Backends {
         let statuses = world.objects.backend_tls_policies().filter_map(|policy| {
             let key = (Arc::clone(&policy.meta.namespace), Arc::clone(&policy.meta.name));
             let conflict = conflicts_with(policy, world);
-            // A policy that lost against another one has the other's ancestors.
-            let other = conflict.map(|other| (Arc::clone(&other.meta.namespace), Arc::clone(&other.meta.name)));
-            let ancestors = self.ancestors.get(other.as_ref().unwrap_or(&key))?;
+            let ancestors = self.ancestors.get(&key)?;
             let (authorities, wrong) = policy_authorities(policy, world);
             let accepted = match (conflict, &wrong) {
                 (Some(other), _) => Condition::no("Conflicted", format!("{} was there first", other.meta.name)),
                 (None, Some(wrong)) if authorities.is_none() => {
                     Condition::no("NoValidCACertificate", Arc::clone(&wrong.message))
                 }
+                (None, _) if !attaches(policy, world) => {
+                    Condition::no("TargetNotFound", "its targets have no port of that name")
+                }
                 (None, _) => Condition::yes("Accepted"),
             };
             let resolved = wrong.unwrap_or_else(|| Condition::yes("ResolvedRefs"));
             let conditions =
                 conditions(&[("Accepted", &accepted), ("ResolvedRefs", &resolved)], policy.meta.generation, now);
-            let ancestors: Vec<_> = ancestors
-                .iter()
-                .map(|(namespace, name)| {
-                    json!({
-                        "ancestorRef": {"group": GATEWAY_GROUP, "kind": "Gateway", "namespace": &**namespace, "name": &**name},
-                        "controllerName": CONTROLLER,
-                        "conditions": conditions,
-                    })
-                })
-                .collect();
+            let ancestors = traffic::of_gateways(ancestors, &conditions);
             let object = ObjectKey { kind: Kind::BackendTlsPolicy, namespace: key.0, name: key.1 };
             Some(Status { object, api_version: GATEWAY_VERSION, status: json!({"ancestors": ancestors}) })
         });
-        statuses.collect()
+        statuses.chain(traffic::statuses(world, &self.traffic_ancestors, now)).collect()
     }
 }
 
@@ -219,6 +220,27 @@ fn policy<'a>(service: &Service, port: &ServicePort, world: &World<'a>) -> Optio
         .min_by_key(|policy| age(policy))
         .or_else(|| all.iter().filter(|policy| names(policy, None)).min_by_key(|policy| age(policy)))
         .copied()
+}
+
+/// Whether a policy names the port, the service as a whole, or a port that the service does not have.
+fn concerns(policy: &BackendTlsPolicy, service: &Service, port: &ServicePort) -> bool {
+    port.protocol == Protocol::Tcp
+        && policy.targets.iter().filter(|target| target.name == service.meta.name).any(|target| {
+            let section = target.section_name.as_deref();
+            section.is_none() || section == port.name.as_deref() || !has_port(service, section)
+        })
+}
+
+fn has_port(service: &Service, name: Option<&str>) -> bool {
+    name.is_none() || service.ports.iter().any(|port| port.name.as_deref() == name)
+}
+
+/// Whether a policy has a target that exists.
+fn attaches(policy: &BackendTlsPolicy, world: &World<'_>) -> bool {
+    policy.targets.iter().any(|target| {
+        let service = world.service(&policy.meta.namespace, &target.name);
+        service.is_some_and(|service| has_port(service, target.section_name.as_deref()))
+    })
 }
 
 fn age(policy: &BackendTlsPolicy) -> (i64, Arc<str>, Arc<str>) {

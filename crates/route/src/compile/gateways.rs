@@ -269,7 +269,15 @@ impl<'a> GatewayState<'a> {
             },
         };
         let programmed = self.programmed();
-        let resolved = self.resolved.clone().unwrap_or_else(|| Condition::yes("ResolvedRefs"));
+        let unresolved = own().find(|listener| !listener.resolved.holds);
+        let resolved = match (&self.resolved, unresolved) {
+            (Some(condition), _) => condition.clone(),
+            (None, Some(listener)) => Condition::no(
+                "ListenersNotResolved",
+                format!("listener {}: {}", listener.listener.name, listener.resolved.message),
+            ),
+            (None, None) => Condition::yes("ResolvedRefs"),
+        };
         let insecure = Condition {
             holds: true,
             ..Condition::no("ConfigurationChanged", "clients without valid certificates are served")

@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use strait_api::{
     BackendReference, GrpcMethodMatch, GrpcRouteRule, HeaderModifier, HttpRouteRule, NamedMatch, PathMatch,
-    PathModifier, Route, RouteFilter, RouteRules, ValueMatch,
+    PathModifier, Route, RouteFilter, RouteRules, SessionPersistence, ValueMatch,
 };
 
 use super::{
     backends::{Backends, Referrer},
+    sessions,
     world::World,
 };
 use crate::{
     matching::{Candidate, Path, Value, whole},
-    plan::{Edits, Filter, Mirror, PathRewrite, Redirect, Rewrite, Rule, RuleId, Split, WeightedBackend},
+    plan::{Edits, Filter, Mirror, PathRewrite, Redirect, Rewrite, Rule, RuleId, Session, Split, WeightedBackend},
     status::Condition,
 };
 
@@ -23,11 +24,24 @@ pub(super) struct Compiled {
     pub(super) matches: Vec<(Path, Candidate)>,
     /// Why some reference leads nowhere, if one does: the last such.
     pub(super) unresolved: Option<Condition>,
-    /// Why some part cannot be accepted, if one cannot.
-    pub(super) unsupported: Option<Condition>,
+    /// Why some part of the rule at hand cannot be accepted, if one cannot.
+    unsupported: Option<Condition>,
+    /// Rules that cannot be accepted, by what they are called, and why.
+    pub(super) dropped: Vec<(String, Condition)>,
+    /// How many rules there are.
+    pub(super) rules: usize,
 }
 
 impl Compiled {
+    /// Ends a rule: what could not be accepted was of it.
+    fn end_rule(&mut self, index: usize, name: Option<&Arc<str>>) {
+        self.rules += 1;
+        if let Some(why) = self.unsupported.take() {
+            let name = name.map_or_else(|| (index + 1).to_string(), ToString::to_string);
+            self.dropped.push((name, why));
+        }
+    }
+
     fn note<T>(&mut self, result: Result<T, Condition>) -> Option<T> {
         result.map_err(|condition| self.unresolved = Some(condition)).ok()
     }
@@ -62,20 +76,27 @@ pub(super) fn route(
                 let matches = http_matches(rule, &mut out);
                 let compiled = http_rule(route, index, rule, by, world, backends, &mut out);
                 add(&mut out, index, compiled, matches, rules);
+                out.end_rule(index, rule.name.as_ref());
             }
         }
         RouteRules::Grpc(of) => {
             for (index, rule) in of.iter().enumerate() {
                 let matches = grpc_matches(rule, &mut out);
-                let compiled = Rule {
-                    name: rule_name(route, index, rule.name.as_ref()),
+                let name = rule_name(route, index, rule.name.as_ref());
+                let session = session(rule.session_persistence.as_ref(), &name, Vec::new(), &mut out);
+                let mut compiled = Rule {
+                    name,
                     location: rule.location.clone(),
                     filters: filters(&rule.filters, None, by, world, backends, &mut out),
                     split: split(&rule.backends, None, by, world, backends, &mut out),
                     request_timeout: None,
                     backend_request_timeout: None,
+                    retry: None,
+                    session,
                 };
+                refuse_dropped(&mut compiled, &out);
                 add(&mut out, index, compiled, matches, rules);
+                out.end_rule(index, rule.name.as_ref());
             }
         }
         RouteRules::Tls(_) | RouteRules::Tcp(_) | RouteRules::Udp(_) => {}
@@ -107,14 +128,38 @@ fn http_rule(
         _ => None,
     };
     let finite = |timeout: Option<std::time::Duration>| timeout.filter(|timeout| !timeout.is_zero());
-    Rule {
-        name: rule_name(route, index, rule.name.as_ref()),
+    let name = rule_name(route, index, rule.name.as_ref());
+    let paths = sessions::cookie_paths(rule.matches.iter());
+    let session = session(rule.session_persistence.as_ref(), &name, paths, out);
+    let mut compiled = Rule {
+        name,
         location: rule.location.clone(),
         filters: filters(&rule.filters, prefix, by, world, backends, out),
         split: split(&rule.backends, prefix, by, world, backends, out),
         request_timeout: finite(rule.request_timeout),
         backend_request_timeout: finite(rule.backend_request_timeout),
+        retry: rule.retry.as_ref().and_then(sessions::retry),
+        session,
+    };
+    refuse_dropped(&mut compiled, out);
+    compiled
+}
+
+/// What a rule that cannot be accepted would take goes nowhere else: it is answered with 500, in place of some other filter as well.
+fn refuse_dropped(rule: &mut Rule, out: &Compiled) {
+    if out.unsupported.is_some() && !rule.filters.contains(&Filter::Unknown) {
+        rule.filters.insert(0, Filter::Unknown);
     }
+}
+
+fn session(
+    of: Option<&SessionPersistence>,
+    rule: &Arc<str>,
+    paths: Vec<Arc<str>>,
+    out: &mut Compiled,
+) -> Option<Session> {
+    let session = sessions::session(of?, Arc::clone(rule), Some(paths));
+    session.map_err(|condition| out.unsupported = Some(condition)).ok()
 }
 
 /// Back ends by weight. A reference that leads nowhere keeps its share.
@@ -131,10 +176,9 @@ pub(super) fn split(
         let backend = backends.resolve(reference, by, world);
         let backend = out.note(backend);
         let filters = filters(&reference.filters, prefix, by, world, backends, out);
-        if reference.weight > 0 {
-            split.total = split.total.saturating_add(reference.weight);
-            split.targets.push(WeightedBackend { weight: reference.weight, backend, filters });
-        }
+        split.total = split.total.saturating_add(reference.weight);
+        let share = WeightedBackend { weight: reference.weight, backend, filters };
+        if share.weight > 0 { split.targets.push(share) } else { split.retired.push(share) }
     }
     split
 }

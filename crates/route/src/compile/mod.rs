@@ -6,7 +6,9 @@ mod conflicts;
 mod gateways;
 mod http;
 mod ports;
+mod sessions;
 mod tls;
+mod traffic;
 mod world;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -38,6 +40,16 @@ pub struct Compiled {
 }
 
 impl Compiled {
+    /// Takes from the statuses of before when each condition last changed, where it did not change since.
+    pub fn keep_times(&mut self, before: &[Status]) {
+        // Both are in order.
+        for status in &mut self.statuses {
+            if let Ok(found) = before.binary_search_by(|other| other.object.cmp(&status.object)) {
+                status.keep_times(&before[found]);
+            }
+        }
+    }
+
     /// The gateways among `objects` that are this controller's.
     pub fn gateways(objects: &Objects) -> impl Iterator<Item = &Arc<Gateway>> {
         let classes = classes(objects);

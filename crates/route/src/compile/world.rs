@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use strait_api::{
-    BackendTlsPolicy, ConfigMap, EndpointSlice, Kind, ListenerSet, Object, ObjectKey, Objects, Reference,
-    ReferenceGrant, Secret, Service,
+    BackendTlsPolicy, BackendTrafficPolicy, ConfigMap, EndpointSlice, Kind, ListenerSet, Object, ObjectKey, Objects,
+    Reference, ReferenceGrant, Secret, Service,
 };
 use strait_base::Labels;
 
@@ -18,6 +18,7 @@ pub(super) struct World<'a> {
     slices: ByName<'a, &'a EndpointSlice>,
     grants: BTreeMap<&'a str, Vec<&'a ReferenceGrant>>,
     policies: ByName<'a, &'a Arc<BackendTlsPolicy>>,
+    traffic_policies: ByName<'a, &'a Arc<BackendTrafficPolicy>>,
 }
 
 impl<'a> World<'a> {
@@ -46,7 +47,15 @@ impl<'a> World<'a> {
                 }
             }
         }
-        Self { objects, namespaces, slices, grants, policies }
+        let mut traffic_policies = ByName::new();
+        for policy in objects.backend_traffic_policies() {
+            for target in policy.targets.iter().filter(|target| target.group.is_empty() && &*target.kind == "Service") {
+                let all: &mut Vec<&Arc<BackendTrafficPolicy>> =
+                    traffic_policies.entry(&*policy.meta.namespace).or_default().entry(&*target.name).or_default();
+                all.push(policy);
+            }
+        }
+        Self { objects, namespaces, slices, grants, policies, traffic_policies }
     }
 
     /// The labels of a namespace. One that is used without being declared has the name that the API server would give it.
@@ -95,6 +104,10 @@ impl<'a> World<'a> {
 
     pub(super) fn tls_policies(&self, namespace: &str, service: &str) -> &[&'a Arc<BackendTlsPolicy>] {
         self.policies.get(namespace).and_then(|all| all.get(service)).map_or(&[], Vec::as_slice)
+    }
+
+    pub(super) fn traffic_policies(&self, namespace: &str, service: &str) -> &[&'a Arc<BackendTrafficPolicy>] {
+        self.traffic_policies.get(namespace).and_then(|all| all.get(service)).map_or(&[], Vec::as_slice)
     }
 
     /// Whether an object of `from` may refer to `to`, which is in `namespace`: in the same namespace always, else by a grant.

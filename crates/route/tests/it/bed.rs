@@ -30,6 +30,7 @@ pub(crate) fn objects(short: &str) -> Objects {
         let version = match words[0] {
             "Namespace" | "Service" | "Secret" | "ConfigMap" => "v1",
             "EndpointSlice" => "discovery.k8s.io/v1",
+            "XBackendTrafficPolicy" => "gateway.networking.x-k8s.io/v1alpha1",
             _ => "gateway.networking.k8s.io/v1",
         };
         write!(
@@ -62,9 +63,35 @@ pub(crate) fn objects(short: &str) -> Objects {
 /// Compiles objects in short, with addresses of 10.0.0.0/24.
 #[track_caller]
 pub(crate) fn compiled(short: &str) -> Compiled {
+    compiled_at(short, NOW)
+}
+
+/// The same at another time.
+#[track_caller]
+pub(crate) fn compiled_at(short: &str, now: &str) -> Compiled {
     let objects = objects(short);
     let assigned = assign(Compiled::gateways(&objects), "10.0.0.0/24".parse().unwrap(), &Assigned::new());
-    compile(&objects, &assigned, NOW)
+    compile(&objects, &assigned, now)
+}
+
+/// When conditions last changed, by object, listener and type; of several parents the last.
+pub(crate) fn lines_of_times(compiled: &Compiled) -> BTreeMap<String, String> {
+    fn collect(of: &str, value: &Value, out: &mut BTreeMap<String, String>) {
+        for condition in array(&value["conditions"]) {
+            let time = text(&condition["lastTransitionTime"]).to_owned();
+            out.insert(format!("{of} {}", text(&condition["type"])), time);
+        }
+        array(&value["listeners"])
+            .iter()
+            .for_each(|of_it| collect(&format!("{of} {}", text(&of_it["name"])), of_it, out));
+        array(&value["parents"]).iter().for_each(|parent| collect(of, parent, out));
+    }
+    let mut out = BTreeMap::new();
+    for status in &compiled.statuses {
+        let object = &status.object;
+        collect(&format!("{} {}/{}", object.kind, object.namespace, object.name), &status.status, &mut out);
+    }
+    out
 }
 
 /// All statuses as lines, by what they are of.
@@ -138,6 +165,9 @@ fn conditions(all: &Value) -> String {
         let (kind, status) = (text(&condition["type"]), text(&condition["status"]));
         let reason = text(&condition["reason"]);
         assert!(status == "True" || condition["message"] != "" || reason == "NoConflicts", "says why: {condition}");
+        if kind == "PartiallyInvalid" {
+            assert!(text(&condition["message"]).starts_with("Dropped Rule"), "{condition}");
+        }
         if status == "True" && kind == reason { kind.to_owned() } else { format!("{kind}={status}/{reason}") }
     };
     array(all).iter().map(one).collect::<Vec<_>>().join(" ")

@@ -4,6 +4,7 @@
 
 mod addresses;
 mod bed;
+mod conditions;
 mod gateways;
 mod listener_sets;
 mod matching;
@@ -12,3 +13,4 @@ mod policies;
 mod rewrites;
 mod routes;
 mod scale;
+mod times;

@@ -245,3 +245,30 @@ spec: {parentRefs: [{name: g}], hostnames: [both.com], rules: [{backendRefs: [{n
         .collect();
     assert_eq!(attached, [2, 2]);
 }
+
+/// Calls: the longer service, then the longer method, then more headers; what names no service comes last.
+#[test]
+fn calls() {
+    check(
+        r"Gateway d/g
+spec: {gatewayClassName: strait, listeners: [{name: web, port: 80, protocol: HTTP}]}
+---
+GRPCRoute d/r
+spec:
+  parentRefs: [{name: g}]
+  rules:
+  - {name: all}
+  - {name: method, matches: [{method: {method: Get}}]}
+  - {name: service, matches: [{method: {service: a.Books}}]}
+  - {name: both, matches: [{method: {service: a.Books, method: Get}}]}
+  - {name: pattern, matches: [{method: {type: RegularExpression, service: 'b[.].*', method: 'G.*'}}]}
+",
+        &[
+            (80, "POST x.com /a.Books/Get", "GRPCRoute/d/r/both"),
+            (80, "POST x.com /a.Books/List", "GRPCRoute/d/r/service"),
+            (80, "POST x.com /c.Shelves/Get", "GRPCRoute/d/r/method"),
+            (80, "POST x.com /b.Books/Go", "GRPCRoute/d/r/pattern"),
+            (80, "POST x.com /c.Shelves/List", "GRPCRoute/d/r/all"),
+        ],
+    );
+}

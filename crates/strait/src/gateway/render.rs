@@ -59,13 +59,13 @@ pub(crate) fn render(args: &RenderArgs) -> anyhow::Result<ExitCode> {
     Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Whether every condition that should hold does. `Conflicted` and the insecure mode of validation should not.
+/// Whether every condition that should hold does. `Conflicted`, `PartiallyInvalid` and the insecure mode of validation should not.
 fn holds(value: &Value) -> bool {
     match value {
         Value::Object(fields) => {
             let wrong = fields.get("type").and_then(Value::as_str).is_some_and(|kind| {
-                let wanted =
-                    if matches!(kind, "Conflicted" | "InsecureFrontendValidationMode") { "False" } else { "True" };
+                let wrong = matches!(kind, "Conflicted" | "InsecureFrontendValidationMode" | "PartiallyInvalid");
+                let wanted = if wrong { "False" } else { "True" };
                 fields.get("status").and_then(Value::as_str).is_some_and(|status| status != wanted)
             });
             !wrong && fields.values().all(holds)

@@ -64,6 +64,7 @@ fn candidates(objects: &Objects) -> impl Iterator<Item = Objects> {
             | Object::Route(_)
             | Object::ReferenceGrant(_)
             | Object::BackendTlsPolicy(_)
+            | Object::BackendTrafficPolicy(_)
             | Object::IstioGateway(_)
             | Object::VirtualService(_)
             | Object::DestinationRule(_)

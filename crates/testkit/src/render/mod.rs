@@ -39,6 +39,7 @@ pub fn manifests(objects: &Objects, style: &mut Draw) -> String {
             | Object::Route(_)
             | Object::ReferenceGrant(_)
             | Object::BackendTlsPolicy(_)
+            | Object::BackendTrafficPolicy(_)
             | Object::IstioGateway(_)
             | Object::VirtualService(_)
             | Object::DestinationRule(_)
