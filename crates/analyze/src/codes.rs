@@ -91,4 +91,27 @@ codes! {
     AUDIT_ONLY = "audit-only", Info, "a policy that only reports";
     AUDIT_VALUE = "audit-value", Warning, "the annotation strait.dev/audit with a value that does not turn it on";
     NO_PODS = "no-pods", Info, "policies without any pod beside them: what their selectors select was not looked at";
+    GATEWAY_CLASS_UNKNOWN = "gateway-class-unknown", Warning, "a Gateway of a class that no manifest declares";
+    GATEWAY_NOT_ACCEPTED = "gateway-not-accepted", Error, "a Gateway that asks for what cannot be had: nothing of it is served";
+    LISTENER_CONFLICT = "listener-conflict", Error, "listeners of one Gateway that cannot be told apart: they are not served";
+    LISTENER_INVALID = "listener-invalid", Error, "a listener whose protocol, TLS or kinds of routes cannot be";
+    LISTENER_PORT_PROTOCOL = "listener-port-protocol", Warning, "HTTP on the port of HTTPS, or the other way round";
+    LISTENER_SET_NOT_ALLOWED = "listener-set-not-allowed", Error, "a ListenerSet that its Gateway does not allow";
+    CERTIFICATE_EXPIRED = "certificate-expired", Error, "a certificate of a listener that is not valid any more, or not yet";
+    CERTIFICATE_HOSTNAME = "certificate-hostname", Warning, "a listener whose certificates are for other names than its hostname";
+    REFERENCE_MISSING = "reference-missing", Warning, "a reference of a Gateway, route or policy to an object or port that does not exist";
+    REFERENCE_INVALID = "reference-invalid", Warning, "a reference of a Gateway, route or policy to a kind of object that it cannot be to";
+    REFERENCE_NOT_PERMITTED = "reference-not-permitted", Error, "a reference to another namespace that no ReferenceGrant there permits";
+    POLICY_NOT_IN_FORCE = "policy-not-in-force", Error, "a policy of back ends that another one wins over, or that asks for what cannot be";
+    BACKEND_PROTOCOL = "backend-protocol", Warning, "a back end that speaks TLS and that nothing says how to speak TLS to";
+    ROUTE_WITHOUT_PARENT = "route-without-parent", Warning, "a route that names no parent";
+    ROUTE_PARENT_MISSING = "route-parent-missing", Warning, "a route or ListenerSet whose parent does not exist";
+    ROUTE_NOT_ATTACHED = "route-not-attached", Error, "a route that its parent does not take";
+    ROUTE_HOSTNAME_UNUSED = "route-hostname-unused", Warning, "a hostname of a route that no listener of its parents has";
+    HOST_PATH_CLAIMED_TWICE = "host-path-claimed-twice", Warning, "two routes that claim the same of one host: one of them gets none of it";
+    MATCH_SHADOWED = "match-shadowed", Warning, "a match of a route that another one of it leaves nothing to";
+    RULE_WITHOUT_BACKEND = "rule-without-backend", Warning, "a rule that has no back end and does not answer itself";
+    WEIGHTS_ALL_ZERO = "weights-all-zero", Warning, "a rule whose back ends all have the weight 0";
+    FILTER_UNSUPPORTED = "filter-unsupported", Error, "a filter that is not known: what its rule would take is answered with 500";
+    REDIRECT_LOOP = "redirect-loop", Error, "a redirect to where the request came from";
 }

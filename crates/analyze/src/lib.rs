@@ -1,5 +1,5 @@
 //! Mistakes in manifests, found before they matter: selectors that select nobody, rules that others make void, pods that are cut off
-//! or left open without meaning to.
+//! or left open without meaning to, routes that lead nowhere or claim what others claim.
 //!
 //! ```text
 //! Objects (declared, expanded) ─┐                       ┌─ selectors, ports, blocks   against the pods that there are
@@ -16,6 +16,7 @@ pub mod finding;
 mod blocks;
 mod cluster;
 mod cover;
+mod gateway;
 mod isolation;
 mod manifests;
 mod near;
@@ -54,6 +55,8 @@ pub struct Manifests<'a> {
     pub problems: &'a [Problem],
     /// The files, by the names that locations have.
     pub texts: &'a BTreeMap<Arc<str>, Vec<u8>>,
+    /// The time, in seconds since 1970: certificates expire.
+    pub now: i64,
 }
 
 /// What checks look at.
@@ -95,7 +98,7 @@ impl Report<'_> {
 
 /// All findings, by file and line.
 pub fn analyze(manifests: &Manifests<'_>) -> Vec<Finding> {
-    let Manifests { declared, expanded, problems, texts } = *manifests;
+    let Manifests { declared, expanded, problems, texts, now } = *manifests;
     let snapshot = Snapshot::new(expanded);
     let context = Context {
         declared,
@@ -113,6 +116,7 @@ pub fn analyze(manifests: &Manifests<'_>) -> Vec<Finding> {
     void::check(&context, &mut report);
     tiers::check(&context, &mut report);
     blocks::check(&context, &mut report);
+    gateway::check(&context, now, &mut report);
     if context.cluster.groups.is_empty() {
         objects::no_pods(&context, &mut report);
     } else {

@@ -16,7 +16,7 @@ mod plan;
 mod status;
 
 pub use addresses::{Assigned, assign};
-pub use compile::{CONTROLLER, Compiled, DEFAULT_CLASS, compile};
+pub use compile::{Attachment, Attachments, CONTROLLER, Compiled, DEFAULT_CLASS, Refusal, attachments, compile};
 pub use hosts::{HostTable, intersection};
 pub use matching::{Candidate, Path, PathTable, Request, Value, whole};
 pub use plan::*;

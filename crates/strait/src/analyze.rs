@@ -121,7 +121,9 @@ fn find(roots: &[PathBuf]) -> anyhow::Result<Vec<Finding>> {
     for note in &expansion.notes {
         eprintln!("note: {note}");
     }
-    let manifests = Manifests { declared: &declared, expanded: &expansion.objects, problems: &problems, texts: &texts };
+    let now = jiff::Timestamp::now().as_second();
+    let manifests =
+        Manifests { declared: &declared, expanded: &expansion.objects, problems: &problems, texts: &texts, now };
     Ok(strait_analyze::analyze(&manifests))
 }
 
@@ -130,7 +132,7 @@ fn files(declared: &Objects, problems: &[Problem]) -> BTreeSet<Arc<str>> {
     use strait_api::Kind;
     let of_objects = declared
         .iter()
-        .filter(|object| object.kind().is_policy() || matches!(object.kind(), Kind::Service | Kind::Namespace))
+        .filter(|object| object.kind().is_strict() || matches!(object.kind(), Kind::Service | Kind::Namespace))
         .map(|object| Arc::clone(&object.meta().location.file));
     let of_problems = problems.iter().filter_map(Problem::location).map(|location| Arc::clone(&location.file));
     of_objects.chain(of_problems).collect()

@@ -21,6 +21,8 @@ use strait_analyze::{Finding, Manifests, analyze, codes};
 use strait_api::{Directory, Objects, Problem, parse};
 
 const TESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests");
+/// The beginning of 2030.
+const NOW: i64 = 1_893_456_000;
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 /// What is found in the files under `roots`, read as the command line reads them.
@@ -41,7 +43,7 @@ fn find(roots: &[PathBuf]) -> Vec<Finding> {
         }
     }
     let expanded = strait_cluster::expand(&declared, &strait_cluster::Options::default(), None).objects;
-    analyze(&Manifests { declared: &declared, expanded: &expanded, problems: &problems, texts: &texts })
+    analyze(&Manifests { declared: &declared, expanded: &expanded, problems: &problems, texts: &texts, now: NOW })
 }
 
 /// `CODE FILE:LINE:COLUMN FIELD` of each.

@@ -95,7 +95,13 @@ fn a_large_cluster_is_analyzed_soon() {
         let texts = BTreeMap::from([(file, text.into_bytes())]);
         #[expect(clippy::disallowed_methods, reason = "shown where the whole is asked for")]
         let start = std::time::Instant::now();
-        let findings = analyze(&Manifests { declared: &declared, expanded: &expanded, problems: &[], texts: &texts });
+        let findings = analyze(&Manifests {
+            declared: &declared,
+            expanded: &expanded,
+            problems: &[],
+            texts: &texts,
+            now: crate::NOW,
+        });
         let pods = expanded.pods().count();
         println!(
             "{pods} pods, {} policies{}: {} findings in {:?}",

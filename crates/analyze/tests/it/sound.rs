@@ -27,7 +27,13 @@ fn rules_that_are_said_to_be_void_decide_nothing() {
         let mut objects = Objects::default();
         parsed.objects.into_iter().for_each(|object| objects.replace(object));
         let texts = BTreeMap::from([(file, text.clone().into_bytes())]);
-        let findings = analyze(&Manifests { declared: &objects, expanded: &objects, problems: &[], texts: &texts });
+        let findings = analyze(&Manifests {
+            declared: &objects,
+            expanded: &objects,
+            problems: &[],
+            texts: &texts,
+            now: crate::NOW,
+        });
         let snapshot = Snapshot::new(&objects);
         // Rules that are one in the IR: of others a part may be void and another not.
         let mut parts: BTreeMap<&Location, usize> = BTreeMap::new();

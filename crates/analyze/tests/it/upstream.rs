@@ -114,3 +114,48 @@ fn what_is_said_of_upstreams_policies_is_true() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+/// What is found in the manifests of the Gateway API's conformance suite, each test's beside the base: the mistakes that the tests are
+/// about, and nothing else.
+const CONFORMANCE: &[(&str, &[&str])] = &[
+    (
+        "httproute-hostname-intersection.yaml",
+        &[
+            "route-hostname-unused",
+            "route-hostname-unused",
+            "route-hostname-unused",
+            "route-hostname-unused",
+            "route-hostname-unused",
+            "route-not-attached",
+        ],
+    ),
+    ("httproute-invalid-backendref-unknown-kind.yaml", &["reference-invalid"]),
+    ("httproute-invalid-cross-namespace-backend-ref.yaml", &["reference-not-permitted"]),
+    ("httproute-invalid-nonexistent-backendref.yaml", &["reference-missing"]),
+    ("httproute-invalid-reference-grant.yaml", &["reference-not-permitted"]),
+    ("httproute-omitted-backendrefs.yaml", &["rule-without-backend", "rule-without-backend"]),
+    ("httproute-partially-invalid-via-invalid-reference-grant.yaml", &["reference-not-permitted"]),
+];
+
+#[test]
+fn what_is_said_of_conformance_is_meant_there() {
+    let root = format!("{ROOT}/../shared/data/gateway-api");
+    if !Path::new(&root).is_dir() {
+        eprintln!("SKIPPED: {root} is not there");
+        return;
+    }
+    let mut wrong = Vec::new();
+    let mut files = yaml_files(Path::new(&format!("{root}/tests")));
+    files.push(PathBuf::from(format!("{root}/base/manifests.yaml")));
+    for path in files {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let found = find(&[PathBuf::from(format!("{root}/base/manifests.yaml")), path.clone()]);
+        let mut found: Vec<&str> = found.iter().map(|finding| finding.code.name).collect();
+        found.sort_unstable();
+        let expected = CONFORMANCE.iter().find(|(of, _)| *of == name).map_or(&[][..], |(_, codes)| codes);
+        if found != expected {
+            wrong.push(format!("(\"{name}\", &{found:?}),"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

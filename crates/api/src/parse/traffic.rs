@@ -11,7 +11,7 @@ use crate::types::{
     BackendTrafficPolicy, Object, ObjectMeta, PolicyTarget, RetryConstraint, SessionPersistence, SessionType,
 };
 
-const HOUR: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_hours(1);
 
 pub(super) fn backend_traffic_policy(
     d: &mut Decoder<'_>,

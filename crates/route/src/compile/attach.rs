@@ -1,18 +1,15 @@
 //! Routes to listeners.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Value, json};
 use strait_api::{
-    GATEWAY_GROUP, Kind, L4RouteRule, ListenerSet, ObjectKey, ParentReference, Route, RouteRules, TlsMode,
+    GATEWAY_GROUP, Kind, L4RouteRule, ListenerSet, ObjectKey, ObjectMeta, ParentReference, Route, RouteRules, TlsMode,
 };
 use strait_base::Protocol;
 
 use super::{
-    CONTROLLER, GATEWAY_VERSION,
+    Attachment, Attachments, CONTROLLER, GATEWAY_VERSION, Refusal,
     backends::{Backends, Referrer},
     gateways::{GatewayState, age, allows},
     http,
@@ -37,7 +34,7 @@ pub(super) struct Attached {
     pub(super) l4: BTreeMap<At, HostTable<Split>>,
     pub(super) statuses: Vec<Status>,
     /// The listeners that took the route at hand: several parents may lead to one.
-    taken: BTreeSet<At>,
+    taken: Vec<Taken>,
     /// Hosts that routes of the one or the other kind have at a listener.
     claims: BTreeMap<(At, Kind), Vec<Claim>>,
 }
@@ -48,6 +45,7 @@ pub(super) fn routes<'a>(
     world: &World<'a>,
     backends: &mut Backends,
     now: &str,
+    mut tell: Option<&mut Attachments>,
 ) -> Attached {
     let mut out = Attached::default();
     let mut routes: Vec<&'a Arc<Route>> = world.objects.routes().collect();
@@ -62,9 +60,21 @@ pub(super) fn routes<'a>(
         let parents: Vec<Value> = route
             .parents
             .iter()
-            .filter_map(|parent| {
+            .enumerate()
+            .filter_map(|(place, parent)| {
                 let index = gateway_of(parent, route, &places, world)?;
+                let before = out.taken.len();
                 let of = attach(route, parent, index, gateways, world, backends, &mut out);
+                if let Some(tell) = &mut tell {
+                    if of.accepted.holds {
+                        let new = out.taken.drain(before..).collect::<Vec<_>>();
+                        tell.at.extend(new.iter().map(|taken| taken.attachment(route, gateways)));
+                        out.taken.extend(new);
+                    } else {
+                        let (reason, message) = (of.accepted.reason, Arc::clone(&of.accepted.message));
+                        tell.refused.push(Refusal { route: key(route), parent: place, reason, message });
+                    }
+                }
                 let mut all = vec![("Accepted", &of.accepted), ("ResolvedRefs", &of.resolved)];
                 all.extend(of.partially_invalid.iter().map(|condition| ("PartiallyInvalid", condition)));
                 Some(json!({
@@ -75,10 +85,11 @@ pub(super) fn routes<'a>(
             })
             .collect();
         if !parents.is_empty() {
-            let meta = &route.meta;
-            let object =
-                ObjectKey { kind: route.kind(), namespace: Arc::clone(&meta.namespace), name: Arc::clone(&meta.name) };
-            out.statuses.push(Status { object, api_version: GATEWAY_VERSION, status: json!({"parents": parents}) });
+            out.statuses.push(Status {
+                object: key(route),
+                api_version: GATEWAY_VERSION,
+                status: json!({"parents": parents}),
+            });
         }
     }
     out.http.values_mut().flat_map(HostTable::values_mut).for_each(PathTable::sort);
@@ -118,6 +129,34 @@ fn parent_ref(parent: &ParentReference) -> Value {
         of["port"] = json!(port);
     }
     of
+}
+
+/// A listener that took the route at hand.
+struct Taken {
+    at: At,
+    hosts: Vec<Option<Arc<str>>>,
+}
+
+impl Taken {
+    fn attachment(&self, route: &Route, gateways: &[GatewayState<'_>]) -> Attachment {
+        let state = &gateways[self.at.0];
+        let listener = &state.listeners[self.at.1];
+        let name = |meta: &ObjectMeta| (Arc::clone(&meta.namespace), Arc::clone(&meta.name));
+        Attachment {
+            route: key(route),
+            gateway: name(&state.gateway.meta),
+            set: listener.set.map(|set| name(&set.meta)),
+            listener: Arc::clone(&listener.listener.name),
+            port: listener.listener.port,
+            protocol: Arc::clone(&listener.listener.protocol),
+            hosts: self.hosts.clone(),
+        }
+    }
+}
+
+fn key(route: &Route) -> ObjectKey {
+    let meta = &route.meta;
+    ObjectKey { kind: route.kind(), namespace: Arc::clone(&meta.namespace), name: Arc::clone(&meta.name) }
 }
 
 /// A route's host at a listener: requests of HTTP and calls are not told apart by it.
@@ -184,9 +223,10 @@ fn attach(
     out.rules.append(&mut rules);
     for (listener, hosts) in listeners {
         let at = (index, listener);
-        if !out.taken.insert(at) {
+        if out.taken.iter().any(|taken| taken.at == at) {
             continue;
         }
+        out.taken.push(Taken { at, hosts: hosts.clone() });
         // Only routes that are accepted count.
         state.listeners[listener].attached += u32::from(!invalid);
         for host in hosts {

@@ -1,6 +1,7 @@
 //! From objects to a plan and statuses.
 
 mod attach;
+mod attachments;
 mod backends;
 mod conflicts;
 mod gateways;
@@ -16,6 +17,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde_json::json;
 use strait_api::{Gateway, GatewayClass, Kind, ObjectKey, Objects};
 
+pub use self::attachments::{Attachment, Attachments, Refusal, attachments};
 use self::{backends::Backends, gateways::GatewayState, world::World};
 use crate::{
     addresses::Assigned,
@@ -71,6 +73,10 @@ fn classes(objects: &Objects) -> BTreeMap<Arc<str>, Option<Arc<GatewayClass>>> {
 
 /// Compiles `objects`, with the gateways at these addresses. `now` (RFC 3339) is written to conditions.
 pub fn compile(objects: &Objects, assigned: &Assigned, now: &str) -> Compiled {
+    compile_and_tell(objects, assigned, now, None)
+}
+
+fn compile_and_tell(objects: &Objects, assigned: &Assigned, now: &str, tell: Option<&mut Attachments>) -> Compiled {
     let world = World::new(objects);
     let mut backends = Backends::default();
     let classes = classes(objects);
@@ -84,7 +90,7 @@ pub fn compile(objects: &Objects, assigned: &Assigned, now: &str) -> Compiled {
     for state in &mut gateways {
         state.find_conflicts();
     }
-    let attached = attach::routes(&mut gateways, &world, &mut backends, now);
+    let attached = attach::routes(&mut gateways, &world, &mut backends, now, tell);
     statuses.extend(attached.statuses);
     statuses.extend(gateways.iter().map(|gateway| gateway.status(now)));
     statuses.extend(gateways::listener_set_statuses(&gateways, now));

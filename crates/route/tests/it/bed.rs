@@ -81,10 +81,12 @@ pub(crate) fn lines_of_times(compiled: &Compiled) -> BTreeMap<String, String> {
             let time = text(&condition["lastTransitionTime"]).to_owned();
             out.insert(format!("{of} {}", text(&condition["type"])), time);
         }
-        array(&value["listeners"])
-            .iter()
-            .for_each(|of_it| collect(&format!("{of} {}", text(&of_it["name"])), of_it, out));
-        array(&value["parents"]).iter().for_each(|parent| collect(of, parent, out));
+        for listener in array(&value["listeners"]) {
+            collect(&format!("{of} {}", text(&listener["name"])), listener, out);
+        }
+        for parent in array(&value["parents"]) {
+            collect(of, parent, out);
+        }
     }
     let mut out = BTreeMap::new();
     for status in &compiled.statuses {
