@@ -6,9 +6,9 @@ use std::{
 };
 
 use crate::types::{
-    BackendTlsPolicy, BackendTrafficPolicy, CiliumCidrGroup, CiliumNetworkPolicy, ClusterNetworkPolicy, ConfigMap, EndpointSlice, Gateway,
-    GatewayClass, Kind, ListenerSet, Namespace, NetworkPolicy, Node, Object, Pod, ReferenceGrant, Route, Secret,
-    Service, ServiceAccount, Workload, istio,
+    BackendTlsPolicy, BackendTrafficPolicy, CiliumCidrGroup, CiliumNetworkPolicy, ClusterNetworkPolicy, ConfigMap,
+    EndpointSlice, Gateway, GatewayClass, Kind, ListenerSet, Namespace, NetworkPolicy, Node, Object, Pod,
+    ReferenceGrant, Route, Secret, Service, ServiceAccount, Workload, istio,
 };
 
 /// Names one object.
