@@ -55,6 +55,8 @@ fn agent(folder: &Path) -> Outcome {
         host: Host::default(),
         host_legacy_routing: true,
         deny_response: DenyResponse::Silent,
+        state_dir: folder.join("state"),
+        host_policy_confirm: Duration::ZERO,
     };
     let lock = strait_agent::lock(&options)?;
     let index = |name: &str| name.trim_start_matches('v').parse().map_err(io::Error::other);

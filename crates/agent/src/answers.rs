@@ -12,8 +12,8 @@ use strait_packet::abi::{DenyResponse, DropReason, Hook};
 
 use crate::{
     api::{
-        EndpointCounts, EndpointStatus, Identity, IpcacheEntry, MapFill, PacketCount, PodName, PolicyEntry, PolicyPort,
-        Status,
+        EndpointCounts, EndpointStatus, HostPolicyStage, Identity, IpcacheEntry, MapFill, PacketCount, PodName,
+        PolicyEntry, PolicyPort, Status,
     },
     node::{Node, pod_key},
     view::flow_origin,
@@ -32,13 +32,17 @@ impl<K: Kernel> Node<K> {
             .partition(|problem| problem.is_error());
         let problems = errors.into_iter().map(|problem| self.last_good.tell(problem));
         let problems: Vec<String> = problems.chain(self.last_good.emptied()).collect();
+        let host_policy = self.host_policies.status();
+        let host_ok = host_policy
+            .as_ref()
+            .is_none_or(|status| status.stage != HostPolicyStage::RolledBack && status.error.is_none());
         let closed = self.endpoints.keys().filter(|name| self.why_closed(name).is_some()).count();
         Status {
             node: Arc::clone(&self.options.node),
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
             started: self.started,
-            ok: problems.is_empty() && closed == 0 && self.enforcement_error.is_none(),
+            ok: problems.is_empty() && closed == 0 && self.enforcement_error.is_none() && host_ok,
             generation: self.directory.generation(),
             revision: u64::from(self.revision),
             deny_response: DenyResponse::from_number(self.datapath.config().deny_response).name().into(),
@@ -52,6 +56,7 @@ impl<K: Kernel> Node<K> {
                 .collect(),
             enforcement_error: self.enforcement_error.clone(),
             endpoints: EndpointCounts { ready: self.endpoints.len() - closed, closed },
+            host_policy,
             maps: self.maps(),
             packets: self.packets(),
             lost_events: self.lost_events(),

@@ -123,6 +123,16 @@ pub enum Request {
     Ipcache,
     /// Endpoints of this node.
     Endpoints,
+    /// The host policies with this revision are good: keep them.
+    HostPolicyConfirm {
+        /// What is confirmed, and nothing that came meanwhile.
+        revision: HostPolicyRevision,
+    },
+    /// Put the host policies with this revision, which were rolled back, in force again, until another deadline.
+    HostPolicyRetry {
+        /// Which.
+        revision: HostPolicyRevision,
+    },
     /// Policy entries, of all local subjects or of one endpoint's.
     PolicyMap {
         /// The endpoint.
@@ -151,6 +161,8 @@ pub enum Answer {
     Endpoints(Vec<EndpointStatus>),
     /// To [`Request::PolicyMap`].
     PolicyMap(Vec<PolicyEntry>),
+    /// To [`Request::HostPolicyConfirm`] and [`Request::HostPolicyRetry`].
+    HostPolicy(HostPolicyStatus),
 }
 
 /// What is in force after an order was carried out.
@@ -193,6 +205,9 @@ pub struct Status {
     pub enforcement_error: Option<String>,
     /// Endpoints that are enforced, and those that are closed because something is missing.
     pub endpoints: EndpointCounts,
+    /// How the host policies of the node stand; absent where no manifest knows the node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_policy: Option<HostPolicyStatus>,
     /// Entries and capacity of each map.
     pub maps: Vec<MapFill>,
     /// Packets since the maps were made, by program and what became of them; what never happened is left out.
@@ -207,6 +222,101 @@ pub struct Status {
     pub missing_features: Vec<String>,
     /// Version of the kernel.
     pub kernel: String,
+}
+
+/// Names a set of host policies by what they mean: the same on every node for which they mean the same.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct HostPolicyRevision(u64);
+
+impl HostPolicyRevision {
+    /// Of the policies of a set, in order.
+    pub(crate) fn of<'a>(policies: impl Iterator<Item = &'a str>) -> Self {
+        Self(crate::state::fnv1a(policies.flat_map(|policy| policy.bytes().chain([b'\n']))))
+    }
+}
+
+impl std::fmt::Display for HostPolicyRevision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl std::str::FromStr for HostPolicyRevision {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let valid = text.len() == 16 && text.bytes().all(|c| c.is_ascii_hexdigit());
+        u64::from_str_radix(text, 16).ok().filter(|_| valid).map(Self).ok_or_else(|| {
+            format!("`{text}` is no revision of host policies (16 digits, as `strait host-policy status` shows)")
+        })
+    }
+}
+
+impl From<HostPolicyRevision> for String {
+    fn from(revision: HostPolicyRevision) -> Self {
+        revision.to_string()
+    }
+}
+
+impl TryFrom<String> for HostPolicyRevision {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+/// Whether host policies that manifests have are kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HostPolicyStage {
+    /// They are in force.
+    #[default]
+    Confirmed,
+    /// They are in force, and will be rolled back if nobody confirms them.
+    Unconfirmed,
+    /// They are not in force; those that were confirmed last are.
+    RolledBack,
+}
+
+/// How the host policies of a node stand.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct HostPolicyStatus {
+    /// How those stand that manifests have.
+    pub stage: HostPolicyStage,
+    /// Their revision.
+    pub revision: HostPolicyRevision,
+    /// The revision of those that were confirmed last.
+    pub confirmed: HostPolicyRevision,
+    /// Those in force.
+    pub in_force: Vec<HostPolicyName>,
+    /// What sets those that manifests have apart from those that were confirmed: `+new`, `-gone`, `~other`.
+    pub changes: Vec<String>,
+    /// Since when they are unconfirmed, or were rolled back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// Milliseconds until they are rolled back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remaining_ms: Option<u64>,
+    /// Why they were rolled back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Arc<str>>,
+    /// Why what manifests have cannot be put in force: what was in force before stays.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// A host policy.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct HostPolicyName {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The file it is in; where it was rolled back to, the agent's own copy.
+    pub file: Arc<str>,
+    /// Its line.
+    pub line: u32,
 }
 
 /// How many endpoints stand how.

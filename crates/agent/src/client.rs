@@ -11,8 +11,8 @@ use strait_flow::Record;
 use thiserror::Error;
 
 use crate::api::{
-    Answer, Done, EndpointSpec, EndpointStatus, FlowsRequest, Identity, IpcacheEntry, PodName, PolicyEntry, Request,
-    Status,
+    Answer, Done, EndpointSpec, EndpointStatus, FlowsRequest, HostPolicyRevision, HostPolicyStatus, Identity,
+    IpcacheEntry, PodName, PolicyEntry, Request, Status,
 };
 
 /// How long an answer may take. Attaching and enforcing takes milliseconds; a machine under load gets slack.
@@ -115,6 +115,21 @@ impl Client {
             return Err(self.unexpected());
         };
         Ok(list)
+    }
+
+    /// Keeps the host policies with this revision, if it is those that are in force.
+    pub fn host_policy_confirm(&self, revision: HostPolicyRevision) -> Result<HostPolicyStatus, ClientError> {
+        self.host_policy(&Request::HostPolicyConfirm { revision })
+    }
+
+    /// Has the host policies with this revision, which were rolled back, tried again.
+    pub fn host_policy_retry(&self, revision: HostPolicyRevision) -> Result<HostPolicyStatus, ClientError> {
+        self.host_policy(&Request::HostPolicyRetry { revision })
+    }
+
+    fn host_policy(&self, request: &Request) -> Result<HostPolicyStatus, ClientError> {
+        let Answer::HostPolicy(status) = self.ask(request)? else { return Err(self.unexpected()) };
+        Ok(status)
     }
 
     /// Flow records, oldest first. With `follow` the iterator waits for more and never ends by itself.

@@ -6,7 +6,6 @@
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
-    fmt::Write as _,
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -19,7 +18,7 @@ use strait_api::{
     source::{Directory, InForce, Problem},
 };
 
-use crate::state::{StateError, json_file, make_private, read, replace};
+use crate::state::{StateError, file_name, make_private, read, replace};
 
 /// Copies of good files, and those of them that stand in for broken ones.
 pub(crate) struct LastGood {
@@ -162,18 +161,9 @@ impl LastGood {
         (copy.file == *file && parsed.errors.is_empty()).then_some(parsed.objects)
     }
 
-    /// The name of a file is a path: as a file name, its characters outside the usual become `%` and their number.
+    /// The name of a file is a path.
     fn copy_of(&self, file: &str) -> PathBuf {
-        let mut name = String::new();
-        for byte in file.bytes() {
-            if byte.is_ascii_alphanumeric() || byte == b'-' {
-                name.push(char::from(byte));
-            } else {
-                // Writing to a string cannot fail.
-                let _ = write!(name, "%{byte:02x}");
-            }
-        }
-        self.folder.join(json_file(&name))
+        self.folder.join(format!("{}.json", file_name(file)))
     }
 }
 

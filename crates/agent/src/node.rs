@@ -13,6 +13,7 @@ use std::{
     io,
     path::PathBuf,
     sync::Arc,
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -30,8 +31,9 @@ use strait_packet::abi::{Config, DenyResponse};
 use thiserror::Error;
 
 use crate::{
-    api::{Done, EndpointSpec, PodName},
+    api::{Done, EndpointSpec, HostPolicyRevision, HostPolicyStatus, PodName},
     decorate::Decorator,
+    host_policy::CommitConfirm,
     lastgood::LastGood,
     log::{Level, log},
     state::{RunDir, StateError},
@@ -53,6 +55,10 @@ pub struct Options {
     pub host_legacy_routing: bool,
     /// What a connection that policy denies hears.
     pub deny_response: DenyResponse,
+    /// What has to outlive a reboot: the host policies that were confirmed last.
+    pub state_dir: PathBuf,
+    /// How long changed host policies stay in force without being confirmed; with zero none has to be.
+    pub host_policy_confirm: Duration,
     /// What it runs on.
     pub host: Host,
 }
@@ -116,6 +122,7 @@ pub(crate) struct Node<K> {
     pub(crate) enforcement_error: Option<String>,
     pub(crate) last_good: LastGood,
     pub(crate) ring: Ring,
+    pub(crate) host_policies: CommitConfirm,
     run: RunDir,
     index_of: InterfaceIndex,
     compiler: Compiler,
@@ -170,6 +177,7 @@ impl<K: Kernel> Node<K> {
             enforcement_error: None,
             last_good,
             ring: Ring::default(),
+            host_policies: CommitConfirm::open(&options.state_dir, &options.node, options.host_policy_confirm),
             run,
             index_of,
             compiler: Compiler::new(saved),
@@ -232,6 +240,8 @@ impl<K: Kernel> Node<K> {
         let objects = self.last_good.complete(self.directory.objects());
         let known = self.view.snapshot.problems().to_vec();
         let node = &self.options.node;
+        self.changed.extend(self.host_policies.observe(&objects, &self.changed, node));
+        let objects = self.host_policies.complete(objects, node);
         if self.compiled {
             let keys: Vec<_> = std::mem::take(&mut self.changed).into_iter().collect();
             self.view.follow(&objects, &keys, &mut self.compiler, node);
@@ -408,6 +418,33 @@ impl<K: Kernel> Node<K> {
             }
         }
         self.apply();
+    }
+
+    /// Rolls host policies back that nobody confirmed in time.
+    pub(crate) fn settle_host_policies(&mut self) {
+        if self.host_policies.is_due() {
+            self.enforce();
+        }
+    }
+
+    /// Keeps the host policies with this revision.
+    pub(crate) fn confirm_host_policy(&mut self, revision: HostPolicyRevision) -> Result<HostPolicyStatus, String> {
+        self.decide_host_policy(|policies| policies.confirm(revision))
+    }
+
+    /// Has the host policies with this revision, which were rolled back, tried again.
+    pub(crate) fn retry_host_policy(&mut self, revision: HostPolicyRevision) -> Result<HostPolicyStatus, String> {
+        self.decide_host_policy(|policies| policies.retry(revision))
+    }
+
+    fn decide_host_policy(
+        &mut self,
+        decide: impl FnOnce(&mut CommitConfirm) -> Result<(), String>,
+    ) -> Result<HostPolicyStatus, String> {
+        self.settle_host_policies();
+        decide(&mut self.host_policies)?;
+        self.settle_host_policies();
+        self.host_policies.status().ok_or_else(|| "no manifest knows this node".to_owned())
     }
 
     /// Whether something failed that may work later.

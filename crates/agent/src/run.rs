@@ -32,6 +32,8 @@ const GATHER: Duration = Duration::from_millis(10);
 const TEND: Duration = Duration::from_secs(10);
 /// First and longest wait before what failed is tried again.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+/// How often at least the time of host policies is looked at; none is given less.
+const LOOK: Duration = Duration::from_secs(1);
 /// Events that are taken before others get a turn.
 const EVENTS_AT_ONCE: usize = 512;
 
@@ -122,6 +124,7 @@ async fn until_signal<K: Kernel + 'static>(
     }
     tokio::task::spawn_local(tend(Rc::clone(&shared)));
     tokio::task::spawn_local(retry(Rc::clone(&shared)));
+    tokio::task::spawn_local(settle_host_policies(Rc::clone(&shared)));
     let listener = listen(&socket).map_err(RunError::io("open the socket"))?;
     tokio::task::spawn_local(serve(listener, Rc::clone(&shared)));
     log(Level::Info, "serving", &[("node", &name), ("socket", &socket.display())]);
@@ -202,5 +205,14 @@ async fn retry<K: Kernel>(shared: Rc<Shared<K>>) {
         if failed {
             shared.node.borrow_mut().retry();
         }
+    }
+}
+
+/// Rolls host policies back when their time is over. A deadline that is set while this sleeps is no earlier than its next look.
+async fn settle_host_policies<K: Kernel>(shared: Rc<Shared<K>>) {
+    loop {
+        let remaining = shared.node.borrow().host_policies.remaining();
+        sleep(remaining.map_or(LOOK, |left| left.min(LOOK))).await;
+        shared.node.borrow_mut().settle_host_policies();
     }
 }

@@ -107,6 +107,12 @@ async fn converse<K: Kernel>(mut stream: UnixStream, shared: &Shared<K>) -> io::
         Request::Identities => Answer::Identities(shared.node.borrow().identities()),
         Request::Ipcache => Answer::Ipcache(shared.node.borrow().ipcache()),
         Request::Endpoints => Answer::Endpoints(shared.node.borrow().endpoint_list()),
+        Request::HostPolicyConfirm { revision } => {
+            shared.node.borrow_mut().confirm_host_policy(revision).map_or_else(Answer::Error, Answer::HostPolicy)
+        }
+        Request::HostPolicyRetry { revision } => {
+            shared.node.borrow_mut().retry_host_policy(revision).map_or_else(Answer::Error, Answer::HostPolicy)
+        }
         Request::PolicyMap { endpoint } => {
             shared.node.borrow().policy_map(endpoint.as_ref()).map_or_else(Answer::Error, Answer::PolicyMap)
         }

@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Write as _,
     fs,
     io::{self, Write},
     path::{Path, PathBuf},
@@ -107,15 +108,35 @@ const LONGEST_NAME: usize = 200;
 
 /// The name of a JSON file for `name`, which is ASCII: what is too long keeps its end and gets a hash of the whole.
 pub(crate) fn json_file(name: &str) -> String {
+    format!("{}.json", short(name))
+}
+
+fn short(name: &str) -> String {
     let cut = name.len().saturating_sub(LONGEST_NAME);
     if cut == 0 {
-        return format!("{name}.json");
+        return name.to_owned();
     }
     // FNV-1a: the same number in every version, as an agent looks for the files of the one before it.
-    let hash = name
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-    format!("{hash:016x}_{}.json", &name[cut..])
+    format!("{:016x}_{}", fnv1a(name.bytes()), &name[cut..])
+}
+
+/// Any text as the name of a file, without an ending: characters outside the usual become `%` and their number.
+pub(crate) fn file_name(text: &str) -> String {
+    let mut name = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || byte == b'-' {
+            name.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(name, "%{byte:02x}");
+        }
+    }
+    short(&name)
+}
+
+/// FNV-1a of 64 bits.
+pub(crate) fn fnv1a(bytes: impl Iterator<Item = u8>) -> u64 {
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// Makes a folder that only its owner can look into.

@@ -41,6 +41,8 @@ pub struct Options {
     pub ipv6: bool,
     /// Whether agents that die are started again.
     pub restart_agents: bool,
+    /// How long changed host policies stay in force without being confirmed; zero where none has to be.
+    pub host_policy_confirm: Duration,
     /// More options for every `strait agent`.
     pub agent_options: Vec<String>,
     /// The `strait` binary that plays all roles.
@@ -51,8 +53,16 @@ impl Options {
     /// Two nodes, both families, agents that are kept alive, all played by the running binary.
     pub fn new(name: LabName, manifests: Vec<PathBuf>) -> io::Result<Self> {
         let executable = std::env::current_exe()?;
-        let agent_options = Vec::new();
-        Ok(Self { name, manifests, nodes: 2, ipv6: true, restart_agents: true, agent_options, executable })
+        Ok(Self {
+            name,
+            manifests,
+            nodes: 2,
+            ipv6: true,
+            restart_agents: true,
+            host_policy_confirm: Duration::ZERO,
+            agent_options: Vec::new(),
+            executable,
+        })
     }
 }
 
@@ -72,6 +82,9 @@ pub struct Settings {
     pub ipv6: bool,
     /// Whether agents that die are started again.
     pub restart_agents: bool,
+    /// How long changed host policies stay in force without being confirmed; zero where none has to be.
+    #[serde(default)]
+    pub host_policy_confirm: Duration,
     /// More options for every `strait agent`.
     #[serde(default)]
     pub agent_options: Vec<String>,
@@ -326,9 +339,20 @@ fn claim(paths: &Paths) -> Result<(), Error> {
 }
 
 fn start(paths: &Paths, options: Options, progress: &mut impl FnMut(&str)) -> Result<Lab, Error> {
-    let Options { name, manifests, nodes, ipv6, restart_agents, agent_options, executable } = options;
+    let Options { name, manifests, nodes, ipv6, restart_agents, host_policy_confirm, agent_options, executable } =
+        options;
     let directory = std::env::current_dir().map_err(Error::io("finding", "."))?;
-    let settings = Settings { name, manifests, directory, nodes, ipv6, restart_agents, agent_options, executable };
+    let settings = Settings {
+        name,
+        manifests,
+        directory,
+        nodes,
+        ipv6,
+        restart_agents,
+        host_policy_confirm,
+        agent_options,
+        executable,
+    };
     let text = serde_json::to_vec_pretty(&settings).unwrap_or_default();
     write_atomically(&paths.settings(), &text).map_err(Error::io("writing", paths.settings()))?;
     fs::create_dir(paths.logs()).map_err(Error::io("making", paths.logs()))?;

@@ -78,7 +78,7 @@ pub use allocator::AllocatorState;
 pub use compile::{Compiler, PlanDelta};
 pub use connection::{Connection, Direction, Family, L4, Party, PodKey};
 pub use explain::Explanation;
-pub use lower::cilium_selector;
+pub use lower::{audits, cilium_selector};
 pub use miss::{Condition, Miss};
 pub use party::UnknownParty;
 pub use plan::{

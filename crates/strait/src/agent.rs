@@ -1,11 +1,13 @@
 //! `strait agent`.
 
-use std::{io, path::PathBuf, process::ExitCode};
+use std::{io, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use clap::Args;
 use strait_agent::{DenyResponse, Host, Lock, Options};
 use strait_datapath::{Datapath, GROWING, netlink::Netlink, probe};
+
+use crate::host_policy;
 
 /// Serve a node: read manifests, keep the kernel's policy equal to them, tell what happens
 ///
@@ -46,6 +48,20 @@ pub(crate) struct AgentArgs {
     /// CPU; the rest is silence.
     #[arg(long, value_enum, default_value_t, value_name = "HOW")]
     deny_response: DenyResponseArg,
+
+    /// How long changed host policies stay in force without being confirmed: 60s, 5m; 0 where none has to be
+    ///
+    /// A host policy may cut you off from the node. Unless somebody runs `strait host-policy confirm` in time, those that were confirmed
+    /// last are in force again. Where nobody is there to confirm, as with changes that were tried elsewhere and come by themselves, say
+    /// 0, or annotate a policy with strait.dev/host-policy-confirm: "false" to have that one in force as it is written.
+    ///
+    /// What an agent finds at its very first start on a node counts as confirmed.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = host_policy::window)]
+    host_policy_confirm: Duration,
+
+    /// Where it keeps what has to outlive a reboot: the host policies that were confirmed last
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/strait")]
+    state_dir: PathBuf,
 
     /// Room that a map has at first: endpoints, ipcache, policy, port-sets or conntrack, and how many entries; may be repeated
     ///
@@ -102,6 +118,8 @@ pub(crate) fn run(args: AgentArgs) -> anyhow::Result<ExitCode> {
         run_dir,
         uplinks,
         deny_response,
+        host_policy_confirm,
+        state_dir,
         capacities,
         limits,
         enable_host_legacy_routing,
@@ -113,6 +131,8 @@ pub(crate) fn run(args: AgentArgs) -> anyhow::Result<ExitCode> {
         uplinks,
         host_legacy_routing: enable_host_legacy_routing,
         deny_response: deny_response.into(),
+        state_dir,
+        host_policy_confirm,
         host,
     };
     // Before the pins are touched: two agents would undo each other's work.

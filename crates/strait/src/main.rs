@@ -10,6 +10,7 @@ mod completions;
 mod echo;
 mod flows;
 mod gateway;
+mod host_policy;
 mod lab;
 mod list;
 mod policy;
@@ -47,6 +48,7 @@ enum Command {
     Identity(list::IdentityArgs),
     Ipcache(list::IpcacheArgs),
     Endpoint(list::EndpointArgs),
+    HostPolicy(host_policy::HostPolicyArgs),
     Gateway(gateway::GatewayArgs),
     Try(gateway::TryArgs),
     Echo(echo::EchoArgs),
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
         Command::Identity(args) => list::identities(&args),
         Command::Ipcache(args) => list::ipcache(&args),
         Command::Endpoint(args) => list::endpoints(&args, ui),
+        Command::HostPolicy(args) => host_policy::run(&args, ui),
         Command::Gateway(args) => gateway::run(args),
         Command::Try(args) => gateway::run_try(args),
         Command::Echo(args) => echo::run(args),

@@ -12,6 +12,7 @@ use strait_agent::api::{MapFill, PacketCount, Status};
 use crate::{
     agents::AgentsArgs,
     gateway::{self, RenderArgs},
+    host_policy,
     ui::{Output, Paint, Ui, print_json},
 };
 
@@ -116,6 +117,13 @@ fn print(answer: &Answered, ui: Ui, out: &mut impl Write) -> io::Result<()> {
         "  endpoints  {} ready{closed} (policy revision {}, denials {})",
         status.endpoints.ready, status.revision, status.deny_response
     )?;
+    // Nodes that have none say nothing of it.
+    if let Some(policies) = &status.host_policy {
+        let line = host_policy::line(policies, ui);
+        if line != "none" {
+            writeln!(out, "  host policies  {line}")?;
+        }
+    }
     print_maps(&status.maps, ui, out)?;
     print_packets(&status.packets, out)?;
     let lost = match status.lost_events {

@@ -95,6 +95,8 @@ impl Setup {
             uplinks: vec!["lxc99".to_owned()],
             host_legacy_routing: false,
             deny_response: DenyResponse::Reset,
+            state_dir: self.folder.path().join("state"),
+            host_policy_confirm: Duration::from_mins(1),
             host: Host::default(),
         };
         Node::start(options, Datapath::over(kernel).unwrap(), index_of).unwrap()

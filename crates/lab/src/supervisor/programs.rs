@@ -87,7 +87,8 @@ pub(super) fn agent(settings: &Settings, paths: &Paths, node: &str) -> Result<Co
     }
     command.arg("-f").arg(paths.generated());
     command.args(["--instance", &paths.instance(node), "--uplink", UPLINK]);
-    command.arg("--run-dir").arg(paths.agent(node));
+    command.arg("--run-dir").arg(paths.agent(node)).arg("--state-dir").arg(paths.agent(node));
+    command.arg(format!("--host-policy-confirm={}ms", settings.host_policy_confirm.as_millis()));
     command.args(&settings.agent_options);
     logged(&mut command, paths, &agent_file_name(node))?;
     Ok(command)

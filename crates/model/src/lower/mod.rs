@@ -41,7 +41,8 @@ pub(crate) fn tiers(objects: &Objects) -> Lowered {
     Lowered { policies: cluster::lower(objects, &mut problems), problems }
 }
 
-fn audits(meta: &ObjectMeta) -> bool {
+/// Whether a policy reports what it would deny, and enforces nothing.
+pub fn audits(meta: &ObjectMeta) -> bool {
     meta.annotations.get(AUDIT_ANNOTATION).is_some_and(|value| **value == *"true")
 }
 

@@ -4,6 +4,7 @@ use std::{
     io::{self, IsTerminal, Write},
     path::PathBuf,
     process::ExitCode,
+    time::Duration,
 };
 
 use clap::Args;
@@ -12,6 +13,7 @@ use strait_lab::{Lab, LabName, Options};
 
 use crate::{
     agent::DenyResponseArg,
+    host_policy,
     ui::{Paint, Ui},
 };
 
@@ -58,6 +60,11 @@ pub(crate) struct UpArgs {
     #[arg(long, value_enum, default_value_t, value_name = "HOW")]
     deny_response: DenyResponseArg,
 
+    /// How long changed host policies stay in force without being confirmed, as with `strait agent`; in a lab none has to be unless
+    /// you say so, as nobody can be cut off from it
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = host_policy::window)]
+    host_policy_confirm: Duration,
+
     /// An option for every node's agent, as in --agent-option=--map-capacity=policy=1024; may be repeated
     #[arg(long = "agent-option", value_name = "OPTION", allow_hyphen_values = true)]
     agent_options: Vec<String>,
@@ -72,6 +79,7 @@ pub(crate) fn run(args: UpArgs, ui: Ui) -> anyhow::Result<ExitCode> {
     if args.deny_response != DenyResponseArg::Silent {
         options.agent_options.insert(0, format!("--deny-response={}", DenyResponse::from(args.deny_response).name()));
     }
+    options.host_policy_confirm = args.host_policy_confirm;
     let terminal = io::stderr().is_terminal();
     let lab = Lab::up(options, |line| {
         if terminal {

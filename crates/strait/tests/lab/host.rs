@@ -1,9 +1,17 @@
 //! Host policies, by packets: what a selected node receives and sends itself, and what it forwards.
 
+use std::{
+    io::{BufRead, BufReader, Write},
+    process::{Child, Stdio},
+    sync::mpsc,
+    time::Duration,
+};
+
+use strait_agent::api::{HostPolicyStage, HostPolicyStatus};
 use strait_base::Protocol;
 use strait_lab::probe::{Knock, PATIENCE, Probe};
 
-use crate::bed::{Bed, LONG_PATIENCE, place};
+use crate::bed::{Bed, LONG_PATIENCE, eventually, kill, place, strait};
 
 const CLUSTER: &str = "\
 kind: Node
@@ -126,5 +134,145 @@ fn host_policies_judge_what_a_node_receives_and_sends_itself() {
     std::fs::remove_file(bed.folder().join("host.yaml")).unwrap();
     bed.lab.sync().unwrap();
     check(&bed, 2);
+    bed.down();
+}
+
+/// What lets the outside in to one port of the edge. Every port is named in each, so that the outside's servers stay as they are.
+fn lets_in(port: u16) -> String {
+    let (open, others) = RECEIVES.split_once("  - fromEndpoints").unwrap();
+    let others = others.replace("{port: '8080', protocol: TCP}", "{port: '8080'}, {port: '8081'}");
+    format!("{}  - fromEndpoints{others}", open.replace("8080", &port.to_string()))
+}
+
+/// An operator outside who has a connection to the node open all the time, as with SSH.
+struct Operator {
+    process: Child,
+    hear: mpsc::Receiver<String>,
+}
+
+impl Operator {
+    /// Says a line and waits for its answer before the next. The socket waits as long as it takes.
+    fn connect(bed: &Bed) -> Self {
+        let to = bed.address("default/on-edge", true);
+        let script = format!(
+            "exec 3<>/dev/tcp/{to}/8080; while read line; do echo \"$line\" >&3; read answer <&3; echo \"$answer\"; done"
+        );
+        let mut process = bed
+            .lab
+            .command(&place("outside"), "bash")
+            .args(["-c", &script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let (tell, hear) = mpsc::channel();
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| drop(tell.send(line))));
+        Self { process, hear }
+    }
+
+    fn say(&mut self, line: &str) {
+        writeln!(self.process.stdin.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    /// Within ten seconds more than TCP takes to send again what was lost.
+    fn hears(&self, line: &str) {
+        assert_eq!(self.hear.recv_timeout(LONG_PATIENCE * 6).unwrap(), line);
+    }
+
+    fn hears_nothing(&self) {
+        assert!(self.hear.recv_timeout(PATIENCE).is_err());
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        drop(self.process.stdin.take());
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn command(bed: &Bed, words: &[&str]) -> (bool, String) {
+    let output = strait().args(words).args(["--lab", &bed.lab.name().to_string()]).output().unwrap();
+    let text = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+    (output.status.success(), text.concat())
+}
+
+/// How the edge's host policies stand.
+fn stands(bed: &Bed) -> HostPolicyStatus {
+    bed.lab.agent("node-2").status().unwrap().host_policy.unwrap()
+}
+
+fn reaches(bed: &Bed, port: u16) -> bool {
+    let knock = Knock::Port(Protocol::Tcp, port);
+    let probe = Probe { from: place("outside"), source: None, to: bed.address("default/on-edge", true), knock };
+    bed.ask(&[probe], PATIENCE).remove(0)
+}
+
+fn kill_agent(bed: &Bed) {
+    let pid = || bed.lab.status().unwrap().agents.into_iter().find(|agent| agent.node == "node-2").unwrap().pid;
+    let before = pid();
+    kill(before.unwrap());
+    eventually("another agent answers", || {
+        pid().is_some_and(|now| Some(now) != before) && bed.lab.agent("node-2").status().is_ok()
+    });
+}
+
+#[test]
+fn a_host_policy_that_cuts_the_operator_off_is_rolled_back() {
+    let files = [("cluster.yaml", CLUSTER), ("host.yaml", &lets_in(8080))];
+    let window = |options: &mut strait_lab::Options| options.host_policy_confirm = Duration::from_secs(5);
+    let Some(bed) = Bed::up_with("confirm", &files, window) else { return };
+    let mut operator = Operator::connect(&bed);
+    operator.say("hello");
+    operator.hears("hello");
+
+    // Cut off: the connection that is open as well. Then it is back, without anybody's doing, and nothing of it is lost.
+    bed.save("host.yaml", &lets_in(8081));
+    bed.lab.sync().unwrap();
+    let status = stands(&bed);
+    assert_eq!((status.stage, status.changes), (HostPolicyStage::Unconfirmed, vec!["~edge".to_owned()]));
+    operator.say("are you there");
+    operator.hears_nothing();
+    eventually("it is rolled back", || stands(&bed).stage == HostPolicyStage::RolledBack);
+    operator.hears("are you there");
+    assert!(reaches(&bed, 8080) && !reaches(&bed, 8081));
+    let (ok, text) = command(&bed, &["status"]);
+    assert!(!ok && text.contains("rolled back ") && text.contains("nobody confirmed them in time"), "{text}");
+    let (ok, text) = command(&bed, &["host-policy", "status"]);
+    assert!(!ok && text.contains("in force   edge  ") && text.contains("confirmed.yaml"), "{text}");
+
+    // It stays so while the policies of pods follow the manifests.
+    bed.save("cluster.yaml", &CLUSTER.replace("closed-but-to-its-node", "renamed"));
+    bed.lab.sync().unwrap();
+    assert!(reaches(&bed, 8080) && !reaches(&bed, 8081));
+
+    // On purpose now, and confirmed; with a word about a revision that is not there before.
+    let revision = status.revision.to_string();
+    let (ok, text) = command(&bed, &["host-policy", "retry", &revision]);
+    assert!(ok && text.contains(&format!("strait host-policy confirm {revision}")), "{text}");
+    let (ok, text) = command(&bed, &["host-policy", "confirm", "0000000000000000"]);
+    assert!(!ok && text.contains("left as they are"), "{text}");
+    let (ok, text) = command(&bed, &["host-policy", "confirm", &revision, "--node", "node-2"]);
+    assert!(ok && text.contains("confirmed"), "{text}");
+    assert!(!reaches(&bed, 8080) && reaches(&bed, 8081));
+
+    // An agent that dies: what was confirmed stays, what was not is rolled back, with policies of pods that came at once in force.
+    kill_agent(&bed);
+    assert_eq!(stands(&bed).stage, HostPolicyStage::Confirmed);
+    assert!(!reaches(&bed, 8080) && reaches(&bed, 8081));
+    let pods =
+        "---\nkind: NetworkPolicy\napiVersion: networking.k8s.io/v1\nmetadata: {name: more}\nspec: {podSelector: {}}\n";
+    bed.save("host.yaml", &format!("{}{pods}", lets_in(8080)));
+    bed.lab.sync().unwrap();
+    assert_eq!(stands(&bed).stage, HostPolicyStage::Unconfirmed);
+    kill_agent(&bed);
+    let status = stands(&bed);
+    assert_eq!(status.stage, HostPolicyStage::RolledBack);
+    assert_eq!(status.reason.as_deref(), Some("the agent started anew before anybody confirmed them"));
+    assert!(!reaches(&bed, 8080) && reaches(&bed, 8081));
+    assert!(bed.denied("outside", "default/stranger", 8080));
+    drop(operator);
     bed.down();
 }
