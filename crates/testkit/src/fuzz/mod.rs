@@ -1,12 +1,15 @@
-//! What fuzzers throw bytes at: parsers of manifests, the packet engine, the judges. A target panics where a promise is broken.
+//! What fuzzers throw bytes at: parsers of manifests and of what clients send, the packet engine, the judges. A target panics where a
+//! promise is broken.
 //!
 //! ```text
 //!  fuzz/ (libFuzzer) ─┐            ┌─ text: as a file          ─→ parse ─→ read back
 //!                     ├─ a target ─┼─ bytes → choices: manifests, edited ─→ … ─→ snapshot ─→ plan
 //!  tests (corpora) ───┘            ├─ bytes → choices: frames  ─→ hooks
+//!                                  ├─ text: as a connection's start, cut anywhere ─→ head, body ─→ written and read back
 //!                                  └─ bytes → choices: a case  ─→ reference = model = plan = tables
 //! ```
 
+mod http;
 mod judges;
 mod manifests;
 mod packets;
@@ -22,7 +25,7 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 13] = [
     Target { name: "yaml", run: |bytes| drop(read::check("input.yaml", bytes)) },
     Target { name: "json", run: |bytes| drop(read::check("input.json", bytes)) },
     Target { name: "network_policy", run: |bytes| manifests::run(manifests::NETWORK_POLICY, bytes) },
@@ -31,6 +34,11 @@ pub const TARGETS: [Target; 8] = [
     Target { name: "cluster", run: |bytes| manifests::run(manifests::CLUSTER, bytes) },
     Target { name: "packets", run: packets::run },
     Target { name: "judges", run: judges::run },
+    Target { name: "http_request", run: http::request },
+    Target { name: "http_response", run: http::response },
+    Target { name: "http_chunked", run: http::chunks },
+    Target { name: "client_hello", run: http::hello },
+    Target { name: "proxy_protocol", run: http::proxy },
 ];
 
 /// Runs the target of this name; nothing where there is none.
