@@ -8,6 +8,9 @@ use crate::{
     host::split_authority,
 };
 
+/// Bytes of a method; those that are registered have 17 at most.
+const LONGEST_METHOD: usize = 64;
+
 /// The forms of a request target (RFC 9112, 3.2).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Target {
@@ -65,6 +68,10 @@ impl RequestHead {
         let (Some(method), Some(target), Some(version)) = (parsed.method, parsed.path, parsed.version) else {
             return Err(HeadError::Malformed);
         };
+        // Before all of it was there it would have been refused: how a head arrives must not matter.
+        if method.len() > LONGEST_METHOD {
+            return Err(HeadError::Malformed);
+        }
         self.head.clear();
         self.head.version = if version == 0 { Version::Http10 } else { Version::Http11 };
         self.head.len = skipped + end;
@@ -160,7 +167,7 @@ fn early(text: &[u8], limits: &Limits) -> Result<(), HeadError> {
     let line = memchr::memchr(b'\r', text).map_or(text, |end| &text[..end]);
     let mut parts = line.splitn(3, |byte| *byte == b' ');
     let method = parts.next().unwrap_or_default();
-    if !method.iter().all(|byte| crate::field::is_token(*byte)) || method.len() > 64 {
+    if !method.iter().all(|byte| crate::field::is_token(*byte)) || method.len() > LONGEST_METHOD {
         return Err(HeadError::Malformed);
     }
     if parts.next().is_some_and(|target| target.len() > limits.target) {

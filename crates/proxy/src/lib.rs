@@ -9,16 +9,21 @@
 //!
 //! Workers share nothing on a request's way: a plan is handed to each of them, and each swaps it for the last one between two requests.
 
+mod accept;
+mod admission;
 mod backend;
 mod cors;
 mod filters;
+mod gate;
 mod http2;
 mod io;
 mod l4;
+mod limits;
 mod listen;
 mod live;
 mod local;
 mod mirror;
+mod overload;
 mod pool;
 mod relay;
 mod request;
@@ -27,5 +32,6 @@ mod split;
 mod tls;
 mod worker;
 
+pub use gate::{Drain, Gate, GateError, Options};
+pub use limits::{LIMITS, Limit, LimitError, Limits};
 pub use listen::PortMap;
-pub use worker::{Gate, GateError, Limits, Options};

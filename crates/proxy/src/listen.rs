@@ -4,13 +4,60 @@ use std::{
     collections::BTreeMap,
     io,
     net::{IpAddr, SocketAddr},
+    os::fd::OwnedFd,
+    sync::{Arc, atomic::AtomicUsize},
 };
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 use tokio::net::{TcpListener, UdpSocket};
 
 /// Ports of listeners, and those that are listened on in their place.
 pub type PortMap = BTreeMap<u16, u16>;
+
+/// Where a socket listens, and whether for datagrams.
+pub(crate) type Place = (SocketAddr, bool);
+
+/// All places, each with its sockets.
+pub(crate) type Sockets = BTreeMap<Place, Arc<Listening>>;
+
+/// The sockets of a place: the kernel spreads connections and datagrams over all of them.
+///
+/// The gate keeps them, workers hold duplicates: so that they can be handed to another process whatever the workers do, and what waits in
+/// the backlog of one is never lost while another one is opened or closed.
+#[derive(Debug, Default)]
+pub(crate) struct Listening {
+    sockets: Vec<Socket>,
+    /// Open connections that came from here.
+    connections: Count,
+}
+
+/// A number of connections.
+pub(crate) type Count = Arc<AtomicUsize>;
+
+impl Listening {
+    /// Opens one socket for every worker, beside those that are there already.
+    pub(crate) fn open(place: Place, workers: usize, mut sockets: Vec<Socket>) -> io::Result<Self> {
+        while sockets.len() < workers {
+            sockets.push(open(place.0, if place.1 { Type::DGRAM } else { Type::STREAM })?);
+        }
+        Ok(Self { sockets, connections: Count::default() })
+    }
+
+    /// Duplicates of the sockets that one of so many workers listens on: every socket is some worker's.
+    pub(crate) fn of_worker(&self, index: usize, workers: usize) -> io::Result<Vec<Socket>> {
+        self.sockets.iter().skip(index).step_by(workers.max(1)).map(Socket::try_clone).collect()
+    }
+
+    /// Duplicates of all.
+    pub(crate) fn all(&self) -> io::Result<Vec<OwnedFd>> {
+        self.sockets.iter().map(|socket| Ok(socket.try_clone()?.into())).collect()
+    }
+
+    /// The number of its connections. They hold this alone: a socket that is no longer listened on must go before its last connection does.
+    pub(crate) fn connections(&self) -> &Count {
+        &self.connections
+    }
+}
 
 /// Where a port of a plan is listened on.
 pub(crate) fn place(address: IpAddr, port: u16, map: &PortMap) -> SocketAddr {
@@ -18,7 +65,7 @@ pub(crate) fn place(address: IpAddr, port: u16, map: &PortMap) -> SocketAddr {
 }
 
 /// Opens a socket beside those of the other workers; the kernel spreads connections over all of them.
-pub(crate) fn open(at: SocketAddr, kind: Type) -> io::Result<Socket> {
+fn open(at: SocketAddr, kind: Type) -> io::Result<Socket> {
     let protocol = if kind == Type::STREAM { Protocol::TCP } else { Protocol::UDP };
     let socket = Socket::new(Domain::for_address(at), kind.nonblocking().cloexec(), Some(protocol))?;
     if at.is_ipv6() {
@@ -36,6 +83,28 @@ pub(crate) fn open(at: SocketAddr, kind: Type) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// Sorts sockets of another process by where they listen. Those that listen nowhere are left out.
+pub(crate) fn sorted(sockets: Vec<OwnedFd>) -> BTreeMap<Place, Vec<Socket>> {
+    let mut all: BTreeMap<Place, Vec<Socket>> = BTreeMap::new();
+    for socket in sockets.into_iter().map(Socket::from) {
+        let Some(place) = listens_at(&socket) else { continue };
+        if socket.set_nonblocking(true).is_ok() && socket.set_cloexec(true).is_ok() {
+            all.entry(place).or_default().push(socket);
+        }
+    }
+    all
+}
+
+fn listens_at(socket: &Socket) -> Option<Place> {
+    let at = socket.local_addr().ok()?.as_socket()?;
+    let udp = match socket.r#type().ok()? {
+        Type::STREAM if socket.is_listener().ok()? => false,
+        Type::DGRAM => true,
+        _ => return None,
+    };
+    Some((at, udp))
+}
+
 /// A stream listener in the worker's runtime.
 pub(crate) fn stream(socket: Socket) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
@@ -44,4 +113,17 @@ pub(crate) fn stream(socket: Socket) -> io::Result<TcpListener> {
 /// A datagram socket in the worker's runtime.
 pub(crate) fn datagram(socket: Socket) -> io::Result<UdpSocket> {
     UdpSocket::from_std(socket.into())
+}
+
+/// Drops what would open further connections; the handshakes that have begun go on. Who asks once more finds the port closed, or another
+/// process behind it.
+pub(crate) fn close_door(listener: &TcpListener) -> io::Result<()> {
+    // Classic BPF over the TCP header: SYN without ACK is dropped.
+    SockRef::from(listener).attach_filter(&[
+        SockFilter::new(0x30, 0, 0, 13),
+        SockFilter::new(0x54, 0, 0, 0x12),
+        SockFilter::new(0x15, 0, 1, 0x02),
+        SockFilter::new(0x06, 0, 0, 0),
+        SockFilter::new(0x06, 0, 0, u32::MAX),
+    ])
 }

@@ -16,6 +16,12 @@ pub(crate) struct Live {
     clients: Vec<Option<Result<Arc<ClientConfig>, tls::Unusable>>>,
 }
 
+impl std::fmt::Debug for Live {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Live").field("plan", &self.plan).finish_non_exhaustive()
+    }
+}
+
 impl Live {
     pub(crate) fn new(plan: Plan) -> Self {
         let mut servers = BTreeMap::new();

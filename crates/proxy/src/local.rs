@@ -26,6 +26,7 @@ reasons! {
     CONNECT_FAILED: 503 "UF" "upstream_connect_failed";
     BACKEND_CLOSED: 502 "UC" "upstream_closed_before_response";
     BACKEND_PROTOCOL: 502 "UPE" "upstream_protocol_error";
+    OVERLOADED: 503 "UO" "overload";
     TIMED_OUT: 504 "UT" "request_timeout";
     REDIRECTED: 302 "" "redirected";
     PREFLIGHT: 200 "" "cors_preflight";
@@ -59,6 +60,16 @@ pub(crate) fn answer(
         out.extend_from_slice(body.as_bytes());
     }
 }
+
+/// The whole answer to a connection that there is no room for.
+pub(crate) fn overloaded() -> Vec<u8> {
+    let mut out = Vec::new();
+    answer(OVERLOADED, RETRY_AFTER, Version::Http11, false, false, &mut out);
+    out
+}
+
+/// When to come again after [`OVERLOADED`].
+pub(crate) const RETRY_AFTER: &str = "retry-after: 1\r\n";
 
 /// Whether a content type is gRPC's. That of gRPC-Web is not: its clients see HTTP.
 pub(crate) fn is_call(content_type: &[u8]) -> bool {

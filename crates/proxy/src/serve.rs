@@ -46,6 +46,8 @@ struct Connection {
     response: ResponseHead,
     /// Whether the request is a gRPC call.
     is_call: bool,
+    /// Whether a request was served on it.
+    used: bool,
 }
 
 /// What comes after a request.
@@ -62,7 +64,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut stream: Stream, client: Client
         let first = tokio::select! {
             biased;
             first = timeout(worker.limits.idle, inbound.fill(&mut stream)) => first,
-            () = worker.draining() => return,
+            () = worker.ending(false) => return,
         };
         if !matches!(first, Ok(Ok(count)) if count > 0) {
             return;
@@ -104,14 +106,21 @@ pub(crate) async fn requests(worker: Rc<Worker>, stream: Stream, client: Client)
 
 /// Serves HTTP/1 until the connection ends. `inbound` was read of it already.
 async fn each(worker: Rc<Worker>, stream: Stream, inbound: Buffer, client: Client) {
-    let mut connection =
-        Connection { stream, inbound, head: RequestHead::default(), response: ResponseHead::default(), is_call: false };
+    let mut connection = Connection {
+        stream,
+        inbound,
+        head: RequestHead::default(),
+        response: ResponseHead::default(),
+        is_call: false,
+        used: false,
+    };
     loop {
         match connection.read_head(&worker).await {
             Ok(true) => {}
             Ok(false) => return,
             Err(error) => return connection.refuse(error).await,
         }
+        connection.used = true;
         if connection.exchange(&worker, &client).await == Next::Close {
             let _ = timeout(Duration::from_secs(1), connection.stream.shutdown()).await;
             return;
@@ -129,7 +138,7 @@ impl Connection {
             let first = tokio::select! {
                 biased;
                 read = timeout(limits.idle, self.inbound.fill(&mut self.stream)) => read,
-                () = worker.draining() => return Ok(false),
+                () = worker.ending(self.used) => return Ok(false),
             };
             if !matches!(first, Ok(Ok(count)) if count > 0) {
                 return Ok(false);
@@ -287,12 +296,11 @@ impl Connection {
 
     /// Reads a body that is copied as a whole, if it is not too large; sends the copies.
     async fn mirror(&mut self, worker: &Rc<Worker>, forward: &Forward, body: &mut Body) {
-        const MOST: usize = 1 << 20;
         let mut whole = Vec::new();
         while let Ok(progress) = body.reader.pass(self.inbound.as_slice()) {
             whole.extend_from_slice(&self.inbound.as_slice()[..progress.taken]);
             self.inbound.consume(progress.taken);
-            if progress.done || whole.len() > MOST {
+            if progress.done || whole.len() > worker.limits.body_buffer {
                 break;
             }
             let more = timeout(worker.limits.idle, self.inbound.fill(&mut self.stream)).await;

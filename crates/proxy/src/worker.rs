@@ -1,191 +1,61 @@
-//! Workers, and the gate that they make up.
+//! Workers: each has a thread, a runtime, listeners and connections of its own.
 
 use std::{
     cell::{Cell, RefCell, RefMut},
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     io,
-    net::{IpAddr, SocketAddr},
-    num::NonZeroUsize,
+    net::IpAddr,
     rc::Rc,
     sync::{Arc, mpsc},
-    thread,
     time::Duration,
 };
 
-use socket2::Type;
-use strait_route::{Plan, RuleId, Serve, Split};
+use ipnet::IpNet;
+use strait_route::{PortPlan, RuleId, Split};
 use tokio::{
-    net::TcpListener,
-    sync::{Semaphore, watch},
-    task::{AbortHandle, LocalSet},
+    sync::{Notify, Semaphore, watch},
+    task::JoinHandle,
     time::Instant,
 };
 
 use crate::{
+    accept::{self, Reserve},
+    admission::Admission,
     backend::Target,
+    gate::{GateError, Options, Phase, Serving, TakenUp},
     http2::Shared,
     io::Stream,
     l4,
-    listen::{self, PortMap},
+    limits::Limits,
+    listen::{self, Listening, PortMap, Sockets},
     live::Live,
+    overload,
     pool::Pool,
-    serve::{Client, serve},
     split::Turns,
 };
 
-/// Bounds on what clients can make the gate hold.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// How large heads of requests may be.
-    pub head: strait_http::Limits,
-    /// How long a head, or a handshake, may take from its first byte on.
-    pub head_time: Duration,
-    /// How long a connection may idle between requests, and a body stand still.
-    pub idle: Duration,
-    /// How long a connection that is only passed on may idle.
-    pub tunnel_idle: Duration,
-    /// Requests at once on a connection of HTTP/2; further ones are refused, and may be tried again.
-    pub streams: u32,
-    /// Connections of a worker; further ones are closed at once.
-    pub connections: usize,
-    /// Copies of requests that a worker sends at once; further ones are left out.
-    pub mirrors: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            head: strait_http::Limits::default(),
-            head_time: Duration::from_secs(15),
-            idle: Duration::from_mins(5),
-            tunnel_idle: Duration::from_hours(1),
-            streams: 100,
-            connections: 32_768,
-            mirrors: 1024,
-        }
-    }
-}
-
-/// How a gate runs.
-#[derive(Clone, Debug, Default)]
-pub struct Options {
-    /// Ports that are listened on in place of those that listeners name.
-    pub ports: PortMap,
-    /// Bounds.
-    pub limits: Limits,
-    /// Workers; as many as the process may use cores where not given.
-    pub workers: Option<NonZeroUsize>,
-}
-
-/// A socket that cannot be listened on, or a worker that cannot be started.
-#[derive(Debug, thiserror::Error)]
-pub enum GateError {
-    /// The socket of a listener.
-    #[error("cannot listen on {at} (Gateway {gateway}, port {port}): {source}")]
-    Listen {
-        /// Where.
-        at: SocketAddr,
-        /// For which gateway.
-        gateway: Arc<str>,
-        /// The port of its listener.
-        port: u16,
-        /// Why.
-        source: io::Error,
-    },
-    /// A thread or its runtime.
-    #[error("cannot start a worker: {0}")]
-    Worker(#[from] io::Error),
-}
-
-/// Workers that serve a plan. They stop when it is dropped.
-#[derive(Debug)]
-pub struct Gate {
-    plans: watch::Sender<(u64, Arc<Live>)>,
-    drain: watch::Sender<bool>,
-    threads: Vec<thread::JoinHandle<()>>,
-    /// The number of the plan that is served.
-    served: u64,
-    taken_up: mpsc::Receiver<TakenUp>,
-}
-
-/// How long a worker may take to take up a plan.
-const TAKEN_UP: Duration = Duration::from_secs(10);
-
-/// That a worker serves a plan.
-struct TakenUp {
-    plan: u64,
-    errors: Vec<GateError>,
-}
-
-impl std::fmt::Debug for Live {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Live").field("plan", &self.plan).finish_non_exhaustive()
-    }
-}
-
-impl Gate {
-    /// Starts workers that serve nothing yet.
-    ///
-    /// # Errors
-    /// A worker that cannot be started.
-    pub fn start(options: &Options) -> Result<Self, GateError> {
-        let count = options.workers.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
-        let (plans, _) = watch::channel((0, Arc::new(Live::new(Plan::default()))));
-        let (drain, _) = watch::channel(false);
-        let (done, taken_up) = mpsc::channel();
-        let mut threads = Vec::new();
-        for index in 0..count {
-            let (plans, drain, done, options) = (plans.subscribe(), drain.subscribe(), done.clone(), options.clone());
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let run = move || {
-                let local = LocalSet::new();
-                local.block_on(&runtime, Worker::run(plans, drain, done, options));
-            };
-            threads.push(thread::Builder::new().name(format!("worker-{index}")).spawn(run)?);
-        }
-        Ok(Self { plans, drain, threads, served: 0, taken_up })
-    }
-
-    /// Serves `plan`: returns when every worker does. Connections that it does not concern go on.
-    ///
-    /// Gives the listeners that cannot be served, each once; the others are.
-    pub fn serve(&mut self, plan: Plan) -> Vec<GateError> {
-        self.served += 1;
-        self.plans.send_replace((self.served, Arc::new(Live::new(plan))));
-        let (mut errors, mut known) = (Vec::new(), BTreeSet::new());
-        let mut waiting = self.threads.len();
-        while waiting > 0 {
-            // A worker is never busy for long: it does not compute anything.
-            let Ok(taken_up) = self.taken_up.recv_timeout(TAKEN_UP) else { break };
-            if taken_up.plan == self.served {
-                waiting -= 1;
-                errors.extend(taken_up.errors.into_iter().filter(|error| known.insert(error.to_string())));
-            }
-        }
-        errors
-    }
-
-    /// Takes no new connections, ends idle ones, and waits until the others are done, at most so long.
-    pub fn drain(self, most: Duration) {
-        self.drain.send_replace(true);
-        let (done, finished) = mpsc::channel();
-        let threads = self.threads;
-        thread::spawn(move || {
-            for thread in threads {
-                let _ = thread.join();
-            }
-            let _ = done.send(());
-        });
-        let _ = finished.recv_timeout(most);
-    }
+/// What a worker is started with: its part of the gate.
+pub(crate) struct Part {
+    pub(crate) index: usize,
+    pub(crate) workers: usize,
+    pub(crate) plans: watch::Receiver<Serving>,
+    pub(crate) phase: watch::Receiver<Phase>,
+    pub(crate) done: mpsc::Sender<TakenUp>,
+    pub(crate) options: Options,
+    pub(crate) admission: Arc<Admission>,
 }
 
 /// A listener and a server name.
 type L4Key = (IpAddr, u16, Box<str>);
 
+/// How long the first request of a new connection is waited for when the worker ends.
+const FIRST: Duration = Duration::from_secs(1);
+
 /// What one worker has.
 pub(crate) struct Worker {
     pub(crate) limits: Limits,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) reserve: Reserve,
     live: RefCell<Arc<Live>>,
     pool: RefCell<Pool>,
     shared: RefCell<Shared>,
@@ -195,62 +65,98 @@ pub(crate) struct Worker {
     l4_turns: RefCell<BTreeMap<L4Key, Turns>>,
     /// By back end: its last endpoint.
     endpoints: RefCell<Vec<usize>>,
-    connections: Arc<Semaphore>,
     mirrors: Arc<Semaphore>,
-    drain: watch::Receiver<bool>,
+    /// Refused connections that are told why.
+    telling: Arc<Semaphore>,
+    phase: watch::Receiver<Phase>,
+    /// Open connections, and word of the end of the last one.
+    open: Rc<(Cell<usize>, Notify)>,
+    overloaded: Cell<bool>,
     random: Cell<u64>,
+    /// Who is believed about clients' addresses.
+    proxies: Vec<IpNet>,
     ports: PortMap,
+    index: usize,
+    workers: usize,
+}
+
+/// A place that is listened on: its address, its port before any mapping, whether for datagrams.
+type Place = (IpAddr, u16, bool);
+
+/// What listens at a place.
+struct Accepting {
+    /// The sockets, by which it is seen that they are still the same.
+    of: Arc<Listening>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 impl Worker {
-    async fn run(
-        mut plans: watch::Receiver<(u64, Arc<Live>)>,
-        drain: watch::Receiver<bool>,
-        done: mpsc::Sender<TakenUp>,
-        options: Options,
-    ) {
+    /// Serves until the gate ends and all connections have, or the gate is gone.
+    pub(crate) async fn run(part: Part) {
+        let Part { index, workers, mut plans, phase, done, options, admission } = part;
         let limits = options.limits;
         let worker = Rc::new(Self {
             limits,
-            live: RefCell::new(Arc::clone(&plans.borrow().1)),
+            admission,
+            reserve: Reserve::new(),
+            live: RefCell::new(Arc::clone(&plans.borrow().live)),
             pool: RefCell::default(),
             shared: RefCell::default(),
             turns: RefCell::default(),
             l4_turns: RefCell::default(),
             endpoints: RefCell::default(),
-            connections: Arc::new(Semaphore::new(limits.connections)),
             mirrors: Arc::new(Semaphore::new(limits.mirrors)),
-            drain: drain.clone(),
+            telling: Arc::new(Semaphore::new(accept::TOLD)),
+            phase,
+            open: Rc::default(),
+            overloaded: Cell::new(false),
             random: Cell::new(0x9e37_79b9_7f4a_7c15),
+            proxies: options.proxies,
             ports: options.ports,
+            index,
+            workers,
         });
         let mut listening = BTreeMap::new();
-        let mut tick = tokio::time::interval(Duration::from_secs(10));
+        let mut tick = tokio::time::interval(overload::EACH);
+        let mut memory = overload::Memory::new(&limits);
         loop {
             tokio::select! {
+                biased;
+                () = worker.draining() => break,
                 changed = plans.changed() => {
                     if changed.is_err() {
                         return;
                     }
-                    let (plan, live) = plans.borrow_and_update().clone();
+                    let Serving { number, live, sockets } = plans.borrow_and_update().clone();
                     worker.swap(live);
-                    let errors = worker.listen(&mut listening);
-                    let _ = done.send(TakenUp { plan, errors });
+                    let errors = worker.listen(&sockets, &mut listening).await;
+                    drop(sockets);
+                    let _ = done.send(TakenUp { plan: number, errors });
                 }
-                () = worker.draining() => break,
                 _ = tick.tick() => {
+                    worker.overloaded.set(memory.is_short());
                     let now = Instant::now().into_std();
                     worker.pool.borrow_mut().expire(now);
                     worker.shared.borrow_mut().expire(now);
                 }
             }
         }
-        for (_, task) in listening {
-            task.abort();
+        worker.finish(listening).await;
+    }
+
+    /// Lets listeners end in their own way, and connections come to their end.
+    async fn finish(self: &Rc<Self>, listening: BTreeMap<Place, Accepting>) {
+        for ((_, _, udp), accepting) in listening {
+            for task in accepting.tasks {
+                if udp {
+                    task.abort();
+                }
+                let _ = task.await;
+            }
         }
-        // All permits are back when all connections have ended.
-        let all = u32::try_from(limits.connections).unwrap_or(u32::MAX);
-        let _ = worker.connections.acquire_many(all).await;
+        while self.open.0.get() > 0 {
+            self.open.1.notified().await;
+        }
     }
 
     fn swap(&self, live: Arc<Live>) {
@@ -264,44 +170,54 @@ impl Worker {
     }
 
     /// Listens where the plan says, and no longer where it does not. Gives what cannot be listened on.
-    fn listen(self: &Rc<Self>, listening: &mut BTreeMap<(IpAddr, u16, bool), AbortHandle>) -> Vec<GateError> {
+    async fn listen(self: &Rc<Self>, sockets: &Sockets, listening: &mut BTreeMap<Place, Accepting>) -> Vec<GateError> {
         let live = self.live();
-        let key = |port: &strait_route::PortPlan| (port.address, port.port, port.serve.is_udp());
-        let wanted: BTreeSet<_> = live.plan.ports.iter().map(key).collect();
-        listening.retain(|place, task| {
-            let stays = wanted.contains(place) && !task.is_finished();
-            if !stays {
-                task.abort();
+        let at = |port: &PortPlan| (listen::place(port.address, port.port, &self.ports), port.serve.is_udp());
+        let mut wanted = BTreeMap::new();
+        for port in &live.plan.ports {
+            if let Some(of) = sockets.get(&at(port)) {
+                wanted.insert((port.address, port.port, port.serve.is_udp()), of);
             }
-            stays
+        }
+        let gone = listening.extract_if(.., |place, accepting| {
+            let stays = wanted.get(place).is_some_and(|of| Arc::ptr_eq(of, &accepting.of));
+            !stays || accepting.tasks.iter().any(JoinHandle::is_finished)
         });
+        for task in gone.flat_map(|(_, accepting)| accepting.tasks) {
+            task.abort();
+            // Its socket is closed when it is gone, and not before.
+            let _ = task.await;
+        }
         let mut errors = Vec::new();
         for port in &live.plan.ports {
-            if listening.contains_key(&key(port)) {
-                continue;
-            }
-            let at = listen::place(port.address, port.port, &self.ports);
-            match self.open(port, at) {
-                Ok(task) => {
-                    listening.insert(key(port), task);
-                }
+            let place = (port.address, port.port, port.serve.is_udp());
+            let Some(of) = wanted.get(&place).filter(|_| !listening.contains_key(&place)) else { continue };
+            match self.open_at(place, of) {
+                Ok(tasks) => _ = listening.insert(place, Accepting { of: Arc::clone(of), tasks }),
                 Err(source) => {
                     let gateway = Arc::clone(&port.gateway);
-                    errors.push(GateError::Listen { at, gateway, port: port.port, source });
+                    errors.push(GateError::Listen { at: at(port).0, gateway, port: port.port, source });
                 }
             }
         }
         errors
     }
 
-    fn open(self: &Rc<Self>, port: &strait_route::PortPlan, at: SocketAddr) -> io::Result<AbortHandle> {
-        let (worker, address, number) = (Rc::clone(self), port.address, port.port);
-        if port.serve.is_udp() {
-            let socket = listen::datagram(listen::open(at, Type::DGRAM)?)?;
-            return Ok(tokio::task::spawn_local(l4::udp(worker, socket, (address, number))).abort_handle());
+    fn open_at(self: &Rc<Self>, (address, port, udp): Place, of: &Arc<Listening>) -> io::Result<Vec<JoinHandle<()>>> {
+        let mut tasks = Vec::new();
+        for socket in of.of_worker(self.index, self.workers)? {
+            let worker = Rc::clone(self);
+            if udp {
+                let socket = listen::datagram(socket)?;
+                tasks.push(tokio::task::spawn_local(l4::udp(worker, socket, (address, port))));
+            } else {
+                let connections = Arc::clone(of.connections());
+                let listener =
+                    accept::Listener { socket: listen::stream(socket)?, connections, place: (address, port) };
+                tasks.push(tokio::task::spawn_local(accept::accept(worker, listener)));
+            }
         }
-        let listener = listen::stream(listen::open(at, Type::STREAM)?)?;
-        Ok(tokio::task::spawn_local(accept(worker, listener, address, number)).abort_handle())
+        Ok(tasks)
     }
 
     /// The plan that is served. Held over one request at most.
@@ -371,49 +287,64 @@ impl Worker {
         drawn % u64::from(denominator.max(1)) < u64::from(numerator)
     }
 
-    pub(crate) fn is_draining(&self) -> bool {
-        *self.drain.borrow()
+    pub(crate) fn phase(&self) -> Phase {
+        *self.phase.borrow()
     }
 
-    /// Waits until the worker is to end.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.phase() != Phase::Serving
+    }
+
+    /// Waits until the worker is to end, or has handed its listeners over.
     pub(crate) async fn draining(&self) {
-        let mut drain = self.drain.clone();
+        self.until(Phase::HandedOver).await;
+    }
+
+    /// Waits until an idle connection is to end. One that was not `used` yet is waited for: its request is on its way.
+    pub(crate) async fn ending(&self, used: bool) {
+        self.until(Phase::Ending).await;
+        if !used {
+            tokio::time::sleep(FIRST).await;
+        }
+    }
+
+    async fn until(&self, phase: Phase) {
+        let mut now = self.phase.clone();
         // Without a sender the gate is gone: that is an end too.
-        let _ = drain.wait_for(|drain| *drain).await;
+        let _ = now.wait_for(|now| *now >= phase).await;
+    }
+
+    /// Whether requests are refused because the process has too little memory left.
+    pub(crate) fn is_overloaded(&self) -> bool {
+        self.overloaded.get()
+    }
+
+    /// Whether that peer tells who the client is.
+    pub(crate) fn is_proxy(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.proxies.iter().any(|net| net.contains(&peer))
+    }
+
+    /// Room to tell one more connection why it is refused.
+    pub(crate) fn telling(&self) -> Option<tokio::sync::OwnedSemaphorePermit> {
+        Arc::clone(&self.telling).try_acquire_owned().ok()
+    }
+
+    /// Counts a connection until it is dropped.
+    pub(crate) fn open(&self) -> Open {
+        self.open.0.set(self.open.0.get() + 1);
+        Open(Rc::clone(&self.open))
     }
 }
 
-/// Takes connections of a listener.
-async fn accept(worker: Rc<Worker>, listener: TcpListener, address: IpAddr, port: u16) {
-    loop {
-        let Ok((stream, peer)) = listener.accept().await else {
-            // Out of descriptors, most likely: others must end first.
-            tokio::time::sleep(Duration::from_millis(10)).await;
-            continue;
-        };
-        let Ok(permit) = Arc::clone(&worker.connections).try_acquire_owned() else { continue };
-        let _ = stream.set_nodelay(true);
-        let worker = Rc::clone(&worker);
-        tokio::task::spawn_local(async move {
-            let _permit = permit;
-            let client = Client { peer, address, port, https: false, listener: None };
-            let live = worker.live();
-            let serve_as = live.port(address, port).map(|port| &live.plan.ports[port].serve);
-            match serve_as {
-                Some(Serve::Http(_)) => {
-                    drop(live);
-                    serve(worker, Stream::Plain(stream), client).await;
-                }
-                Some(Serve::Tls(_)) => {
-                    drop(live);
-                    l4::tls(worker, stream, Client { https: true, ..client }).await;
-                }
-                Some(Serve::Tcp(_)) => {
-                    drop(live);
-                    l4::tcp(worker, stream, client).await;
-                }
-                Some(Serve::Udp(_)) | None => {}
-            }
-        });
+/// An open connection: the worker ends after the last one.
+pub(crate) struct Open(Rc<(Cell<usize>, Notify)>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.0.set(self.0.0.get() - 1);
+        if self.0.0.get() == 0 {
+            self.0.1.notify_one();
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! `strait gateway`, `strait try` and `strait status render`: Gateway API manifests to a running gate, and to statuses.
 
+mod handover;
+mod limits;
 mod render;
 mod stand_in;
 mod yaml;
@@ -10,7 +12,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
     num::NonZeroUsize,
     os::fd::{AsFd as _, OwnedFd},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     thread,
     time::Duration,
@@ -24,10 +26,10 @@ use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
 };
 use strait_api::{Directory, Objects};
-use strait_proxy::{Gate, Options, PortMap};
+use strait_proxy::{Drain, Gate, Options, PortMap};
 use strait_route::{Assigned, Compiled, Plan, Serve, Status, assign, compile};
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, oneshot},
 };
 
@@ -35,21 +37,31 @@ pub(crate) use render::{RenderArgs, render};
 
 use self::stand_in::StandIns;
 
-/// How long connections may go on after the end was asked for.
-const DRAIN: Duration = Duration::from_secs(10);
-
 /// Serve Gateways and their routes (Gateway API) as an L7 gate, without root
 ///
 /// Each Gateway of a class with the controller `strait.dev/gateway-controller`, or of the class `strait`, gets an address of the pool:
 /// the one that its `spec.addresses` asks for, else the next free one in order of namespace and name. It listens on the ports of its
 /// listeners, or on mapped ones. Back ends come from `EndpointSlice`s. Changed files are taken up at once, broken ones keep their last good version.
+///
+/// SIGTERM and SIGINT end it: what waits to be accepted is served, idle connections end, responses say `Connection: close`, and what is
+/// not done after `--drain-time` is cut off. A second signal ends it at once. Exit code: 0 once drained, 128 and the signal's number after a second one.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     strait gateway -f manifests/ --map-port 80=18080 --map-port 443=18443\n  \
-    strait gateway -f manifests/ --address-pool 127.77.0.0/24 --status status.yaml")]
+    strait gateway -f manifests/ --address-pool 127.77.0.0/24 --status status.yaml\n  \
+    strait gateway -f manifests/ --hot-restart-path /run/strait/gateway.sock   # again with another binary or other options: takes over",
+    after_long_help = limits::help())]
 pub(crate) struct GatewayArgs {
     #[command(flatten)]
     serve: ServeArgs,
+
+    /// Socket by which the next process takes over
+    ///
+    /// Started a second time with the same path, the new process gets the listening sockets of the one that runs, serves, and then has that
+    /// one drain: no connection is refused. Where the new one fails before it serves, for manifests with errors too, the other goes on. Both need
+    /// the same user; the socket is for that user alone.
+    #[arg(long, value_name = "PATH")]
+    hot_restart_path: Option<PathBuf>,
 }
 
 /// Serve Gateways as `strait gateway` does, with an echo server on loopback for every pod
@@ -59,7 +71,8 @@ pub(crate) struct GatewayArgs {
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     strait try -f manifests/ --map-port 80=18080\n  \
-    strait try -f manifests/ & curl -H 'Host: shop.example.com' http://127.77.0.1:80/")]
+    strait try -f manifests/ & curl -H 'Host: shop.example.com' http://127.77.0.1:80/",
+    after_long_help = limits::help())]
 pub(crate) struct TryArgs {
     #[command(flatten)]
     serve: ServeArgs,
@@ -90,6 +103,21 @@ struct ServeArgs {
     /// Worker threads [default: the cores that the process may use]
     #[arg(long, value_name = "COUNT")]
     workers: Option<NonZeroUsize>,
+
+    /// Bound on what clients can make it hold, as header-bytes=60KiB; may be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = limits::limit)]
+    limit: Vec<(String, String)>,
+
+    /// Whose connections begin with a PROXY header (version 1 or 2), as 10.0.0.0/8; may be repeated
+    ///
+    /// Theirs must: without one they are closed. The client's address is then the one it names, for `X-Forwarded-For`, limits and logs. Nobody
+    /// else is believed.
+    #[arg(long, value_name = "CIDR")]
+    proxy_protocol_from: Vec<IpNet>,
+
+    /// How long connections may go on after the end was asked for
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(..=86_400))]
+    drain_time: u64,
 }
 
 fn mapping(text: &str) -> Result<(u16, u16), String> {
@@ -100,22 +128,40 @@ fn mapping(text: &str) -> Result<(u16, u16), String> {
 }
 
 pub(crate) fn run(args: GatewayArgs) -> anyhow::Result<ExitCode> {
-    serve(args.serve, None)
+    serve(args.serve, None, args.hot_restart_path.as_deref())
 }
 
 pub(crate) fn run_try(args: TryArgs) -> anyhow::Result<ExitCode> {
-    serve(args.serve, Some(StandIns::start(args.pod_pool)?))
+    serve(args.serve, Some(StandIns::start(args.pod_pool)?), None)
 }
 
-fn serve(args: ServeArgs, stand_ins: Option<StandIns>) -> anyhow::Result<ExitCode> {
+fn serve(args: ServeArgs, stand_ins: Option<StandIns>, hot_restart_path: Option<&Path>) -> anyhow::Result<ExitCode> {
     let mut ports = PortMap::new();
     for (from, to) in args.map_port {
         if ports.insert(from, to).is_some() {
             bail!("--map-port {from}={to}: port {from} is mapped twice");
         }
     }
+    limits::raise_open_files();
+    let options = Options {
+        ports: ports.clone(),
+        workers: args.workers,
+        limits: limits::limits(&args.limit)?,
+        proxies: args.proxy_protocol_from,
+    };
     let directory = Directory::open(&args.filename)?;
-    let mut gate = Gate::start(&Options { ports: ports.clone(), workers: args.workers, ..Options::default() })?;
+    let mut taken = match hot_restart_path {
+        Some(path) => handover::take(path)?,
+        None => None,
+    };
+    // The one that runs may serve the last good version of what is broken here.
+    if let (Some(_), Some(problem)) = (&taken, directory.problems().next()) {
+        bail!("the running gate goes on: {problem}");
+    }
+    let mut gate = Gate::start(&options)?;
+    if let Some(taken) = &mut taken {
+        gate.inherit(std::mem::take(&mut taken.sockets));
+    }
     let mut running = Running {
         directory,
         stand_ins,
@@ -127,9 +173,53 @@ fn serve(args: ServeArgs, stand_ins: Option<StandIns>) -> anyhow::Result<ExitCod
         said: BTreeSet::new(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
-    runtime.block_on(running.follow(&mut gate))?;
-    gate.drain(DRAIN);
-    Ok(ExitCode::SUCCESS)
+    runtime.block_on(async {
+        let mut signals = Signals::new()?;
+        let why = running.follow(&mut gate, &mut signals, taken, hot_restart_path).await?;
+        Ok(end(gate, &mut signals, why, Duration::from_secs(args.drain_time)).await)
+    })
+}
+
+/// Waits until all connections are done, but not for ever, and not after a second signal.
+async fn end(gate: Gate, signals: &mut Signals, why: Drain, most: Duration) -> ExitCode {
+    let open = gate.connections();
+    let reason = match why {
+        Drain::Ending => "ending",
+        Drain::HandedOver => "another process has taken over",
+    };
+    eprintln!("{reason}: draining {open} connections, for {} s at most", most.as_secs());
+    tokio::select! {
+        left = gate.drain(why, most) => {
+            if left > 0 {
+                eprintln!("{left} connections were not done in {} s and are cut off", most.as_secs());
+            }
+            ExitCode::SUCCESS
+        }
+        number = signals.next() => {
+            eprintln!("a second signal: ending at once");
+            ExitCode::from(128 + number)
+        }
+    }
+}
+
+/// What asks the process to end.
+struct Signals {
+    interrupted: Signal,
+    terminated: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { interrupted: signal(SignalKind::interrupt())?, terminated: signal(SignalKind::terminate())? })
+    }
+
+    /// The number of the next one.
+    async fn next(&mut self) -> u8 {
+        tokio::select! {
+            _ = self.interrupted.recv() => 2,
+            _ = self.terminated.recv() => 15,
+        }
+    }
 }
 
 /// Tells of changes from a thread that waits for them; it goes on when the change was taken up.
@@ -166,29 +256,51 @@ struct Running {
 }
 
 impl Running {
-    /// Serves, and takes up changes, until the process is asked to end.
-    async fn follow(&mut self, gate: &mut Gate) -> anyhow::Result<()> {
-        let mut interrupted = signal(SignalKind::interrupt())?;
-        let mut terminated = signal(SignalKind::terminate())?;
+    /// Serves, and takes up changes, until the process is asked to end or another one takes over.
+    async fn follow(
+        &mut self,
+        gate: &mut Gate,
+        signals: &mut Signals,
+        taken: Option<handover::Taken>,
+        path: Option<&Path>,
+    ) -> anyhow::Result<Drain> {
         let watcher = self.directory.watcher().context("cannot watch the manifests")?;
         let mut changes = watch(watcher)?;
-        self.apply(gate, true)?;
+        let lines = self.apply(gate)?;
+        if let Some(taken) = taken {
+            taken.serving()?;
+        }
+        let (_door, mut asked) = match path {
+            Some(path) => handover::listen(path).map(|(door, asked)| (Some(door), Some(asked)))?,
+            None => (None, None),
+        };
+        say_ready(&lines)?;
+        // While another process is about to take over nothing changes: it has the sockets of now.
+        let mut taking_over = false;
         loop {
             tokio::select! {
-                _ = interrupted.recv() => return Ok(()),
-                _ = terminated.recv() => return Ok(()),
-                Some(taken_up) = changes.recv() => {
+                _ = signals.next() => return Ok(Drain::Ending),
+                Some(taken_up) = changes.recv(), if !taking_over => {
                     let change = self.directory.refresh();
                     let _ = taken_up.send(());
                     if change.changed || change.solved > 0 || !change.new_problems.is_empty() {
-                        self.apply(gate, false)?;
+                        self.apply(gate)?;
                     }
                 }
+                Some(asked) = next(&mut asked) => match asked {
+                    handover::Asked::Sockets(answer) => {
+                        taking_over = true;
+                        let _ = answer.send(gate.sockets());
+                    }
+                    handover::Asked::Nothing => taking_over = false,
+                    handover::Asked::Serving(_answer) => return Ok(Drain::HandedOver),
+                },
             }
         }
     }
 
-    fn apply(&mut self, gate: &mut Gate, first: bool) -> anyhow::Result<()> {
+    /// Serves what the manifests say now. Gives what people are told of it at the start.
+    fn apply(&mut self, gate: &mut Gate) -> anyhow::Result<Vec<String>> {
         let mut said = BTreeSet::new();
         for problem in self.directory.problems() {
             said.insert(problem.to_string());
@@ -214,15 +326,7 @@ impl Running {
         }
         self.said = said;
         self.statuses = compiled.statuses;
-        if first {
-            let mut out = std::io::stdout().lock();
-            for line in lines {
-                writeln!(out, "{line}")?;
-            }
-            writeln!(out, "ready")?;
-            out.flush()?;
-        }
-        Ok(())
+        Ok(lines)
     }
 
     /// What is listened on; with stand-ins a command to try for each host.
@@ -257,6 +361,23 @@ impl Running {
     }
 }
 
+/// What the next process asks, where one can.
+async fn next(asked: &mut Option<mpsc::Receiver<handover::Asked>>) -> Option<handover::Asked> {
+    match asked {
+        Some(asked) => asked.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn say_ready(lines: &[String]) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    for line in lines {
+        writeln!(out, "{line}")?;
+    }
+    writeln!(out, "ready")?;
+    out.flush()
+}
+
 fn spoken(serve: &Serve) -> &'static str {
     match serve {
         Serve::Http(_) => "HTTP",
@@ -288,7 +409,7 @@ fn now() -> String {
 }
 
 /// Writes all statuses in place of those before, at once.
-fn write_status(path: &std::path::Path, compiled: &Compiled) -> anyhow::Result<()> {
+fn write_status(path: &Path, compiled: &Compiled) -> anyhow::Result<()> {
     let part = path.with_extension("part");
     std::fs::write(&part, render::documents(&compiled.statuses))
         .with_context(|| format!("cannot write {}", part.display()))?;

@@ -21,8 +21,9 @@ use super::{
 };
 use crate::{
     io::Stream,
+    limits::Limits,
     serve::{Client, requests},
-    worker::{Limits, Worker},
+    worker::Worker,
 };
 
 /// Requests that a client may reset before their answer, if they are not more than half of all (CVE-2023-44487).

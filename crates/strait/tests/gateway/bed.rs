@@ -7,6 +7,7 @@ use std::{
     net::{SocketAddr, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
@@ -15,41 +16,49 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A gate with an echo server for every pod; it ends with the value.
 pub(crate) struct Gate {
-    child: Child,
-    pub(crate) folder: tempfile::TempDir,
+    pub(crate) child: Child,
+    pub(crate) folder: Arc<tempfile::TempDir>,
     /// By name of the gateway and port of the listener.
     places: BTreeMap<(String, u16), SocketAddr>,
     pub(crate) status: std::path::PathBuf,
 }
 
 impl Gate {
-    /// Serves these manifests, by file name.
+    /// Serves these manifests, by file name, with echo servers.
     pub(crate) fn of(files: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        for (name, text) in files {
-            fs::write(folder.path().join(name), text).unwrap();
-        }
-        Self::over(folder)
+        Self::with(files, &[])
     }
 
-    /// Serves a folder.
+    /// The same, with more arguments.
+    pub(crate) fn with(files: &[(&str, &str)], arguments: &[&str]) -> Self {
+        Self::start("try", folder(files), arguments)
+    }
+
+    /// Serves a folder, with echo servers.
     pub(crate) fn over(folder: tempfile::TempDir) -> Self {
-        // Addresses of its own in 127.0.0.0/8, by process: other tests may run beside it.
-        let pid = std::process::id();
-        let (high, low) = (100 + pid / 256 % 64, pid % 256);
+        Self::start("try", Arc::new(folder), &[])
+    }
+
+    /// Serves these manifests; their back ends are there already.
+    pub(crate) fn alone(files: &[(&str, &str)], arguments: &[&str]) -> Self {
+        Self::start("gateway", folder(files), arguments)
+    }
+
+    /// A process over another folder, and the same addresses as all of this test.
+    pub(crate) fn over_again(folder: tempfile::TempDir, arguments: &[&str]) -> Self {
+        Self::start("gateway", Arc::new(folder), arguments)
+    }
+
+    /// Another process over the same folder and addresses.
+    pub(crate) fn again(&self, arguments: &[&str]) -> Self {
+        Self::start("gateway", Arc::clone(&self.folder), arguments)
+    }
+
+    fn start(role: &str, folder: Arc<tempfile::TempDir>, arguments: &[&str]) -> Self {
         let status = folder.path().with_extension("status");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_strait"))
-            .arg("try")
-            .arg("-f")
-            .arg(folder.path())
-            .args(["--address-pool", &format!("127.{high}.{low}.0/24")])
-            .args(["--pod-pool", &format!("127.{}.{low}.0/24", high + 64)])
-            .args(["--map-port", "80=18080", "--map-port", "443=18443", "--map-port", "53=18053"])
-            .args(["--workers", "2", "--status"])
-            .arg(&status)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = command(role, folder.path(), arguments);
+        command.arg("--status").arg(&status);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut places = BTreeMap::new();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         for line in lines.by_ref().map(Result::unwrap).take_while(|line| line != "ready") {
@@ -67,6 +76,18 @@ impl Gate {
     /// Where a gateway listens for a port of its listeners.
     pub(crate) fn at(&self, gateway: &str, port: u16) -> SocketAddr {
         *self.places.get(&(gateway.to_owned(), port)).unwrap_or_else(|| panic!("{gateway}:{port} of {:?}", self.places))
+    }
+
+    /// Waits until it has ended; gives its exit code.
+    pub(crate) fn exit_code(&mut self) -> Option<i32> {
+        let deadline = jiff::Timestamp::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(jiff::Timestamp::now() < deadline, "it does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Asks it to end.
@@ -96,10 +117,46 @@ impl Gate {
 
 impl Drop for Gate {
     fn drop(&mut self) {
-        self.terminate();
+        if std::thread::panicking() {
+            let _ = self.child.kill();
+        }
+        // Twice: connections that a failed test left open are not waited for.
+        for _ in 0..2 {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                break;
+            }
+            self.terminate();
+        }
         let _ = self.child.wait();
         let _ = fs::remove_file(&self.status);
     }
+}
+
+fn folder(files: &[(&str, &str)]) -> Arc<tempfile::TempDir> {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+    Arc::new(folder)
+}
+
+/// A gate over a folder, not started yet.
+pub(crate) fn command(role: &str, folder: &Path, arguments: &[&str]) -> Command {
+    // Addresses of its own in 127.0.0.0/8, by process: other tests may run beside it.
+    let pid = std::process::id();
+    let (high, low) = (100 + pid / 256 % 64, pid % 256);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_strait"));
+    command.arg(role).arg("-f").arg(folder);
+    command.args(["--address-pool", &format!("127.{high}.{low}.0/24")]);
+    if role == "try" {
+        command.args(["--pod-pool", &format!("127.{}.{low}.0/24", high + 64)]);
+    }
+    command.args(["--map-port", "80=18080", "--map-port", "443=18443", "--map-port", "53=18053"]);
+    if !arguments.contains(&"--workers") {
+        command.args(["--workers", "2"]);
+    }
+    command.args(arguments);
+    command
 }
 
 /// A response, read to its end.

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
+mod backend;
 mod backend_tls;
 mod bed;
 mod conformance;
@@ -9,6 +10,7 @@ mod h1;
 mod h2;
 mod h2_server;
 mod l4;
+mod life;
 mod mirror;
 mod reload;
 mod tls;

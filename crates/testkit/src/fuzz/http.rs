@@ -12,7 +12,7 @@ pub(super) fn request(bytes: &[u8]) {
     let limits = Limits::default();
     let mut head = RequestHead::default();
     let whole = head.read(bytes, &limits);
-    cut(bytes, &whole, |part| RequestHead::default().read(part, &limits), || head.head.len);
+    cut(bytes, whole, |part| RequestHead::default().read(part, &limits), || head.head.len);
     if whole != Ok(true) {
         return;
     }
@@ -58,7 +58,7 @@ pub(super) fn response(bytes: &[u8]) {
     let limits = Limits::default();
     let mut head = ResponseHead::default();
     let whole = head.read(bytes, method, &limits);
-    cut(bytes, &whole, |part| ResponseHead::default().read(part, method, &limits), || head.head.len);
+    cut(bytes, whole, |part| ResponseHead::default().read(part, method, &limits), || head.head.len);
     if whole != Ok(true) {
         return;
     }
@@ -192,14 +192,14 @@ fn ends(bytes: &[u8]) -> impl Iterator<Item = usize> + '_ {
 /// A part is complete only where the whole is, not before its end, and wrong only where the whole is.
 fn cut(
     bytes: &[u8],
-    whole: &Result<bool, HeadError>,
+    whole: Result<bool, HeadError>,
     read: impl Fn(&[u8]) -> Result<bool, HeadError>,
     length: impl Fn() -> usize,
 ) {
     for end in ends(bytes) {
         match read(&bytes[..end]) {
-            Ok(true) => assert!(*whole == Ok(true) && end >= length(), "complete after {end} bytes"),
-            Ok(false) => assert!(*whole != Ok(true) || end < length(), "incomplete after {end} bytes"),
+            Ok(true) => assert!(whole == Ok(true) && end >= length(), "complete after {end} bytes"),
+            Ok(false) => assert!(whole != Ok(true) || end < length(), "incomplete after {end} bytes"),
             Err(error) => assert!(whole.is_err(), "{error} after {end} bytes"),
         }
     }

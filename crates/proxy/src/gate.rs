@@ -1,0 +1,262 @@
+//! The gate that workers make up: what they serve, their sockets, their end.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    net::SocketAddr,
+    num::NonZeroUsize,
+    os::fd::OwnedFd,
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
+};
+
+use ipnet::IpNet;
+use socket2::Socket;
+use strait_route::{Plan, PortPlan};
+use tokio::{
+    sync::{oneshot, watch},
+    task::LocalSet,
+    time::timeout,
+};
+
+use crate::{
+    admission::Admission,
+    limits::Limits,
+    listen::{self, Listening, Place, PortMap, Sockets},
+    live::Live,
+    worker::{Part, Worker},
+};
+
+/// How a gate runs.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Ports that are listened on in place of those that listeners name.
+    pub ports: PortMap,
+    /// Bounds.
+    pub limits: Limits,
+    /// Workers; as many as the process may use cores where not given.
+    pub workers: Option<NonZeroUsize>,
+    /// Who tells by the PROXY protocol who the client is. Their connections begin with it, all others are served as they are.
+    pub proxies: Vec<IpNet>,
+}
+
+/// A socket that cannot be listened on, or a worker that cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum GateError {
+    /// The socket of a listener.
+    #[error("cannot listen on {at} (Gateway {gateway}, port {port}): {source}")]
+    Listen {
+        /// Where.
+        at: SocketAddr,
+        /// For which gateway.
+        gateway: Arc<str>,
+        /// The port of its listener.
+        port: u16,
+        /// Why.
+        source: io::Error,
+    },
+    /// A thread or its runtime.
+    #[error("cannot start a worker: {0}")]
+    Worker(#[from] io::Error),
+}
+
+/// Why a gate ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Drain {
+    /// It is asked to. What waits in the backlog is served, idle connections end at once.
+    Ending,
+    /// Another process listens on its sockets. An idle connection ends with its next response, so that no request is lost on its way,
+    /// or towards the end of the time.
+    HandedOver,
+}
+
+/// Where a gate is in its life.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Phase {
+    Serving,
+    HandedOver,
+    Ending,
+}
+
+/// What workers are to serve.
+#[derive(Clone)]
+pub(crate) struct Serving {
+    pub(crate) number: u64,
+    pub(crate) live: Arc<Live>,
+    pub(crate) sockets: Arc<Sockets>,
+}
+
+/// Workers that serve a plan. They stop when it is dropped.
+#[derive(Debug)]
+pub struct Gate {
+    plans: watch::Sender<Serving>,
+    phase: watch::Sender<Phase>,
+    threads: Vec<thread::JoinHandle<()>>,
+    /// The number of the plan that is served.
+    served: u64,
+    taken_up: mpsc::Receiver<TakenUp>,
+    sockets: Arc<Sockets>,
+    /// Sockets of another process that no plan has asked for yet.
+    inherited: BTreeMap<Place, Vec<Socket>>,
+    ports: PortMap,
+    admission: Arc<Admission>,
+}
+
+impl std::fmt::Debug for Serving {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Serving").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+/// How long a worker may take to take up a plan.
+const TAKEN_UP: Duration = Duration::from_secs(10);
+
+/// That a worker serves a plan.
+pub(crate) struct TakenUp {
+    pub(crate) plan: u64,
+    pub(crate) errors: Vec<GateError>,
+}
+
+impl Gate {
+    /// Starts workers that serve nothing yet.
+    ///
+    /// # Errors
+    /// A worker that cannot be started.
+    pub fn start(options: &Options) -> Result<Self, GateError> {
+        let workers = options.workers.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+        let nothing =
+            Serving { number: 0, live: Arc::new(Live::new(Plan::default())), sockets: Arc::new(Sockets::new()) };
+        let (plans, _) = watch::channel(nothing);
+        let (phase, _) = watch::channel(Phase::Serving);
+        let (done, taken_up) = mpsc::channel();
+        let admission = Arc::new(Admission::new(&options.limits));
+        let mut threads = Vec::new();
+        for index in 0..workers {
+            let part = Part {
+                index,
+                workers,
+                plans: plans.subscribe(),
+                phase: phase.subscribe(),
+                done: done.clone(),
+                options: options.clone(),
+                admission: Arc::clone(&admission),
+            };
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let run = move || LocalSet::new().block_on(&runtime, Worker::run(part));
+            threads.push(thread::Builder::new().name(format!("worker-{index}")).spawn(run)?);
+        }
+        Ok(Self {
+            plans,
+            phase,
+            threads,
+            served: 0,
+            taken_up,
+            sockets: Arc::default(),
+            inherited: BTreeMap::new(),
+            ports: options.ports.clone(),
+            admission,
+        })
+    }
+
+    /// Listens on sockets of another process, where the next plan asks for what they listen at. Others of them are closed with it.
+    pub fn inherit(&mut self, sockets: Vec<OwnedFd>) {
+        self.inherited = listen::sorted(sockets);
+    }
+
+    /// Duplicates of all sockets that are listened on, for another process.
+    ///
+    /// # Errors
+    /// None are left to the process.
+    pub fn sockets(&self) -> io::Result<Vec<OwnedFd>> {
+        let mut all = Vec::new();
+        for listening in self.sockets.values() {
+            all.extend(listening.all()?);
+        }
+        Ok(all)
+    }
+
+    /// Serves `plan`: returns when every worker does. Connections that it does not concern go on.
+    ///
+    /// Gives the listeners that cannot be served, each once; the others are.
+    pub fn serve(&mut self, plan: Plan) -> Vec<GateError> {
+        self.served += 1;
+        let (mut errors, mut known) = (Vec::new(), BTreeSet::new());
+        let sockets = Arc::new(self.open(&plan.ports, &mut errors));
+        let before = std::mem::replace(&mut self.sockets, Arc::clone(&sockets));
+        self.plans.send_replace(Serving { number: self.served, live: Arc::new(Live::new(plan)), sockets });
+        let mut waiting = self.threads.len();
+        while waiting > 0 {
+            // A worker is never busy for long: it does not compute anything.
+            let Ok(taken_up) = self.taken_up.recv_timeout(TAKEN_UP) else { break };
+            if taken_up.plan == self.served {
+                waiting -= 1;
+                errors.extend(taken_up.errors.into_iter().filter(|error| known.insert(error.to_string())));
+            }
+        }
+        // No worker holds those that are gone any more: now the kernel forgets them.
+        drop(before);
+        errors
+    }
+
+    /// The sockets for these ports: those that are there, those that another process left, else new ones.
+    fn open(&mut self, ports: &[PortPlan], errors: &mut Vec<GateError>) -> Sockets {
+        let mut sockets = Sockets::new();
+        let mut inherited = std::mem::take(&mut self.inherited);
+        for port in ports {
+            let at = listen::place(port.address, port.port, &self.ports);
+            let place = (at, port.serve.is_udp());
+            let opened = match self.sockets.get(&place) {
+                // Two ports mapped to one would take each other's connections.
+                _ if sockets.contains_key(&place) => Err(io::ErrorKind::AddrInUse.into()),
+                Some(there) => Ok(Arc::clone(there)),
+                None => Listening::open(place, self.threads.len(), inherited.remove(&place).unwrap_or_default())
+                    .map(Arc::new),
+            };
+            match opened {
+                Ok(listening) => _ = sockets.insert(place, listening),
+                Err(source) => {
+                    let gateway = Arc::clone(&port.gateway);
+                    errors.push(GateError::Listen { at, gateway, port: port.port, source });
+                }
+            }
+        }
+        sockets
+    }
+
+    /// How many connections of clients are open.
+    pub fn connections(&self) -> usize {
+        self.admission.connections()
+    }
+
+    /// Takes no new connections, and waits until the others are done, at most so long. Gives how many are not.
+    pub async fn drain(self, why: Drain, most: Duration) -> usize {
+        let Self { plans, phase, threads, sockets, admission, .. } = self;
+        // Workers must not take this for a plan without listeners: they end theirs in their own way.
+        plans.send_if_modified(|serving| {
+            serving.sockets = Arc::default();
+            false
+        });
+        drop(sockets);
+        let (done, mut finished) = oneshot::channel();
+        thread::spawn(move || {
+            for thread in threads {
+                let _ = thread.join();
+            }
+            let _ = done.send(());
+        });
+        let mut left = most;
+        if why == Drain::HandedOver {
+            phase.send_replace(Phase::HandedOver);
+            let lazy = most.mul_f32(0.75);
+            if timeout(lazy, &mut finished).await.is_ok() {
+                return 0;
+            }
+            left -= lazy;
+        }
+        phase.send_replace(Phase::Ending);
+        let _ = timeout(left, finished).await;
+        drop(plans);
+        admission.connections()
+    }
+}

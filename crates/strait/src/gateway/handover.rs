@@ -1,0 +1,305 @@
+//! Hot restart: a new process takes the listening sockets of the one that runs, and serves before that one ends.
+//!
+//! ```text
+//! new ── hello, version ──▶ old                 both ends have the same user, and nobody else may connect
+//!     ◀── sockets ─────────                     duplicates; their backlogs are the same ones
+//!        (reads manifests, listens, serves)     the old one serves on, and takes up no changes meanwhile
+//!     ── serving ─────────▶                     from here on the old one takes no connections and drains
+//!     ◀── draining ────────                     the path is the new one's
+//! ```
+//!
+//! Where the new one ends, or takes too long, before it serves, the old one goes on as if nothing had been.
+
+use std::{
+    fs,
+    io::{self, IoSlice, IoSliceMut},
+    mem::MaybeUninit,
+    os::{
+        fd::{AsFd as _, BorrowedFd, OwnedFd},
+        unix::fs::{FileTypeExt as _, PermissionsExt as _},
+    },
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+};
+use serde::{Deserialize, Serialize};
+use socket2::{Domain, SockAddr, Socket, Type};
+use tokio::sync::{mpsc, oneshot};
+
+/// Of the messages. Another one is refused, and the process that runs goes on.
+const VERSION: u32 = 1;
+/// The largest message.
+const MESSAGE: usize = 4096;
+/// Sockets of one message; the kernel passes 253 at most.
+const BATCH: usize = 128;
+/// Messages with sockets; more are not taken.
+const BATCHES: usize = 256;
+/// How long either side waits for a message that is due at once.
+const AT_ONCE: Duration = Duration::from_secs(10);
+/// How long a new process may take until it serves.
+const SERVES: Duration = Duration::from_mins(1);
+
+#[derive(Serialize, Deserialize, Debug, PartialEq, Eq)]
+#[serde(tag = "is", rename_all = "camelCase")]
+enum Message {
+    /// The new process is there.
+    Hello { version: u32 },
+    /// Sockets come with it; `last` where no others follow.
+    Sockets { last: bool },
+    /// The old one does not hand anything over.
+    Refused { why: String },
+    /// The new one serves.
+    Serving,
+    /// The old one takes nothing any more.
+    Draining,
+}
+
+/// One end of the conversation: messages keep their borders.
+struct Conversation(Socket);
+
+impl Conversation {
+    /// Takes up a conversation with a process of the same user.
+    fn with(socket: Socket) -> anyhow::Result<Self> {
+        let peer = rustix::net::sockopt::socket_peercred(&socket)?;
+        let own = rustix::process::geteuid();
+        if peer.uid != own {
+            bail!(
+                "the process {} there is of user {}, not of {}",
+                peer.pid.as_raw_nonzero(),
+                peer.uid.as_raw(),
+                own.as_raw()
+            );
+        }
+        socket.set_write_timeout(Some(AT_ONCE))?;
+        Ok(Self(socket))
+    }
+
+    fn send(&self, message: &Message, sockets: &[BorrowedFd<'_>]) -> anyhow::Result<()> {
+        let text = serde_json::to_vec(message)?;
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(BATCH))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !sockets.is_empty() && !control.push(SendAncillaryMessage::ScmRights(sockets)) {
+            bail!("too many sockets for a message");
+        }
+        rustix::net::sendmsg(&self.0, &[IoSlice::new(&text)], &mut control, SendFlags::NOSIGNAL)?;
+        Ok(())
+    }
+
+    fn receive(&self, patience: Duration, sockets: &mut Vec<OwnedFd>) -> anyhow::Result<Message> {
+        self.0.set_read_timeout(Some(patience))?;
+        let mut text = [0; MESSAGE];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(BATCH))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let flags = RecvFlags::CMSG_CLOEXEC;
+        let received = loop {
+            match rustix::net::recvmsg(&self.0, &mut [IoSliceMut::new(&mut text)], &mut control, flags) {
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) => bail!("it said nothing for {} s", patience.as_secs()),
+                received => break received?,
+            }
+        };
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(rights) = message {
+                sockets.extend(rights);
+            }
+        }
+        if received.bytes == 0 {
+            bail!("it has ended");
+        }
+        serde_json::from_slice(&text[..received.bytes]).context("it said what is no message")
+    }
+}
+
+fn address(path: &Path) -> anyhow::Result<SockAddr> {
+    SockAddr::unix(path).with_context(|| format!("{} cannot be the path of a socket", path.display()))
+}
+
+/// The sockets of the process that runs, and the conversation with it. Until [`Taken::serving`] that one serves as well.
+pub(super) struct Taken {
+    conversation: Conversation,
+    pub(super) sockets: Vec<OwnedFd>,
+    path: PathBuf,
+}
+
+/// Asks whoever listens at `path` for its sockets. None where nobody does.
+pub(super) fn take(path: &Path) -> anyhow::Result<Option<Taken>> {
+    let socket = Socket::new(Domain::UNIX, Type::SEQPACKET, None)?;
+    match socket.connect(&address(path)?) {
+        Ok(()) => {}
+        Err(error) if is_nobody(&error) => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("cannot connect to {}", path.display())),
+    }
+    let taken = || {
+        let conversation = Conversation::with(socket)?;
+        conversation.send(&Message::Hello { version: VERSION }, &[])?;
+        let mut sockets = Vec::new();
+        for _ in 0..BATCHES {
+            match conversation.receive(AT_ONCE, &mut sockets)? {
+                Message::Sockets { last: true } => return Ok((conversation, sockets)),
+                Message::Sockets { last: false } => {}
+                Message::Refused { why } => bail!("{why}"),
+                other @ (Message::Hello { .. } | Message::Serving | Message::Draining) => {
+                    bail!("it said {other:?} amid its sockets")
+                }
+            }
+        }
+        bail!("its sockets have no end")
+    };
+    let (conversation, sockets) = taken()
+        .with_context(|| format!("the gate at {} does not hand over its sockets, and goes on", path.display()))?;
+    Ok(Some(Taken { conversation, sockets, path: path.to_owned() }))
+}
+
+fn is_nobody(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+}
+
+impl Taken {
+    /// Says that this process serves; then the other one takes no connections any more.
+    ///
+    /// # Errors
+    /// The other one lives, and did not take it: it goes on, and this process must not.
+    pub(super) fn serving(self) -> anyhow::Result<()> {
+        let Self { conversation, path, .. } = self;
+        let said = conversation.send(&Message::Serving, &[]);
+        let answer = said.and_then(|()| conversation.receive(AT_ONCE, &mut Vec::new()));
+        match answer {
+            Ok(Message::Draining) => Ok(()),
+            Ok(other) => bail!("the gate at {} answered {other:?}, and goes on", path.display()),
+            Err(error) => {
+                // Somebody must go on: this process, if the other one has ended.
+                let socket = Socket::new(Domain::UNIX, Type::SEQPACKET, None)?;
+                match socket.connect(&address(&path)?) {
+                    Err(gone) if is_nobody(&gone) => Ok(()),
+                    _ => Err(error).with_context(|| format!("the gate at {} goes on", path.display())),
+                }
+            }
+        }
+    }
+}
+
+/// What the listening thread asks of the gate.
+pub(super) enum Asked {
+    /// For its sockets. Until the answer is dropped nothing about them may change.
+    Sockets(oneshot::Sender<io::Result<Vec<OwnedFd>>>),
+    /// The new process gave up: all goes on.
+    Nothing,
+    /// The new process serves. The answer is dropped when this one takes no connections any more.
+    Serving(oneshot::Sender<()>),
+}
+
+/// The socket at which the next process asks. Its file goes with it, unless another process has taken it.
+pub(super) struct Door {
+    path: PathBuf,
+    id: (u64, u64),
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        if file_id(&self.path).ok() == Some(self.id) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn file_id(path: &Path) -> io::Result<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt as _;
+    let metadata = fs::symlink_metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+/// Listens at `path` for the next process. What was there before is replaced at once: there is always somebody to ask.
+pub(super) fn listen(path: &Path) -> anyhow::Result<(Door, mpsc::Receiver<Asked>)> {
+    if fs::symlink_metadata(path).is_ok_and(|there| !there.file_type().is_socket()) {
+        bail!("{} is there and is no socket", path.display());
+    }
+    let cannot = || format!("cannot listen at {}", path.display());
+    let mut part = path.as_os_str().to_owned();
+    part.push(format!(".{}", std::process::id()));
+    let part = PathBuf::from(part);
+    let _ = fs::remove_file(&part);
+    let socket = Socket::new(Domain::UNIX, Type::SEQPACKET, None)?;
+    socket.bind(&address(&part)?).with_context(cannot)?;
+    let ready = || {
+        // Before it listens nobody can connect: there is no moment in which others could.
+        fs::set_permissions(&part, fs::Permissions::from_mode(0o600))?;
+        socket.listen(4)?;
+        let id = file_id(&part)?;
+        fs::rename(&part, path)?;
+        Ok::<_, io::Error>(id)
+    };
+    let id = ready().inspect_err(|_| _ = fs::remove_file(&part)).with_context(cannot)?;
+    let (ask, asked) = mpsc::channel(1);
+    thread::Builder::new().name("hot-restart".into()).spawn(move || answer(&socket, &ask))?;
+    Ok((Door { path: path.to_owned(), id }, asked))
+}
+
+/// Answers new processes, one after the other. After one has taken over, others are refused as long as this process lives: who found
+/// nobody would start beside the new one.
+fn answer(socket: &Socket, ask: &mpsc::Sender<Asked>) {
+    let mut handed_over = false;
+    loop {
+        let Ok((peer, _)) = socket.accept() else {
+            thread::sleep(Duration::from_millis(100));
+            continue;
+        };
+        match hand_over(peer, ask, handed_over) {
+            Ok(()) => handed_over = true,
+            Err(error) => {
+                eprintln!("a process asked for the sockets and did not take over: {error:#}");
+                if !handed_over && ask.blocking_send(Asked::Nothing).is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn hand_over(peer: Socket, ask: &mpsc::Sender<Asked>, handed_over: bool) -> anyhow::Result<()> {
+    let conversation = Conversation::with(peer)?;
+    let refuse = |why: String| {
+        let _ = conversation.send(&Message::Refused { why: why.clone() }, &[]);
+        bail!("{why}")
+    };
+    let first = conversation.receive(AT_ONCE, &mut Vec::new())?;
+    let Message::Hello { version } = first else { bail!("it said {first:?} first") };
+    if version != VERSION {
+        return refuse(format!("it speaks version {VERSION}, not {version}"));
+    }
+    if handed_over {
+        return refuse("another process has taken over".into());
+    }
+    let (send, sockets) = oneshot::channel();
+    ask.blocking_send(Asked::Sockets(send)).context("the gate ends")?;
+    let sockets = match sockets.blocking_recv().context("the gate ends")? {
+        Ok(sockets) => sockets,
+        Err(error) => return refuse(format!("its sockets cannot be duplicated: {error}")),
+    };
+    if sockets.len() > BATCH * BATCHES {
+        return refuse(format!("it has {} sockets, more than {} are not handed over", sockets.len(), BATCH * BATCHES));
+    }
+    let batches: Vec<_> = sockets.chunks(BATCH).collect();
+    for (index, batch) in batches.iter().enumerate() {
+        let borrowed: Vec<_> = batch.iter().map(OwnedFd::as_fd).collect();
+        conversation.send(&Message::Sockets { last: index + 1 == batches.len() }, &borrowed)?;
+    }
+    if batches.is_empty() {
+        conversation.send(&Message::Sockets { last: true }, &[])?;
+    }
+    drop(sockets);
+    let then = conversation.receive(SERVES, &mut Vec::new())?;
+    if then != Message::Serving {
+        bail!("it said {then:?} when it should have served");
+    }
+    let (send, draining) = oneshot::channel();
+    ask.blocking_send(Asked::Serving(send)).context("the gate ends")?;
+    let _ = draining.blocking_recv();
+    // It serves: whether it hears of this does not matter.
+    let _ = conversation.send(&Message::Draining, &[]);
+    Ok(())
+}
