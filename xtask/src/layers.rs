@@ -29,8 +29,8 @@ const LAYERS: &[(&str, u32)] = &[
     ("strait", 7),
 ];
 
-/// Crates that tests alone may use.
-const ONLY_FOR_TESTS: &[&str] = &["strait-testkit"];
+/// Crates that tests and benchmarks alone may use.
+const ONLY_FOR_TESTS: &[&str] = &["strait-load", "strait-testkit"];
 
 /// Crates that do no I/O, and what would give it to them.
 const PURE: &[&str] = &[
