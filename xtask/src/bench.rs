@@ -21,6 +21,7 @@ use crate::{
     run::{Alone, cargo, printed, shown, step, succeeds, target},
 };
 
+pub(crate) mod gateway;
 mod profile;
 mod report;
 

@@ -32,6 +32,7 @@ cargo xtask COMMAND
   demo [--keep]                       the sample cluster: policy compared with real packets
   chaos [UPDATES]                     policies and agents change under traffic, 1000 times or as said
   bench datapath                      the datapath against plain routing, in one run
+  bench gateway [SCENARIO…] …         the gate beside Envoy, HAProxy and nginx, in one run; `bench gateway --help` says more
   fuzz [TARGET…] [--seconds N]        every fuzz target or these, each for so long (60)
   fuzz TARGET FILE                    one input again
   bench policy                        what compiling policy costs, from nothing and change by change
@@ -63,6 +64,11 @@ fn dispatch(arguments: &[&str]) -> Result<()> {
         ["demo"] => demo::run(demo::Afterwards::Down),
         ["demo", "--keep"] => demo::run(demo::Afterwards::Keep),
         ["bench", "datapath"] => bench::datapath(),
+        ["bench", "gateway", "--help" | "-h"] => {
+            print!("{}", bench::gateway::HELP);
+            Ok(())
+        }
+        ["bench", "gateway", rest @ ..] => bench::gateway::run(rest),
         ["bench", "change"] => change::run("release"),
         ["bench", "change", "--dev"] => change::run("debug"),
         ["chaos"] => chaos::run("1000"),

