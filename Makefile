@@ -8,7 +8,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 help:
 	@echo 'make demo    build, start a sample cluster in network namespaces, compare policy with real packets (root)'
 	@echo 'make test    everything CI runs (root)'
-	@echo 'make bench   the datapath against plain routing (root)'
+	@echo 'make bench   the datapath against plain routing, the gate against other gates (root)'
 	@echo 'make check   what can be checked without root: formatting, lints, documentation'
 
 demo:
@@ -25,6 +25,7 @@ bench:
 	@scripts/bootstrap
 	@cargo xtask setup bench
 	@cargo xtask bench datapath
+	@cargo xtask bench gateway
 
 check:
 	@scripts/bootstrap
