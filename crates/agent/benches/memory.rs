@@ -13,7 +13,7 @@ use std::{
 
 use serde_json::json;
 use strait_agent::{
-    Client, DenyResponse, Host, Options,
+    Client, DenyResponse, Host, Links, Options,
     api::{EndpointSpec, Mac, PodName, SOCKET},
 };
 use strait_datapath::{Datapath, Fake};
@@ -59,8 +59,11 @@ fn agent(folder: &Path) -> Outcome {
         host_policy_confirm: Duration::ZERO,
     };
     let lock = strait_agent::lock(&options)?;
-    let index = |name: &str| name.trim_start_matches('v').parse().map_err(io::Error::other);
-    Ok(strait_agent::run(options, lock, Datapath::over(Fake::new())?, None, index)?)
+    let links = Links {
+        index_of: |name| name.trim_start_matches('v').parse().map_err(io::Error::other),
+        addresses: || Ok(Vec::new()),
+    };
+    Ok(strait_agent::run(options, lock, Datapath::over(Fake::new())?, None, links, None)?)
 }
 
 fn measure() -> Outcome {

@@ -52,6 +52,7 @@ impl<K: Kernel> Node<K> {
                 .into_iter()
                 .map(ToString::to_string)
                 .chain(self.unknown.clone())
+                .chain(self.wrong_response.clone())
                 .chain(self.view.snapshot.problems().iter().map(ToString::to_string))
                 .collect(),
             enforcement_error: self.enforcement_error.clone(),

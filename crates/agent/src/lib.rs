@@ -23,7 +23,7 @@ mod state;
 mod view;
 
 pub use client::{Client, ClientError};
-pub use node::{Host, InterfaceIndex, Options, StartError};
+pub use node::{Host, Links, Options, StartError};
 pub use run::{Lock, RunError, lock, run};
 pub use state::StateError;
 pub use strait_packet::abi::DenyResponse;

@@ -11,6 +11,7 @@ use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     io,
+    net::IpAddr,
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -26,7 +27,7 @@ use strait_datapath::{
     monotonic_ns, sysctl::tracks_connections,
 };
 use strait_flow::Ring;
-use strait_model::{Compiler, PodKey};
+use strait_model::{Compiler, LocalNode, PodKey};
 use strait_packet::abi::{Config, DenyResponse};
 use thiserror::Error;
 
@@ -97,8 +98,14 @@ pub enum StartError {
     Map(#[from] MapError),
 }
 
-/// Finds the index of an interface of the agent's network namespace by its name.
-pub type InterfaceIndex = fn(&str) -> io::Result<u32>;
+/// What the agent asks of its network namespace.
+#[derive(Clone, Copy, Debug)]
+pub struct Links {
+    /// Finds the index of an interface by its name.
+    pub index_of: fn(&str) -> io::Result<u32>,
+    /// Lists the addresses by which others reach the node.
+    pub addresses: fn() -> io::Result<Vec<IpAddr>>,
+}
 
 /// An endpoint and what became of it.
 pub(crate) struct Endpoint {
@@ -124,7 +131,9 @@ pub(crate) struct Node<K> {
     pub(crate) ring: Ring,
     pub(crate) host_policies: CommitConfirm,
     run: RunDir,
-    index_of: InterfaceIndex,
+    links: Links,
+    /// What the node knows of itself.
+    local: LocalNode,
     compiler: Compiler,
     /// Numbers that were given when they were saved last; `None` where they never were.
     saved: Option<u64>,
@@ -133,16 +142,14 @@ pub(crate) struct Node<K> {
     compiled: bool,
     /// Why nothing is here to be served.
     pub(crate) unknown: Option<String>,
+    /// What is wrong with what the node's annotation says that denied connections hear.
+    pub(crate) wrong_response: Option<String>,
     decorator: Decorator,
 }
 
 impl<K: Kernel> Node<K> {
     /// Reads what an earlier agent left, attaches programs to what is there, and enforces.
-    pub(crate) fn start(
-        options: Options,
-        mut datapath: Datapath<K>,
-        index_of: InterfaceIndex,
-    ) -> Result<Self, StartError> {
+    pub(crate) fn start(options: Options, datapath: Datapath<K>, links: Links) -> Result<Self, StartError> {
         let run = RunDir::open(&options.run_dir)?;
         let saved = run.allocator().unwrap_or_else(|error| {
             log(Level::Warn, "identity numbers are given anew", &[("reason", &error)]);
@@ -156,16 +163,11 @@ impl<K: Kernel> Node<K> {
         let directory = Directory::open(&options.roots)?;
         let (last_good, copied) = LastGood::open(&options.run_dir)?;
         // Looked for before anything is attached: a name that is wrong leaves everything as it was.
-        let uplink = |name: &String| match index_of(name) {
+        let uplink = |name: &String| match (links.index_of)(name) {
             Ok(index) => Ok(Interface { index, name: name.clone() }),
             Err(cause) => Err(StartError::Uplink { name: name.clone(), cause }),
         };
         let uplinks = options.uplinks.iter().map(uplink).collect::<Result<Vec<_>, _>>()?;
-        // What denied connections hear is no part of any verdict, and may change at any time.
-        let config = Config { deny_response: options.deny_response as u32, ..*datapath.config() };
-        if config != *datapath.config() {
-            datapath.set_config(&config)?;
-        }
         let mut node = Self {
             started: Timestamp::now(),
             directory,
@@ -179,12 +181,14 @@ impl<K: Kernel> Node<K> {
             ring: Ring::default(),
             host_policies: CommitConfirm::open(&options.state_dir, &options.node, options.host_policy_confirm),
             run,
-            index_of,
+            links,
+            local: LocalNode { name: Arc::clone(&options.node), addresses: Vec::new() },
             compiler: Compiler::new(saved),
             saved: None,
             changed: BTreeSet::new(),
             compiled: false,
             unknown: None,
+            wrong_response: None,
             decorator: Decorator::new(Arc::clone(&options.node)),
             options,
         };
@@ -200,6 +204,7 @@ impl<K: Kernel> Node<K> {
         }
         let files = node.directory.objects().iter().map(|object| Arc::clone(&object.meta().location.file));
         node.keep_last_good(&files.chain(copied).collect());
+        node.look_at_addresses();
         node.enforce();
         // Last: what arrives from outside meets the policy that is in force by now.
         for uplink in &uplinks {
@@ -244,9 +249,9 @@ impl<K: Kernel> Node<K> {
         let objects = self.host_policies.complete(objects, node);
         if self.compiled {
             let keys: Vec<_> = std::mem::take(&mut self.changed).into_iter().collect();
-            self.view.follow(&objects, &keys, &mut self.compiler, node);
+            self.view.follow(&objects, &keys, &mut self.compiler, &self.local);
         } else {
-            self.view.begin(&objects, &mut self.compiler, node);
+            self.view.begin(&objects, &mut self.compiler, &self.local);
         }
         self.compiled = true;
         let unknown = unknown_node(&objects, node);
@@ -254,12 +259,59 @@ impl<K: Kernel> Node<K> {
             log(Level::Warn, "node", &[("problem", problem)]);
         }
         self.unknown = unknown;
+        let asked = asked_response(&objects, node);
         self.decorator.forget_misses();
         for problem in self.view.snapshot.problems().iter().filter(|problem| !known.contains(problem)) {
             log(Level::Warn, "policy", &[("problem", problem)]);
         }
+        self.choose_response(asked);
         self.save_numbers();
         self.apply();
+    }
+
+    /// What denied connections hear: as the annotation of the node says, else as the agent was told at its start. It is no part of any
+    /// verdict, and may change at any time.
+    fn choose_response(&mut self, asked: Option<Result<DenyResponse, String>>) {
+        let (response, wrong) = match asked {
+            None => (self.options.deny_response, None),
+            Some(Ok(response)) => (response, None),
+            Some(Err(problem)) => (self.options.deny_response, Some(problem)),
+        };
+        if let Some(problem) = wrong.as_ref().filter(|_| self.wrong_response != wrong) {
+            log(Level::Warn, "node", &[("problem", problem)]);
+        }
+        self.wrong_response = wrong;
+        let config = Config { deny_response: response as u32, ..*self.datapath.config() };
+        if config == *self.datapath.config() {
+            return;
+        }
+        match self.datapath.set_config(&config) {
+            Ok(()) => log(Level::Info, "denied connections hear", &[("response", &response.name())]),
+            Err(error) => log(Level::Error, "cannot choose what denied connections hear", &[("reason", &error)]),
+        }
+    }
+
+    /// Takes in which addresses the node has. True where they are others than before.
+    fn look_at_addresses(&mut self) -> bool {
+        match (self.links.addresses)() {
+            Ok(addresses) => {
+                let changed = self.local.addresses != addresses;
+                self.local.addresses = addresses;
+                changed
+            }
+            Err(error) => {
+                log(Level::Error, "cannot list the node's addresses", &[("reason", &error)]);
+                false
+            }
+        }
+    }
+
+    /// Addresses of the node may have changed.
+    pub(crate) fn follow_addresses(&mut self) {
+        if self.look_at_addresses() {
+            log(Level::Info, "the node's addresses changed", &[("count", &self.local.addresses.len())]);
+            self.enforce();
+        }
     }
 
     /// Lets connections that both ends know take the shortcut past the host's stack, unless netfilter follows connections there:
@@ -396,6 +448,7 @@ impl<K: Kernel> Node<K> {
             Ok(count) => log(Level::Warn, "maps were changed by somebody else", &[("entries", &count)]),
             Err(error) => log(Level::Error, "cannot read the maps", &[("reason", &error)]),
         }
+        self.follow_addresses();
         self.retry();
     }
 
@@ -404,7 +457,7 @@ impl<K: Kernel> Node<K> {
         let moved: Vec<PodName> = self
             .endpoints
             .iter()
-            .filter(|(_, endpoint)| (self.index_of)(&endpoint.spec.ifname).ok() != endpoint.ifindex)
+            .filter(|(_, endpoint)| (self.links.index_of)(&endpoint.spec.ifname).ok() != endpoint.ifindex)
             .map(|(name, _)| name.clone())
             .collect();
         for name in moved {
@@ -453,7 +506,7 @@ impl<K: Kernel> Node<K> {
     }
 
     fn attach(&mut self, spec: EndpointSpec) -> Endpoint {
-        let attached = (self.index_of)(&spec.ifname)
+        let attached = (self.links.index_of)(&spec.ifname)
             .map_err(|error| format!("its link {} is gone: {error}", spec.ifname))
             .and_then(|index| {
                 let interface = Interface { index, name: spec.ifname.clone() };
@@ -489,6 +542,24 @@ impl<K: Kernel> Node<K> {
         }
         self.last_good.settle(self.directory.problems());
     }
+}
+
+/// On a Node: what connections hear that policy denies on it.
+const DENY_RESPONSE: &str = "strait.dev/deny-response";
+
+/// What the annotation of the node says, where it has one.
+fn asked_response(objects: &Objects, node: &str) -> Option<Result<DenyResponse, String>> {
+    let object = objects.nodes().find(|known| *known.meta.name == *node)?;
+    let asked = object.meta.annotations.get(DENY_RESPONSE)?;
+    let known = [DenyResponse::Silent, DenyResponse::Icmp, DenyResponse::Reset].into_iter();
+    Some(known.clone().find(|response| *response.name() == **asked).ok_or_else(|| {
+        let names: Vec<_> = known.map(DenyResponse::name).collect();
+        format!(
+            "{}: annotation {DENY_RESPONSE} of node {node}: found {asked:?}, allowed are {}",
+            object.meta.location,
+            names.join(", ")
+        )
+    }))
 }
 
 pub(crate) fn pod_key(name: &PodName) -> PodKey {

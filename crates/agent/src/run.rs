@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use strait_datapath::{Datapath, EventReader, Kernel};
+use strait_datapath::{Datapath, EventReader, Kernel, netlink::AddressWatch};
 use thiserror::Error;
 use tokio::{
     io::{Interest, unix::AsyncFd},
@@ -20,7 +20,7 @@ use tokio::{
 use crate::{
     api::SOCKET,
     log::{Level, log},
-    node::{InterfaceIndex, Node, Options, StartError},
+    node::{Links, Node, Options, StartError},
     server::{Shared, listen, serve},
 };
 
@@ -88,13 +88,14 @@ pub fn run<K: Kernel + 'static>(
     lock: Lock,
     datapath: Datapath<K>,
     events: Option<EventReader>,
-    index_of: InterfaceIndex,
+    links: Links,
+    addresses: Option<AddressWatch>,
 ) -> Result<(), RunError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(RunError::io("start the event loop"))?;
-    let result = LocalSet::new().block_on(&runtime, until_signal(options, datapath, events, index_of));
+    let result = LocalSet::new().block_on(&runtime, until_signal(options, datapath, events, links, addresses));
     drop(lock);
     result
 }
@@ -103,7 +104,8 @@ async fn until_signal<K: Kernel + 'static>(
     options: Options,
     datapath: Datapath<K>,
     events: Option<EventReader>,
-    index_of: InterfaceIndex,
+    links: Links,
+    addresses: Option<AddressWatch>,
 ) -> Result<(), RunError> {
     // Before anything else: a signal during the start is not lost.
     let mut terminate = signal(SignalKind::terminate()).map_err(RunError::io("listen to SIGTERM"))?;
@@ -111,7 +113,7 @@ async fn until_signal<K: Kernel + 'static>(
 
     let socket = options.run_dir.join(SOCKET);
     let name = options.node.clone();
-    let node = Node::start(options, datapath, index_of)?;
+    let node = Node::start(options, datapath, links)?;
     let manifests = node.directory.watcher().map_err(RunError::io("watch the manifests"))?;
     let shared = Rc::new(Shared::new(node));
 
@@ -121,6 +123,11 @@ async fn until_signal<K: Kernel + 'static>(
         let ready = events.as_fd().try_clone_to_owned().and_then(readiness);
         let ready = ready.map_err(RunError::io("read the event ring"))?;
         tokio::task::spawn_local(read_events(ready, events, Rc::clone(&shared)));
+    }
+    if let Some(addresses) = addresses {
+        let ready = addresses.as_fd().try_clone_to_owned().and_then(readiness);
+        let ready = ready.map_err(RunError::io("watch the node's addresses"))?;
+        tokio::task::spawn_local(watch_addresses(ready, addresses, Rc::clone(&shared)));
     }
     tokio::task::spawn_local(tend(Rc::clone(&shared)));
     tokio::task::spawn_local(retry(Rc::clone(&shared)));
@@ -156,6 +163,22 @@ async fn watch_manifests<K: Kernel>(fd: AsyncFd<OwnedFd>, shared: Rc<Shared<K>>)
         sleep_until(next).await;
         shared.node.borrow_mut().refresh();
         next = Instant::now() + GATHER;
+    }
+}
+
+/// As for manifests: those that change in a row are taken in together.
+async fn watch_addresses<K: Kernel>(fd: AsyncFd<OwnedFd>, mut watch: AddressWatch, shared: Rc<Shared<K>>) {
+    loop {
+        match fd.readable().await {
+            Ok(mut ready) => ready.clear_ready(),
+            Err(error) => {
+                log(Level::Error, "addresses are no longer watched", &[("reason", &error)]);
+                return;
+            }
+        }
+        watch.drain();
+        shared.node.borrow_mut().follow_addresses();
+        sleep(GATHER).await;
     }
 }
 

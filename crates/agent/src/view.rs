@@ -9,7 +9,7 @@ use std::{
 use strait_api::{CiliumPeers, Kind, Object, ObjectKey, Objects};
 use strait_base::IdentityId;
 use strait_flow::{PolicyMatch, PolicyRef, Workload};
-use strait_model::{Compiler, Direction, NodePlan, Origin, OriginId, PodKey, Snapshot};
+use strait_model::{Compiler, Direction, LocalNode, NodePlan, Origin, OriginId, PodKey, Snapshot};
 
 /// Origin ids of this many past plans can still be named: events are read a little after they happened.
 const PAST_PLANS: usize = 4;
@@ -41,25 +41,25 @@ impl View {
     }
 
     /// The first generation, of these objects.
-    pub(crate) fn begin(&mut self, objects: &Objects, compiler: &mut Compiler, node: &str) {
-        self.snapshot = Snapshot::new(objects);
-        self.plan = compiler.compile(&self.snapshot, node);
+    pub(crate) fn begin(&mut self, objects: &Objects, compiler: &mut Compiler, local: &LocalNode) {
+        self.snapshot = Snapshot::seen_from(objects, local.clone());
+        self.plan = compiler.compile(&self.snapshot, &local.name);
         self.policies = objects.iter().filter(|object| is_policy(object.kind())).cloned().collect();
         self.labels = labels(&self.plan);
     }
 
     /// The generation after this one, of objects that differ in `keys`.
-    pub(crate) fn follow(&mut self, objects: &Objects, keys: &[ObjectKey], compiler: &mut Compiler, node: &str) {
+    pub(crate) fn follow(&mut self, objects: &Objects, keys: &[ObjectKey], compiler: &mut Compiler, local: &LocalNode) {
         for key in keys.iter().filter(|key| is_policy(key.kind)) {
             match objects.get(key) {
                 Some(policy) => self.policies.replace(policy.clone()),
                 None => drop(self.policies.remove(key)),
             }
         }
-        let delta = self.snapshot.update(objects, keys);
+        let delta = self.snapshot.update_from(objects, keys, local);
         // Where everything is compiled anew, the origins of before are not told.
         let before = if delta.is_everything() { self.plan.origins.clone() } else { BTreeMap::new() };
-        let changes = compiler.advance(&self.snapshot, &delta, node, &mut self.plan);
+        let changes = compiler.advance(&self.snapshot, &delta, &local.name, &mut self.plan);
         let past = if changes.everything { before } else { changes.origins };
         if past.iter().any(|(id, origins)| self.plan.origins.get(id) != Some(origins)) {
             self.past_origins.push_front(past);

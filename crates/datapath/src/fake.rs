@@ -11,6 +11,7 @@ use zerocopy::{FromBytes, IntoBytes};
 use crate::{
     kernel::{AttachError, Interface, Kernel, MapError},
     room::{GrowError, Room},
+    sockets::Socket,
     table::{Conntrack, Endpoints, Ipcache, Policy, PortSets, Table},
 };
 
@@ -23,6 +24,7 @@ pub struct Fake {
     growths: BTreeMap<&'static str, u64>,
     config: Option<Config>,
     attached: BTreeSet<(u32, Hook)>,
+    sockets: Vec<Socket>,
     writes: Vec<Write>,
 }
 
@@ -64,6 +66,11 @@ impl Fake {
         self.set_capacity::<T>(entries);
         self.limits.insert(T::NAME, limit);
         self
+    }
+
+    /// Gives the node these sockets.
+    pub fn set_sockets(&mut self, sockets: Vec<Socket>) {
+        self.sockets = sockets;
     }
 
     /// The tables as they are, to run packets through ([`MemoryMaps::run`]).
@@ -161,6 +168,10 @@ impl Kernel for Fake {
 
     fn attached(&self) -> Result<Vec<(u32, Hook)>, AttachError> {
         Ok(self.attached.iter().copied().collect())
+    }
+
+    fn sockets(&self) -> Vec<Socket> {
+        self.sockets.clone()
     }
 
     fn activate(&mut self) -> Result<(), AttachError> {

@@ -9,6 +9,7 @@ use strait_packet::abi::{Config, EventKind, Hook, Metric, MetricKey};
 
 use crate::{
     room::{GrowError, Room},
+    sockets::Socket,
     table::Table,
 };
 
@@ -65,6 +66,9 @@ pub trait Kernel {
 
     /// Where programs are attached, as index and hook.
     fn attached(&self) -> Result<Vec<(u32, Hook)>, AttachError>;
+
+    /// Sockets of this network namespace, as far as they can be told.
+    fn sockets(&self) -> Vec<Socket>;
 
     /// The tables hold what is wanted: programs that still run on an older set of tables move over now.
     fn activate(&mut self) -> Result<(), AttachError>;

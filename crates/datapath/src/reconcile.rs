@@ -196,8 +196,17 @@ impl<K: Kernel> Datapath<K> {
             if desired.host == 0 {
                 settle_host(&mut self.kernel, &mut self.config, &desired, &mut trouble);
             }
+            // From now on the node is judged. Of what it has open, conntrack has to know beforehand, and of what opened meanwhile
+            // afterwards: until then the one who sends tries again.
+            let begins = desired.host != 0 && self.config.host == 0;
+            if begins {
+                self.learn_connections();
+            }
             self.pass(&mut desired, &mut applied, &mut trouble);
             settle_host(&mut self.kernel, &mut self.config, &desired, &mut trouble);
+            if begins && self.config.host != 0 {
+                self.learn_connections();
+            }
             applied.closed = std::mem::take(&mut desired.closed);
             applied.host_closed = desired.host_closed;
             if trouble.errors.is_empty() || applied.deleted() == deleted {

@@ -87,5 +87,5 @@ pub use plan::{
 };
 pub use problem::{Lack, Problem};
 pub use rule::Origin;
-pub use snapshot::{Delta, Node, Pod, Snapshot};
+pub use snapshot::{Delta, LocalNode, Node, Pod, Snapshot};
 pub use verdict::{Decision, Reason, Verdict};

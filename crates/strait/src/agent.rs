@@ -1,11 +1,15 @@
 //! `strait agent`.
 
-use std::{io, path::PathBuf, process::ExitCode, time::Duration};
+use std::{io, net::IpAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use clap::Args;
-use strait_agent::{DenyResponse, Host, Lock, Options};
-use strait_datapath::{Datapath, GROWING, netlink::Netlink, probe};
+use strait_agent::{DenyResponse, Host, Links, Lock, Options};
+use strait_datapath::{
+    Datapath, GROWING,
+    netlink::{AddressWatch, Netlink},
+    probe,
+};
 
 use crate::host_policy;
 
@@ -45,7 +49,10 @@ pub(crate) struct AgentArgs {
     /// What a connection that policy denies hears
     ///
     /// Silence makes it wait for its own timeout and tells nothing of what is there. At most a thousand answers a second leave a
-    /// CPU; the rest is silence.
+    /// CPU; the rest is silence. An answer is at most 48 bytes longer than what it answers. TCP of Linux notices ICMP that comes at once,
+    /// as on one machine, only when it sends again, a second later; a reset ends it in any case.
+    ///
+    /// The annotation strait.dev/deny-response on the Node, if it has one, goes before this, and may change at any time.
     #[arg(long, value_enum, default_value_t, value_name = "HOW")]
     deny_response: DenyResponseArg,
 
@@ -106,6 +113,9 @@ impl From<DenyResponseArg> for DenyResponse {
     }
 }
 
+/// Where kube-proxy keeps the addresses of services, which nothing on the node answers for itself.
+const SERVICES: &str = "kube-ipvs0";
+
 /// Serves until SIGTERM or SIGINT.
 pub(crate) fn run(args: AgentArgs) -> anyhow::Result<ExitCode> {
     let report = probe::probe();
@@ -155,12 +165,18 @@ fn serve(options: Options, lock: Lock, datapath_options: &strait_datapath::Optio
     let mut datapath =
         Datapath::open(datapath_options).with_context(|| format!("cannot open the datapath `{instance}`"))?;
     let events = datapath.events()?;
-    Ok(strait_agent::run(options, lock, datapath, Some(events), interface_index)?)
+    let links = Links { index_of: interface_index, addresses };
+    Ok(strait_agent::run(options, lock, datapath, Some(events), links, Some(AddressWatch::open()?))?)
 }
 
 fn interface_index(name: &str) -> io::Result<u32> {
     let link = Netlink::current().and_then(|mut netlink| netlink.link(name)).map_err(io::Error::other)?;
     link.map(|link| link.index).ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+fn addresses() -> io::Result<Vec<IpAddr>> {
+    let listed = Netlink::current().and_then(|mut netlink| netlink.own_addresses(&[SERVICES]));
+    listed.map_err(io::Error::other)
 }
 
 /// Of a map that grows with the manifests.

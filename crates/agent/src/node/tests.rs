@@ -1,18 +1,22 @@
 //! The agent over a kernel in memory.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     fs,
     net::{IpAddr, SocketAddr},
     path::Path,
 };
 
 use expect_test::{Expect, expect};
-use strait_base::IdentityId;
-use strait_datapath::{Count, Event, Fake, Happening};
+use strait_base::{IdentityId, Protocol};
+use strait_datapath::{Count, Event, Fake, Happening, Socket};
 use strait_flow::{Output, Printer, Record};
-use strait_model::{Direction, OriginId};
-use strait_packet::abi::{DropReason, Hook, PolicyValue};
+use strait_model::{Direction, IpcacheKind, L4, OriginId};
+use strait_packet::{
+    abi::{DropReason, Hook, PolicyValue},
+    hooks::Verdict,
+    host::{Wire, tcp_flags},
+};
 use tempfile::TempDir;
 
 use super::*;
@@ -55,6 +59,8 @@ spec:
 thread_local! {
     /// Links that are not there.
     static GONE: Cell<&'static str> = const { Cell::new("") };
+    /// What the node's interfaces have.
+    static ADDRESSES: RefCell<Vec<IpAddr>> = const { RefCell::new(Vec::new()) };
 }
 
 /// `lxc7` has index 7; everything else is not there.
@@ -99,7 +105,8 @@ impl Setup {
             host_policy_confirm: Duration::from_mins(1),
             host: Host::default(),
         };
-        Node::start(options, Datapath::over(kernel).unwrap(), index_of).unwrap()
+        let links = Links { index_of, addresses: || Ok(ADDRESSES.with_borrow(Clone::clone)) };
+        Node::start(options, Datapath::over(kernel).unwrap(), links).unwrap()
     }
 
     /// Paths as users see them, without where this test happens to run.
@@ -359,6 +366,97 @@ fn a_link_that_vanished_is_noticed_and_taken_up_again() {
     assert!(node.status().ok && node.datapath.endpoints().contains_key(&7));
 }
 
+const HOST_POLICY: &str = "
+apiVersion: cilium.io/v2
+kind: CiliumClusterwideNetworkPolicy
+metadata: {name: edge}
+spec:
+  nodeSelector: {}
+  ingress: [{fromEntities: [world], toPorts: [{ports: [{port: '22', protocol: TCP}]}]}]
+  egress: [{toEntities: [world], toPorts: [{ports: [{port: '443', protocol: TCP}]}]}]
+";
+
+/// What interfaces have beside what the Node object says is the node's, unless it is somebody else's.
+#[test]
+fn a_node_is_judged_at_every_address_it_has() {
+    let all = |texts: &[&str]| texts.iter().map(|text| text.parse::<IpAddr>().unwrap()).collect::<Vec<_>>();
+    let setup = Setup::new();
+    setup.write("host.yaml", HOST_POLICY);
+    setup.write(
+        "service.yaml",
+        "{apiVersion: v1, kind: Service, metadata: {name: s, namespace: shop}, spec: {clusterIP: 10.96.0.1, ports: [{port: 80}]}}",
+    );
+    ADDRESSES.set(all(&["172.30.0.11", "192.0.2.7", "fd00::7", "10.244.1.10", "10.96.0.1"]));
+    let mut node = setup.start(Fake::new());
+    let l4 = L4::Port { protocol: Protocol::Tcp, port: 80 };
+    let judged = |node: &Node<Fake>| {
+        let hosts = node.view.plan.ipcache.iter().filter(|(_, entry)| entry.kind == IpcacheKind::Host);
+        let hosts: Vec<_> = hosts.map(|(prefix, _)| prefix.addr()).collect();
+        for own in &hosts {
+            let peer: IpAddr = if own.is_ipv4() { "203.0.113.10" } else { "2001:db8::10" }.parse().unwrap();
+            let judged = node.view.plan.judge_host_address(*own, Direction::Ingress, peer, l4);
+            assert!(judged.is_some_and(|judgement| !judgement.allowed), "{own}");
+        }
+        hosts
+    };
+    assert_eq!(judged(&node), all(&["172.30.0.11", "192.0.2.7", "fd00::7"]));
+    assert_eq!(node.view.pod_at("10.244.1.10".parse().unwrap()), Some(&PodKey::new("shop", "web-0")));
+
+    // They come and go, and what manifests change meanwhile changes nothing of it.
+    ADDRESSES.set(all(&["172.30.0.11", "198.18.0.1"]));
+    node.follow_addresses();
+    assert_eq!(judged(&node), all(&["172.30.0.11", "198.18.0.1"]));
+    setup.write("policy.yaml", &POLICY.replace("5432", "80"));
+    node.refresh();
+    setup.write(
+        "cluster.yaml",
+        &CLUSTER.replace("metadata: {name: node-1}", "metadata: {name: node-1, labels: {a: b}}"),
+    );
+    node.refresh();
+    assert_eq!(judged(&node), all(&["172.30.0.11", "198.18.0.1"]));
+    ADDRESSES.set(Vec::new());
+    node.tend();
+    assert_eq!(judged(&node), all(&["172.30.0.11"]));
+}
+
+/// The node's own connections are known before the first policy about it is in force, and nothing else is.
+#[test]
+fn connections_that_are_open_are_judged_by_who_opened_them() {
+    let setup = Setup::new();
+    let mut kernel = Fake::new();
+    let socket = |local: &str, remote: &str, state| Socket {
+        protocol: 6,
+        local: local.parse().unwrap(),
+        remote: remote.parse().unwrap(),
+        state,
+    };
+    kernel.set_sockets(vec![
+        socket("0.0.0.0:22", "0.0.0.0:0", 10),
+        socket("172.30.0.11:22", "203.0.113.10:50000", 1),
+        socket("172.30.0.11:40000", "203.0.113.10:443", 1),
+        socket("172.30.0.11:40001", "203.0.113.10:80", 1),
+    ]);
+    let mut node = setup.start(kernel);
+    assert_eq!(node.datapath.kernel().maps().conntrack.len(), 0);
+    setup.write("host.yaml", HOST_POLICY);
+    node.refresh();
+    let mut maps = node.datapath.kernel().maps();
+    assert_eq!(maps.conntrack.len(), 3);
+    // Each in its middle, from either side: what the policy lets the opener do.
+    let mut passes = |local: &str, remote: &str, sent| {
+        let [local, remote]: [SocketAddr; 2] = [local, remote].map(|end| end.parse().unwrap());
+        let (from, to, hook) = if sent { (local, remote, Hook::ToUplink) } else { (remote, local, Hook::FromUplink) };
+        let frame = Wire::new([2; 6], [4; 6], from.ip(), to.ip()).tcp(from.port(), to.port(), tcp_flags::ACK);
+        maps.run(hook, 99, &frame) == Verdict::Pass
+    };
+    for sent in [true, false] {
+        assert!(passes("172.30.0.11:22", "203.0.113.10:50000", sent), "{sent}");
+        assert!(passes("172.30.0.11:40000", "203.0.113.10:443", sent), "{sent}");
+        assert!(!passes("172.30.0.11:40001", "203.0.113.10:80", sent), "{sent}");
+        assert!(!passes("172.30.0.11:40002", "203.0.113.10:443", sent), "not known: {sent}");
+    }
+}
+
 #[test]
 fn what_cannot_be_enforced_is_closed_and_says_why() {
     let setup = Setup::new();
@@ -534,6 +632,33 @@ fn drops_say_no_more_than_is_known() {
 fn the_kernel_is_told_how_to_answer_denials() {
     let setup = Setup::new();
     let mut node = setup.start(Fake::default());
-    assert_eq!(&*node.status().deny_response, "reset");
-    assert_eq!(node.datapath.kernel_mut().config().unwrap().unwrap().deny_response, DenyResponse::Reset as u32);
+    let told = |node: &mut Node<Fake>| {
+        let status = node.status();
+        let config = node.datapath.kernel_mut().config().unwrap().unwrap();
+        assert_eq!(&*status.deny_response, DenyResponse::from_number(config.deny_response).name());
+        (status.deny_response.to_string(), status.notes.join("\n"))
+    };
+    assert_eq!(told(&mut node).0, "reset");
+    let revision = node.revision;
+    for (asked, expected, note) in [
+        ("icmp", "icmp", ""),
+        ("silent", "silent", ""),
+        (
+            "loud",
+            "reset",
+            "annotation strait.dev/deny-response of node node-1: found \"loud\", allowed are silent, icmp, reset",
+        ),
+    ] {
+        let annotated = format!("metadata: {{name: node-1, annotations: {{strait.dev/deny-response: {asked}}}}}");
+        setup.write("cluster.yaml", &CLUSTER.replace("metadata: {name: node-1}", &annotated));
+        node.refresh();
+        let (response, notes) = told(&mut node);
+        assert_eq!(response, expected);
+        assert!(notes.contains(note) && notes.is_empty() == note.is_empty(), "{notes}");
+    }
+    setup.write("cluster.yaml", CLUSTER);
+    node.refresh();
+    assert_eq!(told(&mut node), ("reset".to_owned(), String::new()));
+    // No connection is judged anew for that.
+    assert_eq!(node.revision, revision);
 }

@@ -7,6 +7,7 @@
 
 mod link;
 mod net;
+mod watch;
 
 use std::{fmt, io};
 
@@ -16,6 +17,7 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 pub use link::{Link, Mac, Veth, VethEnd};
 pub use net::{Route, RouteScope};
+pub use watch::AddressWatch;
 
 use crate::netns::{self, Netns};
 

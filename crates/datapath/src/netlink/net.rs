@@ -113,13 +113,46 @@ impl Netlink {
     pub fn addresses(&mut self, interface: Option<&str>) -> Result<Vec<IpNet>, Error> {
         let operation = || format!("list the addresses of {}", interface.unwrap_or("every interface"));
         let index = interface.map(|name| self.index_for(name, operation)).transpose()?;
+        let listed = self.listed_addresses(operation)?;
+        let mut addresses: Vec<_> = listed
+            .into_iter()
+            .filter(|(at, _)| index.is_none_or(|index| index == *at))
+            .map(|(_, address)| address)
+            .collect();
+        addresses.sort();
+        Ok(addresses)
+    }
+
+    /// The addresses by which others may reach what runs here, in order: without loopback, without those that hold on one link alone, and
+    /// without those of the interfaces of these names.
+    pub fn own_addresses(&mut self, except: &[&str]) -> Result<Vec<IpAddr>, Error> {
+        let mut excepted = Vec::new();
+        for name in except {
+            excepted.extend(self.link(name)?.map(|link| link.index));
+        }
+        let listed = self.listed_addresses(|| "list the addresses of every interface".to_owned())?;
+        let is_own = |address: &IpAddr| match address {
+            IpAddr::V4(address) => !address.is_loopback() && !address.is_unspecified() && !address.is_multicast(),
+            IpAddr::V6(address) => {
+                !address.is_loopback()
+                    && !address.is_unspecified()
+                    && !address.is_multicast()
+                    && !address.is_unicast_link_local()
+            }
+        };
+        let kept = listed.into_iter().filter(|(at, _)| !excepted.contains(at)).map(|(_, address)| address.addr());
+        let mut addresses: Vec<_> = kept.filter(is_own).collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        Ok(addresses)
+    }
+
+    /// Each address, and the index of its interface.
+    fn listed_addresses(&mut self, operation: impl FnOnce() -> String) -> Result<Vec<(u32, IpNet)>, Error> {
         let answer = self.dump(RouteNetlinkMessage::GetAddress(AddressMessage::default()), operation)?;
         let mut addresses = Vec::new();
         for message in answer {
             let RouteNetlinkMessage::NewAddress(message) = message else { continue };
-            if index.is_some_and(|index| index != message.header.index) {
-                continue;
-            }
             // On a point-to-point link `Address` is the other side's.
             let (mut local, mut plain) = (None, None);
             for attribute in &message.attributes {
@@ -129,9 +162,9 @@ impl Netlink {
                     plain = Some(*address);
                 }
             }
-            addresses.extend(local.or(plain).and_then(|address| IpNet::new(address, message.header.prefix_len).ok()));
+            let address = local.or(plain).and_then(|address| IpNet::new(address, message.header.prefix_len).ok());
+            addresses.extend(address.map(|address| (message.header.index, address)));
         }
-        addresses.sort();
         Ok(addresses)
     }
 

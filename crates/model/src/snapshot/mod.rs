@@ -42,6 +42,7 @@ struct Facts {
     /// Namespaces that exist only as long as something is in them.
     implied: BTreeSet<Arc<str>>,
     nodes: BTreeMap<Arc<str>, Node>,
+    local: LocalNode,
     /// The profile of each node: the host policies that select it.
     hosts: BTreeMap<Arc<str>, u32>,
     pods: BTreeMap<PodKey, Pod>,
@@ -72,6 +73,15 @@ pub struct Node {
     pub addresses: Vec<IpAddr>,
     /// Where the addresses of its pods come from.
     pub pod_cidrs: Vec<IpNet>,
+}
+
+/// What a node knows of itself and no object says.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct LocalNode {
+    /// Which node.
+    pub name: Arc<str>,
+    /// Addresses that its interfaces have. Those of pods and services, and of other nodes, are not its own all the same.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// A pod.
@@ -169,6 +179,11 @@ impl Node {
 }
 
 impl Snapshot {
+    /// What the node that looks knows of itself.
+    pub fn local(&self) -> &LocalNode {
+        &self.facts.local
+    }
+
     /// All pods, in order of namespace and name.
     pub fn pods(&self) -> impl Iterator<Item = &Pod> {
         self.facts.pods.values()

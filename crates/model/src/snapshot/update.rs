@@ -11,7 +11,7 @@ use strait_api::{Kind, Object, ObjectKey, Objects, Pod as PodObject};
 use strait_base::Labels;
 
 use super::{
-    Facts, NAMESPACE_NAME, Node, Owner, Pod, Snapshot, finished, named_ports,
+    Facts, LocalNode, NAMESPACE_NAME, Node, Owner, Pod, Snapshot, finished, named_ports,
     policies::{Moves, Selects, selects},
 };
 use crate::connection::PodKey;
@@ -49,7 +49,21 @@ impl Delta {
 impl Snapshot {
     /// Indexes `objects`, in which workloads are already expanded to pods with nodes and addresses.
     pub fn new(objects: &Objects) -> Self {
-        Self { facts: Arc::new(Facts::new(objects)) }
+        Self::seen_from(objects, LocalNode::default())
+    }
+
+    /// As [`new`](Self::new), by a node that knows more of itself than objects say.
+    pub fn seen_from(objects: &Objects, local: LocalNode) -> Self {
+        Self { facts: Arc::new(Facts::new(objects, local)) }
+    }
+
+    /// As [`update`](Self::update), where what the node knows of itself may be other than before.
+    pub fn update_from(&mut self, objects: &Objects, keys: &[ObjectKey], local: &LocalNode) -> Delta {
+        if self.facts.local == *local {
+            return self.update(objects, keys);
+        }
+        *self = Self::seen_from(objects, local.clone());
+        Delta::everything()
     }
 
     /// Brings the snapshot up to date with `objects`, which differ from those it was made of in no other objects than `keys`. What it
@@ -57,7 +71,7 @@ impl Snapshot {
     /// policies changed but neither nodes nor namespaces.
     pub fn update(&mut self, objects: &Objects, keys: &[ObjectKey]) -> Delta {
         if !self.facts.can_follow(objects, keys) {
-            *self = Self::new(objects);
+            *self = Self::seen_from(objects, self.facts.local.clone());
             return Delta::everything();
         }
         let mut delta = Delta::default();
@@ -78,7 +92,7 @@ impl Snapshot {
             );
         }
         if facts.has_emptied(keys) {
-            *self = Self::new(objects);
+            *self = Self::seen_from(objects, self.facts.local.clone());
             return Delta::everything();
         }
         delta
@@ -86,10 +100,13 @@ impl Snapshot {
 }
 
 impl Facts {
-    fn new(objects: &Objects) -> Self {
+    fn new(objects: &Objects, local: LocalNode) -> Self {
         let (namespaces, implied) = namespaces(objects);
-        let nodes: BTreeMap<_, _> =
+        let mut nodes: BTreeMap<_, _> =
             objects.nodes().map(|object| (Arc::clone(&object.meta.name), Node::of(object))).collect();
+        if let Some(node) = nodes.get_mut(&local.name) {
+            node.addresses.extend(unclaimed(objects, &local));
+        }
         let mut owners: BTreeMap<_, _> = BTreeMap::new();
         for node in nodes.values() {
             for address in &node.addresses {
@@ -100,6 +117,7 @@ impl Facts {
             namespaces,
             implied,
             nodes,
+            local,
             hosts: BTreeMap::new(),
             pods: BTreeMap::new(),
             owners,
@@ -127,13 +145,29 @@ impl Facts {
                     let labels = with_name(namespace.meta.labels.clone(), &key.name);
                     self.namespaces.get(&key.name) == Some(&labels) && !self.implied.contains(&key.name)
                 }
-                (Kind::Node, Some(Object::Node(node))) => self.nodes.get(&key.name) == Some(&Node::of(node)),
+                (Kind::Node, Some(Object::Node(node))) => {
+                    key.name != self.local.name && self.nodes.get(&key.name) == Some(&Node::of(node))
+                }
                 (Kind::Namespace | Kind::Node, _) => false,
+                // Who claims what was taken for the node's own.
+                (Kind::Pod, Some(Object::Pod(pod))) if pod.pod_ips.iter().any(|address| self.is_local(*address)) => {
+                    pod.spec.host_network
+                }
+                (Kind::Service, Some(Object::Service(service))) => {
+                    !service.cluster_ips.iter().any(|address| self.is_local(*address))
+                }
                 (kind, Some(_)) if implies_namespace(kind) => {
                     key.namespace.is_empty() || self.namespaces.contains_key(&key.namespace)
                 }
                 _ => true,
             })
+    }
+
+    /// Whether the local node has the address because its interfaces do.
+    fn is_local(&self, address: IpAddr) -> bool {
+        !self.local.addresses.is_empty()
+            && self.local.addresses.contains(&address)
+            && matches!(self.owners.get(&address), Some(Owner::Node(name)) if *name == self.local.name)
     }
 
     /// Whether a namespace that nobody declared is one no more.
@@ -346,6 +380,19 @@ impl Node {
             pod_cidrs: object.pod_cidrs.iter().map(IpNet::trunc).collect(),
         }
     }
+}
+
+/// Addresses of the local node's interfaces that no object gives to anybody.
+fn unclaimed(objects: &Objects, local: &LocalNode) -> Vec<IpAddr> {
+    if local.addresses.is_empty() {
+        return Vec::new();
+    }
+    let of_pods = objects.pods().filter(|pod| !pod.spec.host_network).flat_map(|pod| &pod.pod_ips);
+    let of_nodes = objects.nodes().flat_map(|node| &node.addresses);
+    let of_services = objects.services().flat_map(|service| &service.cluster_ips);
+    let claimed: BTreeSet<_> =
+        of_pods.chain(of_nodes).chain(of_services).filter(|address| local.addresses.contains(address)).collect();
+    local.addresses.iter().filter(|address| !claimed.contains(address)).copied().collect()
 }
 
 fn key_of(object: &PodObject) -> PodKey {

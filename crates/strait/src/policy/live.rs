@@ -1,11 +1,13 @@
 //! The matrix asked with packets.
 
+use std::net::IpAddr;
+
 use anyhow::{Context as _, bail};
 use strait_lab::{
     Lab, LabName, Place, PodName,
     probe::{Knock, Outcome, PATIENCE, Probe as Packet},
 };
-use strait_model::{Family, L4, PodKey, Snapshot};
+use strait_model::{Family, L4, Party, Snapshot};
 
 use super::{matrix::Question, probe::Probe};
 
@@ -34,17 +36,17 @@ pub(crate) fn ask(lab: &LabName, question: &Question) -> anyhow::Result<Vec<bool
 }
 
 fn packet(
-    from: &PodKey,
-    to: &PodKey,
+    from: &Party,
+    to: &Party,
     probe: Probe,
     family: Option<Family>,
     running: &Snapshot,
 ) -> anyhow::Result<Packet> {
-    let pod = |key: &PodKey| running.pod(key).with_context(|| format!("pod {key} does not run in the lab"));
-    let (source, destination) = (pod(from)?, pod(to)?);
     let families = family.map_or(vec![Family::V4, Family::V6], |family| vec![family]);
+    let (source, destination) = (addresses(from, running)?, addresses(to, running)?);
+    let of = |addresses: &[IpAddr], family| addresses.iter().copied().find(|address| Family::of(*address) == family);
     let Some((source, destination)) =
-        families.into_iter().find_map(|family| source.address(family).zip(destination.address(family)))
+        families.into_iter().find_map(|family| of(source, family).zip(of(destination, family)))
     else {
         bail!("{from} and {to} have no addresses of a common family in the lab");
     };
@@ -53,6 +55,19 @@ fn packet(
         L4::Icmp => Knock::Ping,
         L4::Other(number) => bail!("IP protocol {number} cannot be asked for with packets"),
     };
-    let place = Place::Pod(PodName { namespace: from.namespace.clone(), name: from.name.clone() });
+    let place = match from {
+        Party::Pod(pod) => Place::Pod(PodName { namespace: pod.namespace.clone(), name: pod.name.clone() }),
+        Party::Node(node) => Place::Node(node.clone()),
+        Party::Address(address) => bail!("nothing in the lab speaks from {address}"),
+    };
     Ok(Packet { from: place, source: Some(source), to: destination, knock })
+}
+
+fn addresses<'s>(end: &Party, running: &'s Snapshot) -> anyhow::Result<&'s [IpAddr]> {
+    let found = match end {
+        Party::Pod(key) => running.pod(key).map(|pod| &pod.addresses),
+        Party::Node(name) => running.node(name).map(|node| &node.addresses),
+        Party::Address(_) => None,
+    };
+    found.map(Vec::as_slice).with_context(|| format!("{end} does not run in the lab"))
 }

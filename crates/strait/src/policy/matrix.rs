@@ -4,6 +4,7 @@ use std::{
     collections::BTreeSet,
     io::{self, Write},
     process::ExitCode,
+    sync::Arc,
 };
 
 use anyhow::bail;
@@ -16,7 +17,7 @@ use strait_model::{Connection, Family, Party, PodKey, Snapshot};
 use super::{live, objects::ObjectsArgs, probe::Probe};
 use crate::ui::{Output, Paint, Table, Ui, print_json};
 
-/// Who reaches whom: every ordered pair of pods, itself included, for each probe
+/// Who reaches whom: every ordered pair of pods, itself included, for each probe; with --nodes also of nodes
 ///
 /// With --live the question is put with packets in a running lab: allowed means that the destination itself answered
 /// or refused. Pods that the lab adds for its own sake are left out.
@@ -32,6 +33,10 @@ pub(crate) struct MatrixArgs {
     /// What to ask for: 80/TCP, 53/UDP, 80 (TCP) or ICMP; may be repeated
     #[arg(long = "probe", value_name = "PORT/PROTOCOL", required = true)]
     probes: Vec<Probe>,
+
+    /// Ask about nodes too: what they send and receive themselves, which host policies judge
+    #[arg(long)]
+    nodes: bool,
 
     /// Ask with packets
     #[arg(long)]
@@ -56,17 +61,18 @@ struct Cell<'a> {
     allowed: bool,
 }
 
-/// What is asked: every probe from every pod to every pod.
+/// What is asked: every probe from each to each.
 pub(crate) struct Question {
-    pub(crate) pods: Vec<PodKey>,
+    /// Pods, and nodes where they are asked about.
+    pub(crate) ends: Vec<Party>,
     pub(crate) probes: Vec<Probe>,
     pub(crate) family: Option<Family>,
 }
 
 impl Question {
     /// Probe, from and to of every cell, in the order of the answers.
-    pub(crate) fn cells(&self) -> impl Iterator<Item = (Probe, &PodKey, &PodKey)> {
-        let pairs = || self.pods.iter().flat_map(|from| self.pods.iter().map(move |to| (from, to)));
+    pub(crate) fn cells(&self) -> impl Iterator<Item = (Probe, &Party, &Party)> {
+        let pairs = || self.ends.iter().flat_map(|from| self.ends.iter().map(move |to| (from, to)));
         self.probes.iter().flat_map(move |probe| pairs().map(move |(from, to)| (*probe, from, to)))
     }
 }
@@ -74,8 +80,12 @@ impl Question {
 pub(crate) fn run(args: &MatrixArgs, ui: Ui) -> anyhow::Result<ExitCode> {
     let objects = args.objects.load()?;
     let snapshot = super::objects::snapshot(&objects);
-    let pods = pods(&objects, &snapshot);
-    if pods.is_empty() {
+    let mut ends: Vec<Party> = pods(&objects, &snapshot).into_iter().map(Party::Pod).collect();
+    if args.nodes {
+        let with_address = snapshot.nodes().filter(|node| !node.addresses.is_empty());
+        ends.extend(with_address.map(|node| Party::Node(Arc::clone(&node.name))));
+    }
+    if ends.is_empty() {
         bail!("the manifests have no pod with an address");
     }
     let mut probes: Vec<Probe> = Vec::new();
@@ -85,7 +95,7 @@ pub(crate) fn run(args: &MatrixArgs, ui: Ui) -> anyhow::Result<ExitCode> {
         }
     }
     let family = args.ipv6.then_some(Family::V6);
-    let question = Question { pods, probes, family };
+    let question = Question { ends, probes, family };
     let allowed = if args.live { live::ask(&args.objects.lab, &question)? } else { judge(&question, &snapshot) };
     match args.output {
         Output::Json => json(&question, &allowed)?,
@@ -106,9 +116,9 @@ fn pods(objects: &Objects, snapshot: &Snapshot) -> Vec<PodKey> {
 }
 
 fn judge(question: &Question, snapshot: &Snapshot) -> Vec<bool> {
-    let connection = |(probe, from, to): (Probe, &PodKey, &PodKey)| Connection {
-        from: Party::Pod(from.clone()),
-        to: Party::Pod(to.clone()),
+    let connection = |(probe, from, to): (Probe, &Party, &Party)| Connection {
+        from: from.clone(),
+        to: to.clone(),
         l4: probe.0,
         family: question.family,
     };
@@ -116,7 +126,7 @@ fn judge(question: &Question, snapshot: &Snapshot) -> Vec<bool> {
 }
 
 fn json(question: &Question, allowed: &[bool]) -> anyhow::Result<()> {
-    let names: Vec<String> = question.pods.iter().map(ToString::to_string).collect();
+    let names: Vec<String> = question.ends.iter().map(ToString::to_string).collect();
     let fields: Vec<(u16, String)> = question.probes.iter().map(|probe| probe.fields()).collect();
     let size = names.len();
     let cell = |(index, allowed): (usize, &bool)| {
@@ -129,7 +139,7 @@ fn json(question: &Question, allowed: &[bool]) -> anyhow::Result<()> {
 
 fn print(question: &Question, allowed: &[bool], ui: Ui) -> io::Result<()> {
     let mut out = io::BufWriter::new(io::stdout().lock());
-    let size = question.pods.len();
+    let size = question.ends.len();
     for (index, (probe, cells)) in question.probes.iter().zip(allowed.chunks(size * size)).enumerate() {
         if index > 0 {
             writeln!(out)?;
@@ -137,7 +147,7 @@ fn print(question: &Question, allowed: &[bool], ui: Ui) -> io::Result<()> {
         writeln!(out, "{}  (row: from, column: to)", ui.paint(Paint::Bold, &probe.0.to_string()))?;
         let mut table = Table::new(["", "FROM"]);
         table.widen_header((1..=size).map(|number| number.to_string()));
-        for (number, (from, row)) in (1_usize..).zip(question.pods.iter().zip(cells.chunks(size))) {
+        for (number, (from, row)) in (1_usize..).zip(question.ends.iter().zip(cells.chunks(size))) {
             let marks = row.iter().map(|allowed| match allowed {
                 true => ui.paint(Paint::Green, "✓"),
                 false => ui.paint(Paint::Red, "✗"),

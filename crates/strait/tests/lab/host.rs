@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader, Write},
+    net::IpAddr,
     process::{Child, Stdio},
     sync::mpsc,
     time::Duration,
@@ -152,14 +153,13 @@ struct Operator {
 
 impl Operator {
     /// Says a line and waits for its answer before the next. The socket waits as long as it takes.
-    fn connect(bed: &Bed) -> Self {
-        let to = bed.address("default/on-edge", true);
+    fn connect(bed: &Bed, from: &str, to: IpAddr, port: u16) -> Self {
         let script = format!(
-            "exec 3<>/dev/tcp/{to}/8080; while read line; do echo \"$line\" >&3; read answer <&3; echo \"$answer\"; done"
+            "exec 3<>/dev/tcp/{to}/{port}; while read line; do echo \"$line\" >&3; read answer <&3; echo \"$answer\"; done"
         );
         let mut process = bed
             .lab
-            .command(&place("outside"), "bash")
+            .command(&place(from), "bash")
             .args(["-c", &script])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -224,7 +224,7 @@ fn a_host_policy_that_cuts_the_operator_off_is_rolled_back() {
     let files = [("cluster.yaml", CLUSTER), ("host.yaml", &lets_in(8080))];
     let window = |options: &mut strait_lab::Options| options.host_policy_confirm = Duration::from_secs(5);
     let Some(bed) = Bed::up_with("confirm", &files, window) else { return };
-    let mut operator = Operator::connect(&bed);
+    let mut operator = Operator::connect(&bed, "outside", bed.address("default/on-edge", true), 8080);
     operator.say("hello");
     operator.hears("hello");
 
@@ -274,5 +274,95 @@ fn a_host_policy_that_cuts_the_operator_off_is_rolled_back() {
     assert!(!reaches(&bed, 8080) && reaches(&bed, 8081));
     assert!(bed.denied("outside", "default/stranger", 8080));
     drop(operator);
+    bed.down();
+}
+
+/// Lets the outside in to 8080 and the node out to 80, and nothing else: whoever reads a connection the wrong way round cuts it.
+const BOTH_WAYS: &str = "\
+kind: CiliumClusterwideNetworkPolicy
+apiVersion: cilium.io/v2
+metadata: {name: edge}
+spec:
+  nodeSelector: {matchLabels: {role: edge}}
+  ingress: [{fromEntities: [world], toPorts: [{ports: [{port: '8080', protocol: TCP}]}]}]
+  egress: [{toEntities: [world], toPorts: [{ports: [{port: '80', protocol: TCP}]}]}]
+";
+
+#[test]
+fn a_first_host_policy_cuts_nothing_that_it_allows() {
+    // The outside's servers have these ports from the beginning.
+    let elsewhere = BOTH_WAYS.replace("role: edge", "role: nowhere");
+    let files = [("cluster.yaml", CLUSTER), ("host.yaml", &elsewhere)];
+    let Some(bed) = Bed::up("first", &files) else { return };
+    let node = bed.address("default/on-edge", true);
+    let outside = *bed.lab.status().unwrap().outside.iter().find(|address| address.is_ipv4()).unwrap();
+    let mut talks = [
+        Operator::connect(&bed, "outside", node, 8080),
+        Operator::connect(&bed, "node/node-2", outside, 80),
+        Operator::connect(&bed, "outside", node, 8081),
+    ];
+    for talk in &mut talks {
+        talk.say("before");
+        talk.hears("before");
+    }
+    bed.save("host.yaml", BOTH_WAYS);
+    bed.lab.sync().unwrap();
+    for talk in &mut talks {
+        talk.say("after");
+    }
+    let [receives, sends, denied] = talks;
+    receives.hears("after");
+    sends.hears("after");
+    denied.hears_nothing();
+    bed.down();
+}
+
+#[test]
+fn a_host_policy_is_about_every_address_of_the_node() {
+    let files = [("cluster.yaml", CLUSTER), ("host.yaml", RECEIVES)];
+    let Some(bed) = Bed::up("addresses", &files) else { return };
+    let answered = |to: &str, port: u16| {
+        let knock = Knock::Port(Protocol::Tcp, port);
+        let probe = Probe { from: place("outside"), source: None, to: to.parse().unwrap(), knock };
+        bed.ask(&[probe], PATIENCE).remove(0)
+    };
+    // One that the node gets beside those of its object, at its uplink. Nothing says so but its interface.
+    let own = bed.address("default/on-edge", true).to_string();
+    let (network, _) = own.rsplit_once('.').unwrap();
+    let other = format!("{network}.99");
+    let with_length = format!("{other}/32");
+    bed.prints("node/node-2", &["ip", "address", "add", &with_length, "dev", "eth0"]);
+    bed.prints("outside", &["ip", "route", "add", &other, "dev", "eth0"]);
+    eventually("the other port is closed at it", || !answered(&other, 8081));
+    assert!(answered(&other, 8080));
+    // A pod finds the node behind it as well.
+    let from_pod = |port| {
+        let knock = Knock::Port(Protocol::Tcp, port);
+        let probe = Probe { from: place("default/near"), source: None, to: other.parse().unwrap(), knock };
+        bed.ask(&[probe], PATIENCE).remove(0)
+    };
+    assert!(from_pod(8080) && !from_pod(8081));
+    bed.down();
+}
+
+/// Nodes as ends of the matrix: by packets as by the model.
+#[test]
+fn the_matrix_of_nodes_is_what_packets_say() {
+    let Some(bed) = Bed::up("nodes", &[("cluster.yaml", CLUSTER), ("host.yaml", RECEIVES)]) else { return };
+    for policy in [RECEIVES, SENDS, BOTH_WAYS] {
+        bed.save("host.yaml", policy);
+        bed.lab.sync().unwrap();
+        for family in [&["--ipv6"][..], &[]] {
+            let matrix = |live: &[&str]| {
+                let words = ["policy", "matrix", "--nodes", "-o", "json", "--probe", "8080/TCP", "--probe", "8081/TCP"];
+                let (ok, text) = command(&bed, &[&words, family, live].concat());
+                assert!(ok, "{text}");
+                text
+            };
+            let said = matrix(&[]);
+            assert!(said.contains("node/node-1") && said.contains("false"), "{said}");
+            assert_eq!(said, matrix(&["--live"]));
+        }
+    }
     bed.down();
 }

@@ -146,9 +146,25 @@ fn denied_connections_hear_that_they_are_prohibited() {
 
 #[test]
 fn denied_connections_hear_nothing_unless_asked_for() {
-    let Some(bed) = Bed::up("deny-silent", &[("cluster.yaml", CLUSTER)]) else { return };
-    for (from, to, port) in [WAYS[1], WAYS[3]] {
-        assert_eq!(ends(&bed, from, to, port, true, "tcp"), "silence");
-    }
+    let node = |response: &str| {
+        let annotation = format!("annotations: {{strait.dev/deny-response: {response}}}");
+        format!(
+            "{CLUSTER}---\nkind: Node\napiVersion: v1\nmetadata: {{name: node-1, {annotation}}}\n---\nkind: Node\napiVersion: v1\nmetadata: {{name: node-2, {annotation}}}\n"
+        )
+    };
+    let Some(bed) = Bed::up("deny-silent", &[("cluster.yaml", &node("silent"))]) else { return };
+    let hear = |expected: &str| {
+        for (from, to, port) in [WAYS[1], WAYS[3]] {
+            assert_eq!(ends(&bed, from, to, port, true, "tcp"), expected);
+        }
+    };
+    hear("silence");
+    // Asked for while everything runs, and not any more.
+    bed.save("cluster.yaml", &node("reset"));
+    bed.lab.sync().unwrap();
+    hear("Connection refused");
+    bed.save("cluster.yaml", &node("silent"));
+    bed.lab.sync().unwrap();
+    hear("silence");
     bed.down();
 }
