@@ -109,6 +109,12 @@ impl Pins {
         Ok(links)
     }
 
+    /// Takes links away that no program of this version has: of hooks that a newer one made. Nobody would move them to other tables, and they
+    /// would go on judging by those of before.
+    pub(super) fn remove_foreign_links(&self) -> Result<(), PinError> {
+        remove_foreign_links(&self.links())
+    }
+
     /// An empty folder for tables that will be; what a crash left there is removed.
     pub(super) fn fresh_next_maps(&self) -> Result<PathBuf, PinError> {
         let next = self.next_maps();
@@ -194,6 +200,17 @@ fn parse_link(name: &str) -> Option<(u32, Hook)> {
     Some((index.parse().ok()?, hook))
 }
 
+fn remove_foreign_links(folder: &Path) -> Result<(), PinError> {
+    for entry in fs::read_dir(folder).map_err(|source| io_error("list", folder, source))? {
+        let name = entry.map_err(|source| io_error("list", folder, source))?.file_name();
+        let Some(name) = name.to_str().filter(|name| parse_link(name).is_none()) else { continue };
+        if name.split_once('_').is_some_and(|(index, _)| index.parse::<u32>().is_ok()) {
+            remove_file(&folder.join(name))?;
+        }
+    }
+    Ok(())
+}
+
 pub(super) fn remove_file(path: &Path) -> Result<bool, PinError> {
     match fs::remove_file(path) {
         Ok(()) => Ok(true),
@@ -222,6 +239,18 @@ mod tests {
         for (name, valid) in [("lab-shop-node-1", true), ("a.b", false), ("", false), ("../x", false), ("a/b", false)] {
             assert_eq!(folder(Path::new(PIN_ROOT), name).is_ok(), valid, "{name}");
         }
+    }
+
+    #[test]
+    fn links_of_unknown_hooks_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["7_to_pod", "7_to_the_moon", "notes", "x_to_pod"] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        remove_foreign_links(folder.path()).unwrap();
+        let mut left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["7_to_pod", "notes", "x_to_pod"]);
     }
 
     #[test]

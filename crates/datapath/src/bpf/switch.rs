@@ -145,6 +145,7 @@ impl Bpf {
         }
         self.reach(Step::Carried)?;
         let moved = |error| failed("move tables", &error);
+        self.pins.remove_foreign_links().map_err(moved)?;
         if self.pins.maps().exists() {
             self.pins.move_away().map_err(moved)?;
         }
