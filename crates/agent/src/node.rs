@@ -24,10 +24,10 @@ use strait_api::{
 };
 use strait_datapath::{
     ApplyError, AttachError, Attachment, Closed, Datapath, Event, Incomplete, Interface, Kernel, MapError,
-    monotonic_ns, sysctl::tracks_connections,
+    give_back_memory, monotonic_ns, sysctl::tracks_connections,
 };
 use strait_flow::Ring;
-use strait_model::{Compiler, LocalNode, PodKey};
+use strait_model::{Compiler, LocalNode, PlanDelta, PodKey};
 use strait_packet::abi::{Config, DenyResponse};
 use thiserror::Error;
 
@@ -247,12 +247,13 @@ impl<K: Kernel> Node<K> {
         let node = &self.options.node;
         self.changed.extend(self.host_policies.observe(&objects, &self.changed, node));
         let objects = self.host_policies.complete(objects, node);
-        if self.compiled {
+        let changes = if self.compiled {
             let keys: Vec<_> = std::mem::take(&mut self.changed).into_iter().collect();
-            self.view.follow(&objects, &keys, &mut self.compiler, &self.local);
+            self.view.follow(&objects, &keys, &mut self.compiler, &self.local)
         } else {
             self.view.begin(&objects, &mut self.compiler, &self.local);
-        }
+            PlanDelta { everything: true, ..PlanDelta::default() }
+        };
         self.compiled = true;
         let unknown = unknown_node(&objects, node);
         if let Some(problem) = unknown.as_ref().filter(|_| self.unknown != unknown) {
@@ -266,7 +267,10 @@ impl<K: Kernel> Node<K> {
         }
         self.choose_response(asked);
         self.save_numbers();
-        self.apply();
+        self.apply(&changes);
+        if changes.everything {
+            give_back_memory();
+        }
     }
 
     /// What denied connections hear: as the annotation of the node says, else as the agent was told at its start. It is no part of any
@@ -328,8 +332,8 @@ impl<K: Kernel> Node<K> {
         }
     }
 
-    /// Puts the current plan in force for the endpoints that are there.
-    fn apply(&mut self) {
+    /// Puts the current plan, which differs so from the one that was in force, in force for the endpoints that are there.
+    fn apply(&mut self, changes: &PlanDelta) {
         self.choose_way();
         let attachments: Vec<Attachment> = self
             .endpoints
@@ -339,7 +343,7 @@ impl<K: Kernel> Node<K> {
                 Some(Attachment { pod, ifindex: endpoint.ifindex?, mac: endpoint.spec.mac.0 })
             })
             .collect();
-        let result = self.datapath.apply(&self.view.plan, &attachments);
+        let result = self.datapath.follow(&self.view.plan, &attachments, changes);
         let error = result.as_ref().err().map(ToString::to_string);
         if error != self.enforcement_error {
             match &error {
@@ -387,7 +391,7 @@ impl<K: Kernel> Node<K> {
         self.endpoints.insert(name.clone(), endpoint);
         // The manifest that places the pod may have been written just before.
         self.refresh();
-        self.apply();
+        self.apply(&PlanDelta::default());
         match error.or_else(|| self.enforcement_error.clone()) {
             None => {
                 log(Level::Info, "endpoint added", &[("pod", &name), ("interface", &ifname)]);
@@ -401,7 +405,7 @@ impl<K: Kernel> Node<K> {
     pub(crate) fn endpoint_delete(&mut self, name: &PodName) -> Result<Done, String> {
         check_name(name)?;
         if let Some(endpoint) = self.endpoints.remove(name) {
-            self.apply();
+            self.apply(&PlanDelta::default());
             if let Some(index) = endpoint.ifindex {
                 self.detach(name, &endpoint.spec.ifname, index);
             }
@@ -470,7 +474,7 @@ impl<K: Kernel> Node<K> {
                 self.endpoints.insert(name, endpoint);
             }
         }
-        self.apply();
+        self.apply(&PlanDelta::default());
     }
 
     /// Rolls host policies back that nobody confirmed in time.

@@ -9,7 +9,7 @@ use std::{
 use strait_api::{CiliumPeers, Kind, Object, ObjectKey, Objects};
 use strait_base::IdentityId;
 use strait_flow::{PolicyMatch, PolicyRef, Workload};
-use strait_model::{Compiler, Direction, LocalNode, NodePlan, Origin, OriginId, PodKey, Snapshot};
+use strait_model::{Compiler, Direction, LocalNode, NodePlan, Origin, OriginId, PlanDelta, PodKey, Snapshot};
 
 /// Origin ids of this many past plans can still be named: events are read a little after they happened.
 const PAST_PLANS: usize = 4;
@@ -48,8 +48,14 @@ impl View {
         self.labels = labels(&self.plan);
     }
 
-    /// The generation after this one, of objects that differ in `keys`.
-    pub(crate) fn follow(&mut self, objects: &Objects, keys: &[ObjectKey], compiler: &mut Compiler, local: &LocalNode) {
+    /// The generation after this one, of objects that differ in `keys`, and how its plan differs.
+    pub(crate) fn follow(
+        &mut self,
+        objects: &Objects,
+        keys: &[ObjectKey],
+        compiler: &mut Compiler,
+        local: &LocalNode,
+    ) -> PlanDelta {
         for key in keys.iter().filter(|key| is_policy(key.kind)) {
             match objects.get(key) {
                 Some(policy) => self.policies.replace(policy.clone()),
@@ -59,8 +65,8 @@ impl View {
         let delta = self.snapshot.update_from(objects, keys, local);
         // Where everything is compiled anew, the origins of before are not told.
         let before = if delta.is_everything() { self.plan.origins.clone() } else { BTreeMap::new() };
-        let changes = compiler.advance(&self.snapshot, &delta, &local.name, &mut self.plan);
-        let past = if changes.everything { before } else { changes.origins };
+        let mut changes = compiler.advance(&self.snapshot, &delta, &local.name, &mut self.plan);
+        let past = if changes.everything { before } else { std::mem::take(&mut changes.origins) };
         if past.iter().any(|(id, origins)| self.plan.origins.get(id) != Some(origins)) {
             self.past_origins.push_front(past);
             self.past_origins.truncate(PAST_PLANS);
@@ -68,6 +74,7 @@ impl View {
         if changes.everything || !changes.identities.is_empty() {
             self.labels = labels(&self.plan);
         }
+        changes
     }
 
     /// The pod that has this address.

@@ -7,7 +7,9 @@ use std::{
 
 use ipnet::IpNet;
 use strait_base::IdentityId;
-use strait_model::{Direction, IpcacheKind, NodePlan, PodKey, PortVerdict};
+use strait_model::{
+    Direction, IpcacheEntry, IpcacheKind, NodePlan, PodKey, PolicyEntry, PortSet, PortSetId, PortVerdict,
+};
 use strait_packet::abi::{
     self, Config, ENDPOINT_ADDRS, Endpoint, IpcacheKey, IpcacheValue, PolicyKey, PolicyValue, PortRule, PortSetKey,
     RuleVerdict, ipcache_flags,
@@ -72,31 +74,17 @@ impl Desired {
     /// The tables for `plan` with pods where `attachments` say. An attachment that the plan does not know gets no entry: the
     /// programs drop its traffic.
     pub(crate) fn new(plan: &NodePlan, attachments: &[Attachment]) -> Self {
+        let mut desired = Self::of_endpoints(plan, attachments);
+        desired.port_sets = plan.port_sets.iter().flat_map(|(id, set)| port_set_entries(*id, set)).collect();
+        desired.policy = plan.policy.iter().map(|(key, entry)| (policy_key(*key), policy_entry(*entry))).collect();
+        desired.ipcache =
+            plan.ipcache.iter().map(|(prefix, entry)| (ipcache_key(*prefix), ipcache_entry(entry))).collect();
+        desired
+    }
+
+    /// The endpoints, and whether the node is one; nothing of what they are judged by.
+    pub(crate) fn of_endpoints(plan: &NodePlan, attachments: &[Attachment]) -> Self {
         let mut desired = Self::default();
-        for (id, set) in &plan.port_sets {
-            for (key, entry) in &set.entries {
-                let key = match key.protocol {
-                    None => PortSetKey::any(id.0),
-                    Some(protocol) if key.prefix_len == 0 => PortSetKey::protocol(id.0, protocol),
-                    Some(protocol) => PortSetKey::port_prefix(id.0, protocol, key.port, key.prefix_len.min(16)),
-                };
-                let rule = PortRule::new(rule_verdict(entry.verdict), entry.precedence, entry.origin.0);
-                desired.port_sets.insert(key, rule);
-            }
-        }
-        for (key, entry) in &plan.policy {
-            let key = PolicyKey::new(key.subject.0, direction(key.direction), key.peer.0);
-            let value = PolicyValue { port_set: entry.port_set.0, default_origin: entry.default_origin.0 };
-            desired.policy.insert(key, value);
-        }
-        for (prefix, entry) in &plan.ipcache {
-            let value = IpcacheValue {
-                identity: entry.identity.0,
-                flags: flags(entry.kind),
-                node: entry.node.map_or(abi::Addr::UNSPECIFIED, abi::Addr::from),
-            };
-            desired.ipcache.insert(ipcache_key(*prefix), value);
-        }
         for attachment in attachments {
             desired.add_endpoint(plan, attachment);
         }
@@ -151,6 +139,37 @@ fn endpoint(id: u32, identity: IdentityId, mac: [u8; 6], addresses: &[IpAddr]) -
         *endpoint.addrs.get_mut(index)? = (*address).into();
     }
     Some(endpoint)
+}
+
+/// The entries of a port set.
+pub(crate) fn port_set_entries(id: PortSetId, set: &PortSet) -> impl Iterator<Item = (PortSetKey, PortRule)> {
+    set.entries.iter().map(move |(key, entry)| {
+        let key = match key.protocol {
+            None => PortSetKey::any(id.0),
+            Some(protocol) if key.prefix_len == 0 => PortSetKey::protocol(id.0, protocol),
+            Some(protocol) => PortSetKey::port_prefix(id.0, protocol, key.port, key.prefix_len.min(16)),
+        };
+        (key, PortRule::new(rule_verdict(entry.verdict), entry.precedence, entry.origin.0))
+    })
+}
+
+/// How a pair is judged.
+pub(crate) const fn policy_entry(entry: PolicyEntry) -> PolicyValue {
+    PolicyValue { port_set: entry.port_set.0, default_origin: entry.default_origin.0 }
+}
+
+/// The key of a pair.
+pub(crate) const fn policy_key(key: strait_model::PolicyKey) -> PolicyKey {
+    PolicyKey::new(key.subject.0, direction(key.direction), key.peer.0)
+}
+
+/// Who is behind a prefix.
+pub(crate) fn ipcache_entry(entry: &IpcacheEntry) -> IpcacheValue {
+    IpcacheValue {
+        identity: entry.identity.0,
+        flags: flags(entry.kind),
+        node: entry.node.map_or(abi::Addr::UNSPECIFIED, abi::Addr::from),
+    }
 }
 
 /// The key of a prefix; IPv4 `/n` is `96 + n` of the mapped address.

@@ -31,8 +31,10 @@ use crate::{
 #[derive(Debug)]
 pub struct Datapath<K> {
     pub(crate) kernel: K,
-    mirror: Mirror,
-    config: Config,
+    pub(crate) mirror: Mirror,
+    pub(crate) config: Config,
+    /// The tables are as the plan that was applied last wants them.
+    pub(crate) settled: bool,
     /// Connections that were there at the last collection, where the table was nearly full.
     pub(crate) crowd: BTreeSet<CtKey>,
     pub(crate) forgotten: u64,
@@ -40,11 +42,11 @@ pub struct Datapath<K> {
 
 /// What the tables hold: read once, then kept by every write.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-struct Mirror {
-    port_sets: BTreeMap<PortSetKey, PortRule>,
-    policy: BTreeMap<PolicyKey, PolicyValue>,
-    ipcache: BTreeMap<IpcacheKey, IpcacheValue>,
-    endpoints: BTreeMap<u32, Endpoint>,
+pub(crate) struct Mirror {
+    pub(crate) port_sets: BTreeMap<PortSetKey, PortRule>,
+    pub(crate) policy: BTreeMap<PolicyKey, PolicyValue>,
+    pub(crate) ipcache: BTreeMap<IpcacheKey, IpcacheValue>,
+    pub(crate) endpoints: BTreeMap<u32, Endpoint>,
 }
 
 /// Entries written and removed in one table.
@@ -169,14 +171,17 @@ impl<K: Kernel> Datapath<K> {
         if found.is_none() {
             kernel.set_config(&config)?;
         }
-        let mut datapath = Self { kernel, mirror: Mirror::default(), config, crowd: BTreeSet::new(), forgotten: 0 };
+        let (mirror, crowd) = (Mirror::default(), BTreeSet::new());
+        let mut datapath = Self { kernel, mirror, config, settled: false, crowd, forgotten: 0 };
         datapath.reread()?;
         Ok(datapath)
     }
 
     /// Makes the tables equal to `plan` with pods where `attachments` say; does nothing where they are. Level-triggered: after
     /// an error, the next call goes on from whatever state there is.
+    /// Compares whole tables; [`follow`](Self::follow) does not.
     pub fn apply(&mut self, plan: &NodePlan, attachments: &[Attachment]) -> Result<Applied, ApplyError> {
+        self.settled = false;
         let mut desired = Desired::new(plan, attachments);
         let mut applied = Applied::default();
         let growth = match self.make_room(&desired) {
@@ -213,20 +218,26 @@ impl<K: Kernel> Datapath<K> {
                 break;
             }
         }
-        if applied.changed() {
-            self.config.revision = self.config.revision.checked_add(1).unwrap_or(1);
-            if let Err(error) = self.kernel.set_config(&self.config) {
-                trouble.note(strait_packet::abi::map::CONFIG, error);
-            }
+        if applied.changed()
+            && let Err(error) = self.raise_revision()
+        {
+            trouble.note(strait_packet::abi::map::CONFIG, error);
         }
         applied.revision = self.config.revision;
         self.kernel.activate()?;
         if trouble.errors.is_empty() {
+            self.settled = true;
             return Ok(applied);
         }
         let desired = Desired::new(plan, attachments);
         let shortfall = |(map, error)| Shortfall { growth: growth.clone(), ..self.shortfall(&desired, map, error) };
         Err(Incomplete { shortfalls: trouble.errors.into_iter().map(shortfall).collect(), applied }.into())
+    }
+
+    /// From now on, connections are judged anew.
+    pub(crate) fn raise_revision(&mut self) -> Result<(), MapError> {
+        self.config.revision = self.config.revision.checked_add(1).unwrap_or(1);
+        self.kernel.set_config(&self.config)
     }
 
     /// Makes tables larger that cannot hold what is in them beside what is wanted, so that nothing has to go before its
@@ -318,6 +329,7 @@ impl<K: Kernel> Datapath<K> {
             + differences(&self.mirror.ipcache, &found.ipcache)
             + differences(&self.mirror.endpoints, &found.endpoints);
         self.mirror = found;
+        self.settled &= differing == 0;
         Ok(differing)
     }
 

@@ -3,7 +3,12 @@
 use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
 
 use strait_api::{Object, ObjectKey, Objects, Pod, PodPhase};
-use strait_model::{AllocatorState, Compiler, Connection, L4, NodePlan, Party, PlanDelta, Snapshot};
+use strait_datapath::{
+    Attachment, Datapath, Fake, Kernel,
+    table::{Ipcache, Policy},
+};
+use strait_model::{AllocatorState, Compiler, Connection, L4, NodePlan, Party, PlanDelta, PodKey, Snapshot};
+use strait_packet::abi::{Direction as AbiDirection, PolicyKey, PolicyValue};
 use strait_testkit::{draw::Draw, mixed_case};
 
 /// Clusters that are changed unless `STRAIT_CASES` says otherwise.
@@ -44,7 +49,9 @@ fn change(seed: u64, figures: &mut Figures) {
     let mut nodes = NODES.map(|node| {
         let mut compiler = Compiler::new(AllocatorState::default());
         let plan = compiler.compile(&snapshot, node);
-        (node, compiler, plan)
+        let mut datapath = Datapath::over(Fake::new()).unwrap();
+        datapath.apply(&plan, &attachments(&plan, &mut draw)).unwrap();
+        (node, compiler, plan, datapath)
     });
     for step in 0..CHANGES {
         let mut keys = Vec::new();
@@ -55,7 +62,7 @@ fn change(seed: u64, figures: &mut Figures) {
         let delta = snapshot.update(&objects, &keys);
         let fresh = Snapshot::new(&objects);
         same_snapshot(&snapshot, &fresh, &mut draw, &context);
-        for (node, compiler, plan) in &mut nodes {
+        for (node, compiler, plan, datapath) in &mut nodes {
             let before = plan.clone();
             let changes = compiler.advance(&snapshot, &delta, node, plan);
             match () {
@@ -67,8 +74,52 @@ fn change(seed: u64, figures: &mut Figures) {
             let context = format!("{context}, {node}");
             same_plan(plan, &expected, &context);
             told(&before, plan, &changes, &context);
+            let attachments = attachments(plan, &mut draw);
+            // Somebody else's hand in the tables, now and then: found when they are read, and put right.
+            if draw.chance(5) {
+                meddle(datapath);
+            }
+            let applied = datapath.follow(plan, &attachments, &changes).unwrap();
+            let mut anew = Datapath::over(Fake::new()).unwrap();
+            let expected = anew.apply(plan, &attachments).unwrap();
+            same_tables(datapath, &anew, &context);
+            assert_eq!(applied.closed, expected.closed, "{context}");
+            // Nothing is left to do, and nothing was written that had not changed.
+            assert!(!datapath.apply(plan, &attachments).unwrap().changed(), "{context}");
         }
     }
+}
+
+/// Most pods of the node, behind links of their own, and one that the plan does not know.
+fn attachments(plan: &NodePlan, draw: &mut Draw) -> Vec<Attachment> {
+    let attachment = |(ifindex, pod): (u32, &PodKey)| Attachment { pod: pod.clone(), ifindex, mac: [2, 0, 0, 0, 0, 1] };
+    let stranger = PodKey::new("nowhere", "stranger");
+    let pods = (1..).zip(plan.endpoints.keys()).filter(|_| draw.chance(90)).map(attachment).collect::<Vec<_>>();
+    pods.into_iter().chain([attachment((999, &stranger))]).collect()
+}
+
+/// An entry goes, another is there that nobody wants, and both are noticed.
+fn meddle(datapath: &mut Datapath<Fake>) {
+    let first = datapath.ipcache().keys().next().copied();
+    if let Some(key) = first {
+        datapath.kernel_mut().delete::<Ipcache>(&key).unwrap();
+    }
+    datapath
+        .kernel_mut()
+        .upsert::<Policy>(&PolicyKey::new(77, AbiDirection::Egress, 78), &PolicyValue::default())
+        .unwrap();
+    assert!(datapath.reread().unwrap() > 0);
+}
+
+fn same_tables(found: &Datapath<Fake>, expected: &Datapath<Fake>, context: &str) {
+    same("IPCACHE", found.ipcache(), expected.ipcache(), context);
+    same("POLICY", found.policy(), expected.policy(), context);
+    same("PORT_SETS", found.port_sets(), expected.port_sets(), context);
+    same("ENDPOINTS", found.endpoints(), expected.endpoints(), context);
+    assert_eq!(found.config().host, expected.config().host, "{context}");
+    let (found, expected) = (found.kernel().maps(), expected.kernel().maps());
+    assert!(found.ipcache == expected.ipcache && found.policy == expected.policy, "{context}: the kernel's");
+    assert!(found.port_sets == expected.port_sets && found.endpoints == expected.endpoints, "{context}: the kernel's");
 }
 
 /// Adds, replaces, moves or removes something.
