@@ -166,8 +166,9 @@ impl Peer {
                 command.arg("gateway").arg("-f").arg(folder.join("manifests"));
                 command.args(["--workers", "1", "--address-pool", POOL]);
                 command.args(["--map-port", &format!("{}={}", config::strait::PORT, wanted.at.port())]);
-                if wanted.shape.observed {
-                    command.args(self.observing());
+                if wanted.shape.observed && self.help().contains("--access-log-file") {
+                    command.arg("--access-log-file").arg(folder.join("access.log"));
+                    command.args(["--access-log-encoding", "json", "--admin-address", "127.90.0.2:0"]);
                 }
             }
             Kind::Envoy => {
@@ -185,17 +186,10 @@ impl Peer {
         command
     }
 
-    /// Flags for a log of requests and metrics: an older Strait has none of them.
-    fn observing(&self) -> Vec<&'static str> {
+    /// What Strait says of its flags: an older one that is compared with has fewer.
+    fn help(&self) -> String {
         let help = Command::new(&self.program).args(["gateway", "--help"]).output();
-        let help = help.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-        let mut flags = Vec::new();
-        for (flag, value) in [("--access-log", "json"), ("--admin", "127.90.0.2:0")] {
-            if help.contains(flag) {
-                flags.extend([flag, value]);
-            }
-        }
-        flags
+        help.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
     }
 
     /// Writes the configuration in which a route leads to the second back end, or to the first again, and has it taken up.
