@@ -48,5 +48,5 @@ pub(crate) fn run() -> Result<()> {
     let mut tests = cargo();
     tests.args(["nextest", "run", "--workspace", "--cargo-quiet", "--status-level", "slow"]);
     // A test that cannot run for want of these says so elsewhere; here it fails.
-    shown(tests.envs([("STRAIT_REQUIRE_ROOT", "1"), ("STRAIT_REQUIRE_BPF", "1")]))
+    shown(tests.envs([("STRAIT_REQUIRE_ROOT", "1"), ("STRAIT_REQUIRE_BPF", "1"), ("STRAIT_REQUIRE_PEERS", "1")]))
 }

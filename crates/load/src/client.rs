@@ -57,7 +57,7 @@ pub(crate) struct Seen {
 
 /// More errors than these end the run.
 const ERRORS: u64 = 50;
-/// What waits for so long for an answer at the end counts as an error.
+/// A connection on which nothing was heard for so long while something was asked has an error for each request.
 const STUCK: Duration = Duration::from_secs(5);
 /// Longer than so many seconds nothing is warmed up: what waits then will wait.
 const COLD: Duration = Duration::from_secs(15);
@@ -69,6 +69,8 @@ struct Connection {
     input: Vec<u8>,
     out: Vec<u8>,
     answered: bool,
+    /// When the last answer came, or the first request since was sent.
+    heard: Instant,
 }
 
 struct Engine<'a> {
@@ -174,15 +176,21 @@ impl Engine<'_> {
     /// What was not answered: as long as it waited.
     fn finish(&mut self) {
         let now = clock();
-        let open = self.connections.iter().flat_map(|connection| connection.codec.pending());
-        for due in open.chain(self.waiting.iter().copied()).collect::<Vec<_>>() {
-            let waited = now.saturating_duration_since(due);
-            if self.work.rate.is_some() {
-                self.seen.latencies.push(nanoseconds(waited));
+        let mut lost = 0;
+        for connection in &self.connections {
+            let pending = connection.codec.pending();
+            if now.saturating_duration_since(connection.heard) > STUCK {
+                lost += pending.len();
             }
-            if waited > STUCK {
-                self.fail(&"no answer");
-            }
+            self.waiting.extend(pending);
+        }
+        for _ in 0..lost {
+            self.fail(&"no answer");
+        }
+        // As fast as it goes, how long the last ones waited says nothing.
+        if self.work.rate.is_some() {
+            let waited = self.waiting.drain(..).map(|due| nanoseconds(now.saturating_duration_since(due)));
+            self.seen.latencies.extend(waited);
         }
         self.seen.latencies.sort_unstable();
     }
@@ -197,7 +205,7 @@ impl Engine<'_> {
         self.poll.registry().register(&mut transport.stream, Token(index), interest)?;
         let mut out = Vec::new();
         let codec = Codec::new(self.work.protocol, self.room_at_first(), &mut out);
-        let mut connection = Connection { transport, codec, input: Vec::new(), out, answered: false };
+        let mut connection = Connection { transport, codec, input: Vec::new(), out, answered: false, heard: clock() };
         if self.work.rate.is_none() {
             self.fill(&mut connection);
         }
@@ -258,8 +266,11 @@ impl Engine<'_> {
             let body = self.work.requests.body;
             connection.codec.receive(&mut connection.input, &mut connection.out, body, &mut self.done)?;
             answered = self.done.len();
-            connection.answered |= answered > 0;
             let now = clock();
+            if answered > 0 {
+                connection.answered = true;
+                connection.heard = now;
+            }
             self.seen.answered += answered as u64;
             for due in self.done.drain(..) {
                 self.seen.latencies.push(nanoseconds(now.saturating_duration_since(due)));
@@ -304,6 +315,9 @@ impl Engine<'_> {
             let Some(due) = self.waiting.pop_front() else { return };
             let block = self.block();
             let connection = &mut self.connections[index];
+            if connection.codec.pending().is_empty() {
+                connection.heard = clock();
+            }
             connection.codec.begin(&self.work.requests.blocks[block], due, &mut connection.out);
             if let Err(error) = connection.transport.write(&mut connection.out) {
                 self.fail(&error);

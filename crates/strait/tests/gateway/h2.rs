@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// A service that is known to speak `protocol`, with an endpoint of its own.
-fn outside(name: &str, at: std::net::SocketAddr, protocol: &str) -> String {
+pub(crate) fn outside(name: &str, at: std::net::SocketAddr, protocol: &str) -> String {
     format!(
         "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{ports: [{{port: 80{protocol}}}]}}\n---\n\
          apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: {name}-1, labels: {{kubernetes.io/service-name: {name}}}}}\n\
@@ -22,13 +22,13 @@ fn outside(name: &str, at: std::net::SocketAddr, protocol: &str) -> String {
 
 const H2C: &str = ", appProtocol: kubernetes.io/h2c";
 
-fn route(kind: &str, name: &str, rules: &str) -> String {
+pub(crate) fn route(kind: &str, name: &str, rules: &str) -> String {
     format!(
         "apiVersion: gateway.networking.k8s.io/v1\nkind: {kind}\nmetadata: {{name: {name}}}\nspec:\n  parentRefs: [{{name: edge}}]\n  rules:\n{rules}---\n"
     )
 }
 
-fn gateway() -> String {
+pub(crate) fn gateway() -> String {
     let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["a.example".to_owned()]).unwrap();
     let indent = |pem: &str| pem.lines().fold(String::new(), |out, line| out + "\n    " + line);
     format!(
@@ -40,11 +40,11 @@ fn gateway() -> String {
     )
 }
 
-fn h2c(name: &str) -> String {
+pub(crate) fn h2c(name: &str) -> String {
     app(name).replace("targetPort: 3000", "targetPort: 3000, appProtocol: kubernetes.io/h2c")
 }
 
-fn to(path: &str, service: &str, port: u16) -> String {
+pub(crate) fn to(path: &str, service: &str, port: u16) -> String {
     format!("  - matches: [{{path: {{value: {path}}}}}]\n    backendRefs: [{{name: {service}, port: {port}}}]\n")
 }
 

@@ -12,5 +12,6 @@ mod h2_server;
 mod l4;
 mod life;
 mod mirror;
+mod peers;
 mod reload;
 mod tls;
