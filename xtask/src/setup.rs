@@ -141,6 +141,13 @@ const NEEDS: &[Need] = &[
         source: Source::Debian(&["iperf3"]),
     },
     Need {
+        what: "strace",
+        why: "counts the system calls of a request",
+        tasks: &[Task::Test],
+        present: || runs("strace", &["--version"]),
+        source: Source::Debian(&["strace"]),
+    },
+    Need {
         what: "perf",
         why: "tells where the CPU time goes",
         tasks: &[Task::Bench],

@@ -53,6 +53,17 @@ pub struct Field {
     pub known: Known,
 }
 
+impl Field {
+    /// Where its whole line lies in a buffer of HTTP/1 text, if it stands there just as it is written: one space behind the colon, and
+    /// none before the line's end.
+    pub(crate) fn line(&self, buffer: &[u8]) -> Option<std::ops::Range<usize>> {
+        let (name_end, start, end) = (self.name.end as usize, self.value.start as usize, self.value.end as usize);
+        let tidy =
+            start == name_end + 2 && buffer.get(name_end..start)? == b": " && buffer.get(end..end + 2)? == b"\r\n";
+        tidy.then_some(self.name.start as usize..end + 2)
+    }
+}
+
 /// The names that a proxy acts on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[expect(missing_docs, reason = "the names are RFC 9110's own")]

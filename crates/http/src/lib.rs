@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! bytes ─▶ RequestHead, ResponseHead   spans into the buffer, framing and connection facts, checked once
-//!          ─▶ Head::write              the same head for the other side: hop-by-hop fields left out, edits laid over it
+//!          ─▶ Head::write              the same head for the other side: hop-by-hop fields left out, an Overlay on it
 //! bytes ─▶ BodyReader                  how many of them belong to the body, and when it ends
 //! ```
 //!
@@ -36,7 +36,7 @@ pub use path::{PathError, normalize};
 pub use proxy_protocol::{ProxyHeader, ProxyProtocolError, proxy_header};
 pub use request::{RequestHead, Target};
 pub use response::ResponseHead;
-pub use write::{Edits, chunk_head};
+pub use write::{Edits, Overlay, chunk_head};
 
 #[cfg(test)]
 mod tests;

@@ -45,6 +45,14 @@ pub struct RequestHead {
 }
 
 impl RequestHead {
+    /// Forgets what was read; what was allocated stays.
+    pub fn clear(&mut self) {
+        self.head.clear();
+        self.head.len = 0;
+        (self.method, self.whole_target, self.path, self.authority) = Default::default();
+        (self.target, self.query) = (Target::Origin, None);
+    }
+
     /// Reads a head from the start of `buffer`. True once it is there; false where more bytes are needed.
     ///
     /// Up to two empty lines before it are skipped (RFC 9112, 2.2).

@@ -19,6 +19,13 @@ pub struct ResponseHead {
 }
 
 impl ResponseHead {
+    /// Forgets what was read; what was allocated stays.
+    pub fn clear(&mut self) {
+        self.head.clear();
+        self.head.len = 0;
+        (self.status, self.reason) = Default::default();
+    }
+
     /// Reads a head from the start of `buffer`, of a response to a request with that method. True once it is there; false where more
     /// bytes are needed.
     ///

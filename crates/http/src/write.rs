@@ -8,7 +8,16 @@ use crate::{
     response::ResponseHead,
 };
 
-/// What is laid over the fields of a head while it is written. Names are in small letters.
+/// What is laid over the fields of a head on its way to the next hop.
+pub trait Overlay {
+    /// Whether fields of that name, in whatever case, are left out.
+    fn drops(&self, name: &[u8]) -> bool;
+
+    /// Gives what is written after the fields that go on.
+    fn each(&self, put: impl FnMut(&[u8], &[u8]));
+}
+
+/// Edits that are listed. Names are in small letters.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Edits<'a> {
     /// Fields left out.
@@ -19,36 +28,36 @@ pub struct Edits<'a> {
     pub add: &'a [(&'a str, &'a [u8])],
 }
 
-impl Edits<'_> {
+impl Overlay for Edits<'_> {
     fn drops(&self, name: &[u8]) -> bool {
         let same = |other: &str| other.len() == name.len() && name.eq_ignore_ascii_case(other.as_bytes());
         self.remove.iter().any(|other| same(other)) || self.set.iter().any(|(other, _)| same(other))
     }
 
-    fn is_empty(&self) -> bool {
-        self.remove.is_empty() && self.set.is_empty() && self.add.is_empty()
-    }
-
-    fn write(&self, out: &mut Vec<u8>) {
+    fn each(&self, mut put: impl FnMut(&[u8], &[u8])) {
         for (name, value) in self.set.iter().chain(self.add) {
-            field(out, name.as_bytes(), value);
+            put(name.as_bytes(), value);
         }
     }
 }
 
+/// Bytes that a head most often grows by.
+const EXTRA: usize = 256;
+
 impl RequestHead {
     /// Writes the request for a back end: `target` (of origin-form, `*` or an authority) in place of its own, `host` in place of
-    /// `Host`, fields for this hop alone left out, `edits` laid over the others. It is HTTP/1.1 and keeps the connection open; an upgrade is
+    /// `Host`, fields for this hop alone left out, `overlay` laid over the others. It is HTTP/1.1 and keeps the connection open; an upgrade is
     /// asked for again where `upgrade` allows it.
     pub fn write(
         &self,
         buffer: &[u8],
         target: &[&[u8]],
         host: &[u8],
-        edits: &Edits<'_>,
+        overlay: &impl Overlay,
         upgrade: bool,
         out: &mut Vec<u8>,
     ) {
+        out.reserve(self.head.len + EXTRA);
         out.extend_from_slice(self.method.bytes(buffer));
         out.push(b' ');
         for part in target {
@@ -57,7 +66,7 @@ impl RequestHead {
         out.extend_from_slice(b" HTTP/1.1\r\nhost: ");
         out.extend_from_slice(host);
         out.extend_from_slice(b"\r\n");
-        self.head.write_fields(buffer, edits, out);
+        self.head.write_fields(buffer, overlay, out);
         self.head.write_hop(buffer, upgrade, true, out);
         if self.head.trailers {
             out.extend_from_slice(b"te: trailers\r\n");
@@ -67,10 +76,11 @@ impl RequestHead {
 }
 
 impl ResponseHead {
-    /// Writes the response for a client that speaks `version`: fields for this hop alone left out, `edits` laid over the others, no
+    /// Writes the response for a client that speaks `version`: fields for this hop alone left out, `overlay` laid over the others, no
     /// `Transfer-Encoding` for HTTP/1.0,
     /// `Connection: close` where the connection ends with it, `keep-alive` for HTTP/1.0 where it does not.
-    pub fn write(&self, buffer: &[u8], version: Version, edits: &Edits<'_>, keep_alive: bool, out: &mut Vec<u8>) {
+    pub fn write(&self, buffer: &[u8], version: Version, overlay: &impl Overlay, keep_alive: bool, out: &mut Vec<u8>) {
+        out.reserve(self.head.len + EXTRA);
         out.extend_from_slice(b"HTTP/1.1 ");
         out.extend_from_slice(&[
             b'0' + digit(self.status / 100),
@@ -80,7 +90,7 @@ impl ResponseHead {
         out.push(b' ');
         out.extend_from_slice(self.reason.bytes(buffer));
         out.extend_from_slice(b"\r\n");
-        self.head.write_fields(buffer, edits, out);
+        self.head.write_fields(buffer, overlay, out);
         let switching = self.status == 101;
         // Whoever speaks HTTP/1.0 knows no chunks: the body goes to it decoded.
         self.head.write_hop(buffer, switching, version == Version::Http11, out);
@@ -100,17 +110,38 @@ const fn digit(number: u16) -> u8 {
 }
 
 impl Head {
-    /// The fields that go the whole way, then what `edits` add.
-    fn write_fields(&self, buffer: &[u8], edits: &Edits<'_>, out: &mut Vec<u8>) {
-        let edited = !edits.is_empty();
+    /// The fields that go the whole way, then what `overlay` adds: what the next hop gets, however it is written there.
+    pub fn onward(&self, buffer: &[u8], overlay: &impl Overlay, mut put: impl FnMut(&[u8], &[u8])) {
         for line in &self.fields {
             let name = line.name.bytes(buffer);
-            if self.is_ours(line, buffer) || (edited && edits.drops(name)) {
+            if !self.is_ours(line, buffer) && !overlay.drops(name) {
+                put(name, line.value.bytes(buffer));
+            }
+        }
+        overlay.each(put);
+    }
+
+    /// The same as lines. Those that follow one another in the buffer just as they are written are copied in one piece.
+    fn write_fields(&self, buffer: &[u8], overlay: &impl Overlay, out: &mut Vec<u8>) {
+        let mut run = 0..0;
+        for line in &self.fields {
+            let name = line.name.bytes(buffer);
+            if self.is_ours(line, buffer) || overlay.drops(name) {
                 continue;
             }
-            field(out, name, line.value.bytes(buffer));
+            match line.line(buffer) {
+                Some(next) if next.start == run.end => run.end = next.end,
+                Some(next) => {
+                    out.extend_from_slice(&buffer[std::mem::replace(&mut run, next)]);
+                }
+                None => {
+                    out.extend_from_slice(&buffer[std::mem::replace(&mut run, 0..0)]);
+                    field(out, name, line.value.bytes(buffer));
+                }
+            }
         }
-        edits.write(out);
+        out.extend_from_slice(&buffer[run]);
+        overlay.each(|name, value| field(out, name, value));
     }
 
     /// Whether the field is written anew or not at all.

@@ -5,6 +5,7 @@ use std::{
     fs::File,
     io,
     net::{IpAddr, SocketAddr},
+    pin::pin,
     rc::Rc,
     time::Duration,
 };
@@ -23,7 +24,8 @@ use crate::{
     l4,
     listen::{self, Count},
     local,
-    serve::{Client, serve},
+    record::Client,
+    serve::serve,
     worker::Worker,
 };
 
@@ -46,16 +48,22 @@ pub(crate) struct Listener {
 /// Takes connections of a listener until the gate ends or hands it over.
 pub(crate) async fn accept(worker: Rc<Worker>, listener: Listener) {
     let mut pace = Pace::new(worker.limits.connection_rate);
+    // Waited for once, not anew with each connection: its lock is one of all workers.
+    let mut draining = pin!(worker.draining());
     loop {
         pace.wait().await;
+        if worker.is_draining() {
+            break;
+        }
         let accepted = tokio::select! {
             biased;
-            () = worker.draining() => break,
             accepted = listener.socket.accept() => accepted,
+            () = &mut draining => break,
         };
         take(&worker, &listener, accepted).await;
     }
-    if worker.phase() == Phase::HandedOver {
+    // Handed over, or the gate is gone without a word: the socket is another process' too, whose door is not to be closed.
+    if worker.told() != Phase::Ending {
         return;
     }
     // Whoever's handshake is done or under way believes to be connected, and is served. Without the filter there would be no end.
@@ -68,7 +76,6 @@ pub(crate) async fn accept(worker: Rc<Worker>, listener: Listener) {
 async fn take(worker: &Rc<Worker>, listener: &Listener, accepted: io::Result<(TcpStream, SocketAddr)>) {
     match accepted {
         Ok((stream, peer)) => {
-            let _ = stream.set_nodelay(true);
             let Some(admitted) = worker.admission.admit(&listener.connections).filter(|_| !worker.is_overloaded())
             else {
                 return refuse(worker, listener.place, stream);
@@ -116,7 +123,7 @@ async fn connection(
     if !admitted.is_of(peer.ip()) {
         return refuse(&worker, (address, port), stream);
     }
-    let client = Client { peer, address, port, https: false, listener: None };
+    let client = Client::new(peer, address, port, false);
     let live = worker.live();
     let serve_as = live.port(address, port).map(|port| &live.plan.ports[port].serve);
     match serve_as {
@@ -126,11 +133,11 @@ async fn connection(
         }
         Some(Serve::Tls(_)) => {
             drop(live);
-            l4::tls(worker, stream, Client { https: true, ..client }).await;
+            Box::pin(l4::tls(worker, stream, Client { https: true, ..client })).await;
         }
         Some(Serve::Tcp(_)) => {
             drop(live);
-            l4::tcp(worker, stream, client).await;
+            Box::pin(l4::tcp(worker, stream, client)).await;
         }
         Some(Serve::Udp(_)) | None => {}
     }

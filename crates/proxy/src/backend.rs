@@ -7,33 +7,20 @@ use strait_route::BackendProtocol;
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
 
-use crate::{http2, io::Stream, live::Live, local, local::Reason, tls, worker::Worker};
+use crate::{http2, io::Stream, live::Live, local, record::Reason, tls, worker::Worker};
 
-/// Where a connection leads. Those with TLS are told apart by back end: its policy says whom to believe.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+/// Where a connection leads, and what is spoken on it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Target {
+    /// Tells targets apart, over all plans: another one means another address, protocol, or idea of whom to believe.
+    pub(crate) number: u32,
     pub(crate) address: SocketAddr,
-    pub(crate) tls: Option<Arc<str>>,
+    pub(crate) tls: bool,
     pub(crate) protocol: BackendProtocol,
 }
 
 /// How long a connection, its handshake included, may take to come about: Envoy's and Istio's default.
 const CONNECT: Duration = Duration::from_secs(10);
-
-/// The next endpoint of a back end, in turn.
-///
-/// # Errors
-/// The answer for the client where there is none.
-pub(crate) fn target(live: &Live, id: u32, turn: &mut usize) -> Result<Target, Reason> {
-    let backend = live.backend(id).ok_or(local::NO_BACKEND)?;
-    if backend.endpoints.is_empty() {
-        return Err(local::NO_ENDPOINT);
-    }
-    *turn = (*turn + 1) % backend.endpoints.len();
-    let endpoint = &backend.endpoints[*turn];
-    let tls = backend.tls.is_some().then(|| Arc::clone(&backend.name));
-    Ok(Target { address: SocketAddr::new(endpoint.address, endpoint.port), tls, protocol: backend.protocol })
-}
 
 /// A connection, or a stream of a shared one, for one request. What is to be upgraded is HTTP/1.
 ///
@@ -47,7 +34,7 @@ pub(crate) async fn open(
     upgrade: bool,
 ) -> Result<Stream, Reason> {
     let always = target.protocol == BackendProtocol::Http2;
-    if !always && (target.tls.is_none() || upgrade || target.protocol == BackendProtocol::WebSocket) {
+    if !always && (!target.tls || upgrade || target.protocol == BackendProtocol::WebSocket) {
         return connect(live, id, target, &[tls::HTTP1]).await;
     }
     let opened = async {
@@ -65,7 +52,7 @@ pub(crate) async fn open(
         }
         let offered: &[&[u8]] = if always { &[http2::ALPN] } else { &[http2::ALPN, tls::HTTP1] };
         let stream = connect(live, id, target, offered).await?;
-        if target.tls.is_some() && !stream.is_http2() {
+        if target.tls && !stream.is_http2() {
             return if always { Err(local::BACKEND_PROTOCOL) } else { Ok(stream) };
         }
         let place = http2::client::share(worker, target, stream).await.ok_or(local::BACKEND_PROTOCOL)?;

@@ -1,7 +1,5 @@
 //! The CORS protocol of the Fetch standard, as the `CORS` filter of the Gateway API has it.
 
-use std::fmt::Write as _;
-
 use strait_api::Cors;
 
 /// Whether an origin may read answers.
@@ -21,9 +19,9 @@ fn wildcard(allowed: &str, origin: &str) -> bool {
     middle.is_some_and(|middle| !middle.is_empty() && !middle.contains(['/', '@', ':', '?', '#']))
 }
 
-/// The fields that answer a preflight for `method` and `headers`, as lines; none where the origin is not allowed.
-pub(crate) fn preflight(cors: &Cors, origin: &str, method: &str, headers: Option<&str>) -> String {
-    let mut out = lines(cors, origin);
+/// The fields that answer a preflight for `method` and `headers`; none where the origin is not allowed.
+pub(crate) fn preflight(cors: &Cors, origin: &str, method: &str, headers: Option<&str>) -> Vec<(&'static str, String)> {
+    let mut out = fields(cors, origin);
     if out.is_empty() {
         return out;
     }
@@ -31,26 +29,18 @@ pub(crate) fn preflight(cors: &Cors, origin: &str, method: &str, headers: Option
     let list = |names: &[std::sync::Arc<str>]| names.iter().map(|name| &**name).collect::<Vec<_>>().join(", ");
     // With credentials a star means itself and nothing else: what was asked for is named instead.
     if star(&cors.allow_methods) {
-        let _ = write!(out, "access-control-allow-methods: {}\r\n", if cors.allow_credentials { method } else { "*" });
+        out.push(("access-control-allow-methods", if cors.allow_credentials { method } else { "*" }.to_owned()));
     } else if !cors.allow_methods.is_empty() {
-        let _ = write!(out, "access-control-allow-methods: {}\r\n", list(&cors.allow_methods));
+        out.push(("access-control-allow-methods", list(&cors.allow_methods)));
     }
     if star(&cors.allow_headers) {
         let asked = headers.filter(|_| cors.allow_credentials);
-        let _ = write!(out, "access-control-allow-headers: {}\r\n", asked.unwrap_or("*"));
+        out.push(("access-control-allow-headers", asked.unwrap_or("*").to_owned()));
     } else if !cors.allow_headers.is_empty() {
-        let _ = write!(out, "access-control-allow-headers: {}\r\n", list(&cors.allow_headers));
+        out.push(("access-control-allow-headers", list(&cors.allow_headers)));
     }
-    let _ = write!(out, "access-control-max-age: {}\r\n", cors.max_age);
+    out.push(("access-control-max-age", cors.max_age.to_string()));
     out
-}
-
-/// The fields that go with every answer to an allowed origin, as lines.
-fn lines(cors: &Cors, origin: &str) -> String {
-    fields(cors, origin).into_iter().fold(String::new(), |mut out, (name, value)| {
-        let _ = write!(out, "{name}: {value}\r\n");
-        out
-    })
 }
 
 /// The fields that go with every answer to an allowed origin.

@@ -3,40 +3,97 @@
 use std::fmt::Write as _;
 
 use strait_api::Cors;
-use strait_http::RequestHead;
-use strait_route::{Filter, Mirror, PathRewrite, Redirect};
+use strait_http::{Known, Overlay, RequestHead};
+use strait_route::{Filter, Mirror, PathRewrite, Redirect, Rule};
 
 use crate::{
     cors,
-    local::{self, Reason},
+    local::{self, Answer, Fields},
+    record::Reason,
 };
 
-/// What is done to a request on its way.
-#[derive(Default)]
+/// The filters that a request goes through: those of its rule, then those of the back end that was chosen.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Filters<'a> {
+    rule: &'a [Filter],
+    target: &'a [Filter],
+}
+
+impl<'a> Filters<'a> {
+    /// Those of a rule; with `choice` also those of that one of its back ends.
+    pub(crate) fn of(rule: &'a Rule, choice: Option<usize>) -> Self {
+        let target = choice.and_then(|choice| rule.split.targets.get(choice));
+        Self { rule: &rule.filters, target: target.map_or(&[], |target| &target.filters) }
+    }
+
+    pub(crate) fn iter(self) -> impl Iterator<Item = &'a Filter> {
+        self.rule.iter().chain(self.target)
+    }
+
+    /// Who gets copies.
+    pub(crate) fn mirrors(self) -> impl Iterator<Item = &'a Mirror> {
+        self.iter().filter_map(|filter| if let Filter::Mirror(mirror) = filter { Some(mirror) } else { None })
+    }
+
+    /// What is done to the fields of the request.
+    pub(crate) fn request(self) -> Edits<'a> {
+        Edits {
+            filters: self,
+            of: |filter| if let Filter::RequestHeaders(edits) = filter { Some(edits) } else { None },
+        }
+    }
+
+    /// What is done to the fields of the response.
+    pub(crate) fn response(self) -> Edits<'a> {
+        Edits {
+            filters: self,
+            of: |filter| if let Filter::ResponseHeaders(edits) = filter { Some(edits) } else { None },
+        }
+    }
+}
+
+/// Edits of fields, each laid over those before it.
+#[derive(Clone, Copy)]
 pub(crate) struct Edits<'a> {
-    pub(crate) remove: Vec<&'a str>,
-    pub(crate) set: Vec<(&'a str, &'a [u8])>,
-    pub(crate) add: Vec<(&'a str, &'a [u8])>,
+    filters: Filters<'a>,
+    of: fn(&Filter) -> Option<&strait_route::Edits>,
 }
 
 impl<'a> Edits<'a> {
-    pub(crate) fn push(&mut self, edits: &'a strait_route::Edits) {
-        let pair = |(name, value): &'a (std::sync::Arc<str>, std::sync::Arc<str>)| (&**name, value.as_bytes());
-        self.set.extend(edits.set.iter().map(pair).filter(|(name, _)| is_editable(name)));
-        self.add.extend(edits.add.iter().map(pair).filter(|(name, _)| is_editable(name)));
-        self.remove.extend(edits.remove.iter().map(|name| &**name).filter(|name| is_editable(name)));
+    fn iter(self) -> impl Iterator<Item = &'a strait_route::Edits> {
+        self.filters.iter().filter_map(self.of)
     }
 
-    pub(crate) fn as_written(&self) -> strait_http::Edits<'_> {
-        strait_http::Edits { remove: &self.remove, set: &self.set, add: &self.add }
+    /// Whether one of them, after the first `skip`, leaves out fields of that name, or writes others in their place.
+    fn drops_after(self, skip: usize, name: &[u8]) -> bool {
+        let same = |other: &str| other.len() == name.len() && name.eq_ignore_ascii_case(other.as_bytes());
+        let drops = |edits: &strait_route::Edits| {
+            edits.remove.iter().any(|other| same(other)) || edits.set.iter().any(|(other, _)| same(other))
+        };
+        self.iter().skip(skip).any(|edits| drops(edits) && is_editable(name))
+    }
+}
+
+impl Overlay for Edits<'_> {
+    fn drops(&self, name: &[u8]) -> bool {
+        self.drops_after(0, name)
+    }
+
+    fn each(&self, mut put: impl FnMut(&[u8], &[u8])) {
+        for (index, edits) in self.iter().enumerate() {
+            for (name, value) in edits.set.iter().chain(&edits.add) {
+                if is_editable(name.as_bytes()) && !self.drops_after(index + 1, name.as_bytes()) {
+                    put(name.as_bytes(), value.as_bytes());
+                }
+            }
+        }
     }
 }
 
 /// Whether filters edit a field. Those of the connection and of the body's end are the gate's: a second one would make two messages of
 /// one. `Host` is there once, and its edits are those of the host.
-fn is_editable(name: &str) -> bool {
-    use strait_http::Known;
-    match Known::of(name.as_bytes()) {
+fn is_editable(name: &[u8]) -> bool {
+    match Known::of(name) {
         Known::Other | Known::Expect | Known::Trailer => true,
         Known::Connection
         | Known::ContentLength
@@ -50,41 +107,37 @@ fn is_editable(name: &str) -> bool {
     }
 }
 
-/// What the filters of a rule come to.
+/// What filters come to, but for edits of fields.
 #[derive(Default)]
 pub(crate) struct Applied<'a> {
-    pub(crate) request: Edits<'a>,
-    pub(crate) response: Edits<'a>,
     pub(crate) hostname: Option<&'a str>,
     pub(crate) path: Option<&'a PathRewrite>,
-    pub(crate) redirect: Option<&'a Redirect>,
-    pub(crate) mirrors: Vec<&'a Mirror>,
-    pub(crate) cors: Option<&'a Cors>,
+    redirect: Option<&'a Redirect>,
+    cors: Option<&'a Cors>,
     /// A filter that is not known: nothing passes without it.
-    pub(crate) unknown: bool,
+    unknown: bool,
 }
 
 impl<'a> Applied<'a> {
-    /// Adds the filters of a rule, or of a back end after it.
-    pub(crate) fn push(&mut self, filters: &'a [Filter]) {
-        for filter in filters {
+    pub(crate) fn new(filters: Filters<'a>) -> Self {
+        let mut applied = Self::default();
+        for filter in filters.iter() {
             match filter {
                 Filter::RequestHeaders(edits) => {
                     let host = edits.set.iter().find(|(name, _)| &**name == "host");
-                    self.hostname = host.map(|(_, value)| &**value).or(self.hostname);
-                    self.request.push(edits);
+                    applied.hostname = host.map(|(_, value)| &**value).or(applied.hostname);
                 }
-                Filter::ResponseHeaders(edits) => self.response.push(edits),
-                Filter::Redirect(redirect) => self.redirect = Some(redirect),
+                Filter::Redirect(redirect) => applied.redirect = Some(redirect),
                 Filter::Rewrite(rewrite) => {
-                    self.hostname = rewrite.hostname.as_deref().or(self.hostname);
-                    self.path = rewrite.path.as_ref().or(self.path);
+                    applied.hostname = rewrite.hostname.as_deref().or(applied.hostname);
+                    applied.path = rewrite.path.as_ref().or(applied.path);
                 }
-                Filter::Mirror(mirror) => self.mirrors.push(mirror),
-                Filter::Cors(cors) => self.cors = Some(cors),
-                Filter::Unknown => self.unknown = true,
+                Filter::Cors(cors) => applied.cors = Some(cors),
+                Filter::Unknown => applied.unknown = true,
+                Filter::ResponseHeaders(_) | Filter::Mirror(_) => {}
             }
         }
+        applied
     }
 }
 
@@ -105,25 +158,26 @@ impl Asked<'_> {
     }
 }
 
-/// The answer that a filter gives in place of a back end: reason and lines of fields.
-pub(crate) fn answers(applied: &Applied<'_>, asked: &Asked<'_>) -> Option<(Reason, String)> {
+/// The answer that a filter gives in place of a back end.
+pub(crate) fn answers(filters: Filters<'_>, applied: &Applied<'_>, asked: &Asked<'_>) -> Option<Answer> {
     if applied.unknown {
-        return Some((local::NO_BACKEND, String::new()));
+        return Some(Answer::of(local::NO_BACKEND));
     }
     if let (Some(of), Some(origin)) = (applied.cors, asked.field("origin"))
         && asked.head.method.bytes(asked.bytes) == b"OPTIONS"
         && let Some(method) = asked.field("access-control-request-method")
     {
         let headers = asked.field("access-control-request-headers");
-        return Some((local::PREFLIGHT, cors::preflight(of, origin, method, headers)));
+        let fields = cors::preflight(of, origin, method, headers);
+        let fields = fields.into_iter().map(|(name, value)| (name.into(), value)).collect();
+        return Some(Answer { reason: local::PREFLIGHT, fields });
     }
     let redirect = applied.redirect?;
     let reason = Reason { status: redirect.status, ..local::REDIRECTED };
-    let mut lines = format!("location: {}\r\n", location(redirect, asked));
-    for (name, value) in applied.response.set.iter().chain(&applied.response.add) {
-        let _ = write!(lines, "{name}: {}\r\n", String::from_utf8_lossy(value));
-    }
-    Some((reason, lines))
+    let mut fields: Fields = vec![("location".into(), location(redirect, asked))];
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    filters.response().each(|name, value| fields.push((text(name).into(), text(value))));
+    Some(Answer { reason, fields })
 }
 
 /// Where a redirect leads.

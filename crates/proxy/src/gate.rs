@@ -25,6 +25,7 @@ use crate::{
     limits::Limits,
     listen::{self, Listening, Place, PortMap, Sockets},
     live::Live,
+    record::Observer,
     worker::{Part, Worker},
 };
 
@@ -39,6 +40,8 @@ pub struct Options {
     pub workers: Option<NonZeroUsize>,
     /// Who tells by the PROXY protocol who the client is. Their connections begin with it, all others are served as they are.
     pub proxies: Vec<IpNet>,
+    /// Who sees all requests and connections that end.
+    pub observer: Option<Arc<dyn Observer>>,
 }
 
 /// A socket that cannot be listened on, or a worker that cannot be started.
@@ -126,7 +129,7 @@ impl Gate {
     pub fn start(options: &Options) -> Result<Self, GateError> {
         let workers = options.workers.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
         let nothing =
-            Serving { number: 0, live: Arc::new(Live::new(Plan::default())), sockets: Arc::new(Sockets::new()) };
+            Serving { number: 0, live: Arc::new(Live::new(Plan::default(), None)), sockets: Arc::new(Sockets::new()) };
         let (plans, _) = watch::channel(nothing);
         let (phase, _) = watch::channel(Phase::Serving);
         let (done, taken_up) = mpsc::channel();
@@ -184,7 +187,9 @@ impl Gate {
         let (mut errors, mut known) = (Vec::new(), BTreeSet::new());
         let sockets = Arc::new(self.open(&plan.ports, &mut errors));
         let before = std::mem::replace(&mut self.sockets, Arc::clone(&sockets));
-        self.plans.send_replace(Serving { number: self.served, live: Arc::new(Live::new(plan)), sockets });
+        // What did not change is taken from the plan before.
+        let live = Live::new(plan, Some(&self.plans.borrow().live));
+        self.plans.send_replace(Serving { number: self.served, live: Arc::new(live), sockets });
         let mut waiting = self.threads.len();
         while waiting > 0 {
             // A worker is never busy for long: it does not compute anything.

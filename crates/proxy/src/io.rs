@@ -1,13 +1,16 @@
 //! Connections, whatever they are made of.
 
 use std::{
-    io,
-    pin::Pin,
+    cell::RefCell,
+    future::Future as _,
+    io::{self, IoSlice},
+    net::SocketAddr,
+    pin::{Pin, pin},
     task::{Context, Poll},
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, DuplexStream, ReadBuf},
     net::TcpStream,
 };
 
@@ -30,6 +33,16 @@ impl Stream {
         };
         agreed == Some(crate::http2::ALPN)
     }
+
+    /// The gate's own address, where the connection is one of its own.
+    pub(crate) fn local(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Plain(stream) => stream.local_addr().ok(),
+            Self::Server(stream) => stream.get_ref().0.stream.local_addr().ok(),
+            Self::Client(stream) => stream.get_ref().0.local_addr().ok(),
+            Self::Pipe(_) => None,
+        }
+    }
 }
 
 impl AsyncRead for Stream {
@@ -50,6 +63,19 @@ impl AsyncWrite for Stream {
             Self::Server(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Client(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Pipe(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+            Self::Server(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+            Self::Client(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+            Self::Pipe(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
         }
     }
 
@@ -110,85 +136,139 @@ impl AsyncWrite for Prefixed {
     }
 }
 
-/// Bytes that were read and not yet passed on. Its memory is given back by [`Buffer::release`] while a connection idles.
+/// Bytes on their way. Memory comes from the worker's own stock, and goes back with [`Buffer::release`] or the last of them: so a connection
+/// that idles holds none.
 #[derive(Default)]
 pub(crate) struct Buffer {
-    /// All of it is initialised; what counts is from `start` to `end`.
     bytes: Vec<u8>,
+    /// Those before are gone already.
     start: usize,
-    end: usize,
+    /// Whether the last read filled it: more is coming than it can hold.
+    full: bool,
 }
 
 /// How much is read at once.
-const READ: usize = 16 << 10;
+pub(crate) const READ: usize = 16 << 10;
+/// How much is read at once of what comes faster than that.
+const MOST: usize = 64 << 10;
+/// Pieces of memory that a worker keeps for later.
+const STOCK: usize = 128;
+
+thread_local! {
+    /// Pieces of [`READ`] bytes, the last used first: that one is in the processor's caches.
+    static STOCKED: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+fn take() -> Vec<u8> {
+    let stocked = STOCKED.try_with(|stock| stock.borrow_mut().pop()).ok().flatten();
+    stocked.unwrap_or_else(|| Vec::with_capacity(READ))
+}
 
 impl Buffer {
     pub(crate) fn as_slice(&self) -> &[u8] {
-        &self.bytes[self.start..self.end]
+        &self.bytes[self.start..]
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.start == self.end
+        self.start == self.bytes.len()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len() - self.start
     }
 
     /// Forgets the first `count` bytes.
     pub(crate) fn consume(&mut self, count: usize) {
-        self.start = (self.start + count).min(self.end);
+        self.start = (self.start + count).min(self.bytes.len());
         if self.is_empty() {
-            (self.start, self.end) = (0, 0);
+            self.clear();
         }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.start = 0;
     }
 
     /// Gives the memory back if nothing is in it.
     pub(crate) fn release(&mut self) {
-        if self.is_empty() {
-            *self = Self::default();
+        if self.is_empty() && self.bytes.capacity() > 0 {
+            drop(std::mem::take(self));
         }
     }
 
     pub(crate) fn extend(&mut self, bytes: &[u8]) {
-        self.make_room(bytes.len());
-        self.bytes[self.end..self.end + bytes.len()].copy_from_slice(bytes);
-        self.end += bytes.len();
+        if !bytes.is_empty() {
+            self.end().extend_from_slice(bytes);
+        }
     }
 
-    /// Makes room for `count` bytes behind what is there.
-    fn make_room(&mut self, count: usize) {
-        if self.bytes.len() - self.end >= count {
-            return;
+    /// Where more is written to; what is there already stays.
+    pub(crate) fn end(&mut self) -> &mut Vec<u8> {
+        if self.bytes.capacity() == 0 {
+            self.bytes = take();
         }
-        self.bytes.copy_within(self.start..self.end, 0);
-        (self.start, self.end) = (0, self.end - self.start);
-        if self.bytes.len() - self.end < count {
-            self.bytes.resize(self.end + count, 0);
+        &mut self.bytes
+    }
+
+    /// Makes room for a read.
+    fn make_room(&mut self) {
+        if self.bytes.capacity() == 0 {
+            self.bytes = take();
+        } else if self.is_empty() && self.full && self.bytes.capacity() < MOST {
+            *self = Self { bytes: Vec::with_capacity(MOST), ..Self::default() };
+        } else if self.bytes.len() == self.bytes.capacity() {
+            self.bytes.drain(..std::mem::take(&mut self.start));
+            self.bytes.reserve(READ.max(self.bytes.len()));
         }
     }
 
     /// Reads more. Ready with 0 at the end of the connection.
     pub(crate) fn poll_fill(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.make_room(READ);
-        let mut buf = ReadBuf::new(&mut self.bytes[self.end..]);
-        let polled = Pin::new(stream).poll_read(cx, &mut buf);
-        let count = buf.filled().len();
-        self.end += count;
-        polled.map_ok(|()| count)
+        self.make_room();
+        let polled = pin!(stream.read_buf(&mut self.bytes)).poll(cx);
+        self.full = self.bytes.len() == self.bytes.capacity();
+        if polled.is_pending() {
+            self.release();
+        }
+        polled
     }
 
     /// Reads more. Gives 0 at the end of the connection.
     pub(crate) async fn fill(&mut self, stream: &mut Stream) -> io::Result<usize> {
         std::future::poll_fn(|cx| self.poll_fill(stream, cx)).await
     }
+}
 
-    /// Writes what is there. Ready when all is written.
-    pub(crate) fn poll_drain(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.is_empty() {
-            match Pin::new(&mut *stream).poll_write(cx, self.as_slice()) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(count)) => self.consume(count),
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => return Poll::Pending,
-            }
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if self.bytes.capacity() == READ {
+            let mut bytes = std::mem::take(&mut self.bytes);
+            bytes.clear();
+            let _ = STOCKED.try_with(|stock| {
+                let mut stock = stock.borrow_mut();
+                if stock.len() < STOCK {
+                    stock.push(bytes);
+                }
+            });
         }
-        Poll::Ready(Ok(()))
     }
+}
+
+/// Writes these bytes, one after the other. Ready with how many of them were written, which is more than none.
+pub(crate) fn poll_write(
+    stream: &mut Stream,
+    first: &[u8],
+    then: &[u8],
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    let stream = Pin::new(stream);
+    let written = std::task::ready!(if then.is_empty() {
+        stream.poll_write(cx, first)
+    } else if first.is_empty() {
+        stream.poll_write(cx, then)
+    } else {
+        stream.poll_write_vectored(cx, &[IoSlice::new(first), IoSlice::new(then)])
+    })?;
+    if written == 0 { Poll::Ready(Err(io::ErrorKind::WriteZero.into())) } else { Poll::Ready(Ok(written)) }
 }

@@ -1,9 +1,9 @@
 //! Connections that are passed on as they are: TCP, TLS by its server name, what is inside TLS, datagrams.
 
-use std::{collections::BTreeMap, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use strait_http::{NotClientHello, client_hello};
-use strait_route::{Split, TlsThen};
+use strait_route::{BackendId, Serve, Split, TlsThen};
 use tokio::{
     net::{TcpStream, UdpSocket},
     time::{Instant, timeout},
@@ -11,73 +11,129 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
-    backend, http2,
+    backend,
+    deadline::Deadline,
+    http2,
     io::{Buffer, Prefixed, Stream},
-    live::Live,
-    relay::tunnel,
-    serve::{Client, serve},
+    live::{Live, Snapshot},
+    local,
+    record::{Client, ConnectionRecord, Reason, Sent},
+    relay::{Passed, tunnel},
+    serve::serve,
     tls::HTTP1,
     worker::Worker,
 };
 
-/// Passes a connection on to a back end of a split; `first` was read of it already.
-async fn pass(
-    worker: &Worker,
-    live: &Arc<Live>,
-    split: &Split,
-    choice: Option<usize>,
-    mut stream: Stream,
-    first: Buffer,
-) {
-    let Some(backend) = choice.and_then(|choice| split.targets[choice].backend) else { return };
-    let Ok(target) = backend::target(live, backend, &mut worker.turn(backend)) else { return };
-    let Ok(mut upstream) = backend::connect(live, backend, &target, &[HTTP1]).await else { return };
-    let _ = tunnel(&mut stream, first, &mut upstream, Buffer::default(), worker.limits.tunnel_idle).await;
+/// A connection that is passed on, until it has ended. Dropped midway it has ended too.
+struct Pass {
+    worker: Rc<Worker>,
+    live: Rc<Snapshot>,
+    client: Client,
+    record: ConnectionRecord,
+    passed: Passed,
+    deadline: Deadline,
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        self.record.ended = Instant::now().into_std();
+        (self.record.up, self.record.down) = (self.passed.up, self.passed.down);
+        self.worker.ended(&self.live, &self.client, &self.record);
+    }
+}
+
+impl Pass {
+    fn new(worker: Rc<Worker>, live: Rc<Snapshot>, client: Client, started: std::time::Instant) -> Self {
+        let record = ConnectionRecord {
+            started,
+            ended: started,
+            sent: Sent::default(),
+            reason: Some(local::NO_ROUTE),
+            up: 0,
+            down: 0,
+        };
+        let deadline = worker.deadlines.enter();
+        Self { worker, live, client, record, passed: Passed::default(), deadline }
+    }
+
+    /// Passes the connection on to a back end of a split; `first` was read of it already.
+    async fn run(mut self, backend: Option<BackendId>, stream: Stream, first: Buffer) {
+        self.record.reason = self.try_run(backend, stream, first).await.err();
+    }
+
+    async fn try_run(&mut self, backend: Option<BackendId>, mut stream: Stream, first: Buffer) -> Result<(), Reason> {
+        let backend = backend.ok_or(local::NO_BACKEND)?;
+        self.record.sent.backend = Some(backend);
+        let target = self.live.endpoint(backend)?;
+        (self.record.sent.endpoint, self.record.sent.attempts) = (Some(target.address), 1);
+        let mut upstream = Box::pin(backend::connect(&self.live, backend, &target, &[HTTP1])).await?;
+        self.record.sent.local = upstream.local();
+        let (front, back) = ((&mut stream, first), (&mut upstream, Buffer::default()));
+        let idle = self.worker.limits.tunnel_idle;
+        let ended = tunnel(front, back, &mut self.passed, &self.deadline, idle).await;
+        let late = |error: &io::Error| error.kind() == io::ErrorKind::TimedOut;
+        ended.map_err(|error| if late(&error) { local::STALLED } else { local::BACKEND_CUT_OFF })
+    }
+}
+
+/// What a split gives the next connection.
+fn backend(worker: &Worker, client: &Client, name: &str, split: &Split) -> Option<BackendId> {
+    split.targets[worker.choose_l4((client.address, client.port), name, split)?].backend
 }
 
 /// Serves a connection of a TCP listener.
 pub(crate) async fn tcp(worker: Rc<Worker>, stream: TcpStream, client: Client) {
+    let started = Instant::now().into_std();
     let live = worker.live();
-    let Some(port) = live.port(client.address, client.port) else { return };
-    let strait_route::Serve::Tcp(Some(split)) = &live.plan.ports[port].serve else { return };
-    let choice = worker.choose_l4((client.address, client.port), "", split);
-    pass(&worker, &live, split, choice, Stream::Plain(stream), Buffer::default()).await;
+    let split = live.port(client.address, client.port).and_then(|port| match &live.plan.ports[port].serve {
+        Serve::Tcp(split) => split.as_ref(),
+        Serve::Http(_) | Serve::Tls(_) | Serve::Udp(_) => None,
+    });
+    let Some(split) = split else { return };
+    let backend = backend(&worker, &client, "", split);
+    Pass::new(worker, Rc::clone(&live), client, started).run(backend, Stream::Plain(stream), Buffer::default()).await;
 }
 
 /// Serves a connection of a port with TLS: looks at the server name, and does what its listener says.
 pub(crate) async fn tls(worker: Rc<Worker>, stream: TcpStream, mut client: Client) {
+    let started = Instant::now().into_std();
     let hello = timeout(worker.limits.head_time, read_hello(stream)).await;
     let Ok(Ok((stream, first, name))) = hello else { return };
     let live = worker.live();
     let Some(port) = live.port(client.address, client.port) else { return };
-    let strait_route::Serve::Tls(listeners) = &live.plan.ports[port].serve else { return };
+    let Serve::Tls(listeners) = &live.plan.ports[port].serve else { return };
     let name = name.unwrap_or_default();
     // Without a listener for the name there is nobody to shake hands with.
     let Some(listener) = listeners.find(&name) else { return };
-    let place = (client.address, client.port);
+    client.server_name = Some(name.as_str().into());
     match &listener.then {
         TlsThen::Passthrough(names) => {
             let Some(split) = names.find(&name) else { return };
-            let choice = worker.choose_l4(place, &name, split);
+            let backend = backend(&worker, &client, &name, split);
             let mut buffer = Buffer::default();
             buffer.extend(&first);
-            pass(&worker, &live, split, choice, Stream::Plain(stream), buffer).await;
+            drop(first);
+            let pass = Pass::new(worker, Rc::clone(&live), client, started);
+            drop(live);
+            pass.run(backend, Stream::Plain(stream), buffer).await;
         }
         TlsThen::Http(..) => {
-            let Some(stream) = handshake(&worker, &live, port, &listener.name, stream, first).await else { return };
+            let shaken = Box::pin(handshake(&worker, &live, port, &listener.name, stream, first));
+            let Some(stream) = shaken.await else { return };
             client.listener = Some(Arc::clone(&listener.name));
             drop(live);
             if stream.is_http2() {
-                Box::pin(http2::server::serve(worker, stream, client)).await;
+                Box::pin(http2::server::serve(worker, stream, Rc::new(client))).await;
             } else {
                 Box::pin(serve(worker, stream, client)).await;
             }
         }
         TlsThen::Tcp(_, names) => {
-            let Some(stream) = handshake(&worker, &live, port, &listener.name, stream, first).await else { return };
+            let shaken = Box::pin(handshake(&worker, &live, port, &listener.name, stream, first));
+            let Some(stream) = shaken.await else { return };
             let Some(split) = names.find(&name) else { return };
-            let choice = worker.choose_l4(place, &name, split);
-            pass(&worker, &live, split, choice, stream, Buffer::default()).await;
+            let backend = backend(&worker, &client, &name, split);
+            Pass::new(worker, Rc::clone(&live), client, started).run(backend, stream, Buffer::default()).await;
         }
     }
 }
@@ -166,9 +222,9 @@ impl Drop for Session {
 async fn session(worker: &Worker, place: (std::net::IpAddr, u16)) -> Option<UdpSocket> {
     let live = worker.live();
     let port = live.datagram_port(place.0, place.1)?;
-    let strait_route::Serve::Udp(Some(split)) = &live.plan.ports[port].serve else { return None };
+    let Serve::Udp(Some(split)) = &live.plan.ports[port].serve else { return None };
     let backend = split.targets[worker.choose_l4(place, "udp", split)?].backend?;
-    let target = backend::target(&live, backend, &mut worker.turn(backend)).ok()?;
+    let target = live.endpoint(backend).ok()?;
     let any = if target.address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
     let upstream = UdpSocket::bind(any).await.ok()?;
     upstream.connect(target.address).await.ok()?;

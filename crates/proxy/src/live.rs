@@ -1,19 +1,55 @@
 //! A plan with what serving it needs: TLS configurations, made once.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+    ops::Deref,
+    sync::Arc,
+};
 
 use rustls::{ClientConfig, ServerConfig};
-use strait_route::{Backend, HttpListener, Plan, Serve, TlsThen};
+use strait_route::{
+    Backend, BackendId, BackendProtocol, BackendTls, Certificate, ClientValidation, HttpListener, Plan, RuleId, Serve,
+    Split, TlsThen,
+};
 
-use crate::tls;
+use crate::{backend::Target, local, record::Reason, split::Turns, tls};
 
-/// A plan, ready to be served. Shared by workers; each holds it by one pointer that it swaps.
+/// A plan, ready to be served. Shared by workers, each of which holds it by the one pointer of its [`Snapshot`].
 pub(crate) struct Live {
     pub(crate) plan: Plan,
     /// By port and listener: how its handshake is done.
-    servers: BTreeMap<(usize, Arc<str>), Result<Arc<ServerConfig>, tls::Unusable>>,
-    /// By back end: how TLS is spoken to it; none where it is not.
-    clients: Vec<Option<Result<Arc<ClientConfig>, tls::Unusable>>>,
+    servers: BTreeMap<(IpAddr, u16, Arc<str>), Server>,
+    /// Ways to speak TLS to back ends, by server name.
+    clients: BTreeMap<Arc<str>, Vec<Client>>,
+    /// By back end: the way TLS is spoken to it, if it is.
+    spoken: Vec<Option<(Arc<str>, usize)>>,
+    /// By back end: where its targets begin in `targets`, which has one for each endpoint.
+    starts: Vec<usize>,
+    targets: Vec<Target>,
+    /// The numbers of targets. One keeps its number from plan to plan, and none is given twice.
+    numbers: BTreeMap<Key, u32>,
+    next: u32,
+}
+
+/// What tells targets apart: address, protocol, and the number of the way that TLS is spoken.
+type Key = (SocketAddr, BackendProtocol, Option<u32>);
+
+/// How a listener's handshake is done, and what that was made of.
+struct Server {
+    certificates: Vec<Certificate>,
+    clients: Option<ClientValidation>,
+    http: bool,
+    config: Result<Arc<ServerConfig>, tls::Unusable>,
+}
+
+/// How TLS is spoken to a back end, and what that was made of.
+struct Client {
+    tls: BackendTls,
+    own: Option<Certificate>,
+    number: u32,
+    config: Result<Arc<ClientConfig>, tls::Unusable>,
 }
 
 impl std::fmt::Debug for Live {
@@ -23,9 +59,26 @@ impl std::fmt::Debug for Live {
 }
 
 impl Live {
-    pub(crate) fn new(plan: Plan) -> Self {
-        let mut servers = BTreeMap::new();
-        for (index, port) in plan.ports.iter().enumerate() {
+    /// What did not change since `before` is taken from there: TLS configurations with the sessions that they can resume, and targets with
+    /// their connections.
+    pub(crate) fn new(plan: Plan, before: Option<&Self>) -> Self {
+        let mut live = Self {
+            servers: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            spoken: Vec::with_capacity(plan.backends.len()),
+            starts: Vec::with_capacity(plan.backends.len()),
+            targets: Vec::new(),
+            numbers: BTreeMap::new(),
+            next: before.map_or(0, |before| before.next),
+            plan,
+        };
+        live.make_servers(before);
+        live.make_targets(before);
+        live
+    }
+
+    fn make_servers(&mut self, before: Option<&Self>) {
+        for port in &self.plan.ports {
             let Serve::Tls(listeners) = &port.serve else { continue };
             for (_, listener) in listeners.iter() {
                 let (terminate, http) = match &listener.then {
@@ -33,38 +86,101 @@ impl Live {
                     TlsThen::Tcp(terminate, _) => (terminate, false),
                     TlsThen::Passthrough(_) => continue,
                 };
-                let config = tls::server(terminate, &plan.certificates, http);
-                servers.insert((index, Arc::clone(&listener.name)), config);
+                let key = (port.address, port.port, Arc::clone(&listener.name));
+                let shown = terminate.certificates.iter().filter_map(|id| self.plan.certificates.get(*id as usize));
+                let certificates: Vec<Certificate> = shown.cloned().collect();
+                let same = before.and_then(|before| before.servers.get(&key)).filter(|server| {
+                    server.http == http && server.clients == terminate.clients && server.certificates == certificates
+                });
+                let config = match same.and_then(|server| server.config.as_ref().ok()) {
+                    Some(config) => Ok(Arc::clone(config)),
+                    None => tls::server(terminate, &self.plan.certificates, http),
+                };
+                self.servers.insert(key, Server { certificates, clients: terminate.clients.clone(), http, config });
             }
         }
-        let client = |backend: &Backend| backend.tls.as_ref().map(|of| tls::client(of, &plan.certificates));
-        let clients = plan.backends.iter().map(client).collect();
-        Self { plan, servers, clients }
+    }
+
+    fn make_targets(&mut self, before: Option<&Self>) {
+        let backends = std::mem::take(&mut self.plan.backends);
+        for backend in &backends {
+            let spoken = backend.tls.as_ref().map(|tls| (Arc::clone(&tls.hostname), self.client_of(tls, before)));
+            let tls = spoken.as_ref().and_then(|(name, index)| Some(self.clients.get(name)?.get(*index)?.number));
+            self.starts.push(self.targets.len());
+            for endpoint in &backend.endpoints {
+                let key = (SocketAddr::new(endpoint.address, endpoint.port), backend.protocol, tls);
+                let known = self.numbers.get(&key).or_else(|| before?.numbers.get(&key)).copied();
+                let number = known.unwrap_or_else(|| self.number());
+                self.numbers.insert(key, number);
+                self.targets.push(Target { number, address: key.0, tls: tls.is_some(), protocol: key.1 });
+            }
+            self.spoken.push(spoken);
+        }
+        self.plan.backends = backends;
+    }
+
+    /// The index among those of its server name.
+    fn client_of(&mut self, tls: &BackendTls, before: Option<&Self>) -> usize {
+        let own = tls.client_certificate.and_then(|id| self.plan.certificates.get(id as usize));
+        // Certificates are told apart by what they are: their numbers are the plan's.
+        let same = |client: &&Client| {
+            client.own.as_ref() == own
+                && BackendTls { client_certificate: tls.client_certificate, ..client.tls.clone() } == *tls
+        };
+        let here = self.clients.get(&tls.hostname).map_or(&[][..], Vec::as_slice);
+        if let Some(index) = here.iter().position(|client| same(&client)) {
+            return index;
+        }
+        let there = before.and_then(|before| before.clients.get(&tls.hostname)?.iter().find(same));
+        let (number, config) = match there.and_then(|client| Some((client.number, client.config.as_ref().ok()?))) {
+            Some((number, config)) => (number, Ok(Arc::clone(config))),
+            None => (self.next, tls::client(tls, &self.plan.certificates)),
+        };
+        let client = Client { tls: tls.clone(), own: own.cloned(), number, config };
+        if number == self.next {
+            self.number();
+        }
+        let all = self.clients.entry(Arc::clone(&tls.hostname)).or_default();
+        all.push(client);
+        all.len() - 1
+    }
+
+    fn number(&mut self) -> u32 {
+        let number = self.next;
+        self.next += 1;
+        number
+    }
+
+    /// The numbers of all targets.
+    pub(crate) fn numbers(&self) -> BTreeSet<u32> {
+        self.numbers.values().copied().collect()
     }
 
     /// The index of a stream port.
-    pub(crate) fn port(&self, address: std::net::IpAddr, port: u16) -> Option<usize> {
+    pub(crate) fn port(&self, address: IpAddr, port: u16) -> Option<usize> {
         self.place(address, false, port)
     }
 
     /// The index of a datagram port.
-    pub(crate) fn datagram_port(&self, address: std::net::IpAddr, port: u16) -> Option<usize> {
+    pub(crate) fn datagram_port(&self, address: IpAddr, port: u16) -> Option<usize> {
         self.place(address, true, port)
     }
 
-    fn place(&self, address: std::net::IpAddr, udp: bool, port: u16) -> Option<usize> {
+    fn place(&self, address: IpAddr, udp: bool, port: u16) -> Option<usize> {
         let key = |plan: &strait_route::PortPlan| (plan.address, plan.serve.is_udp(), plan.port);
         self.plan.ports.binary_search_by_key(&(address, udp, port), key).ok()
     }
 
     /// How the handshake of a listener is done.
     pub(crate) fn server(&self, port: usize, listener: &Arc<str>) -> Option<&Arc<ServerConfig>> {
-        self.servers.get(&(port, Arc::clone(listener)))?.as_ref().ok()
+        let port = self.plan.ports.get(port)?;
+        self.servers.get(&(port.address, port.port, Arc::clone(listener)))?.config.as_ref().ok()
     }
 
     /// How TLS is spoken to a back end; none where it is plain.
     pub(crate) fn client(&self, backend: u32) -> Option<Result<&Arc<ClientConfig>, &tls::Unusable>> {
-        self.clients.get(backend as usize)?.as_ref().map(Result::as_ref)
+        let (name, index) = self.spoken.get(backend as usize)?.as_ref()?;
+        Some(self.clients.get(name)?.get(*index)?.config.as_ref())
     }
 
     pub(crate) fn backend(&self, id: u32) -> Option<&Backend> {
@@ -86,6 +202,53 @@ impl Live {
             },
             _ => Found::Nothing,
         }
+    }
+}
+
+/// A plan as one worker serves it: beside the plan, where it is in going round what there is to choose from.
+pub(crate) struct Snapshot {
+    live: Arc<Live>,
+    /// By rule: where its split is.
+    turns: RefCell<Vec<Turns>>,
+    /// By back end: its last endpoint.
+    endpoints: RefCell<Vec<usize>>,
+}
+
+impl Deref for Snapshot {
+    type Target = Live;
+
+    fn deref(&self) -> &Live {
+        &self.live
+    }
+}
+
+impl Snapshot {
+    pub(crate) fn new(live: Arc<Live>) -> Self {
+        let (rules, backends) = (live.plan.rules.len(), live.plan.backends.len());
+        let (turns, endpoints) = (vec![Turns::default(); rules], vec![0; backends]);
+        Self { live, turns: RefCell::new(turns), endpoints: RefCell::new(endpoints) }
+    }
+
+    /// The target of a rule's split for the next request.
+    pub(crate) fn choose(&self, rule: RuleId, split: &Split) -> Option<usize> {
+        self.turns.borrow_mut().get_mut(rule as usize)?.next(split)
+    }
+
+    /// The next endpoint of a back end, in turn.
+    ///
+    /// # Errors
+    /// The answer for the client where there is none.
+    pub(crate) fn endpoint(&self, backend: BackendId) -> Result<Target, Reason> {
+        let index = backend as usize;
+        let (mut turns, start) = (self.endpoints.borrow_mut(), self.live.starts.get(index));
+        let (Some(turn), Some(start)) = (turns.get_mut(index), start) else { return Err(local::NO_BACKEND) };
+        let end = self.live.starts.get(index + 1).copied().unwrap_or(self.live.targets.len());
+        let targets = &self.live.targets[*start..end];
+        if targets.is_empty() {
+            return Err(local::NO_ENDPOINT);
+        }
+        *turn = if *turn + 1 < targets.len() { *turn + 1 } else { 0 };
+        Ok(targets[*turn])
     }
 }
 

@@ -1,15 +1,10 @@
 //! Answers that the gate gives itself.
 
+use std::borrow::Cow;
+
 use strait_http::Version;
 
-/// Why the gate answers: the flag and the words that its log and the response say.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Reason {
-    pub(crate) status: u16,
-    /// Envoy's response flag.
-    pub(crate) flag: &'static str,
-    pub(crate) details: &'static str,
-}
+use crate::record::Reason;
 
 macro_rules! reasons {
     ($($name:ident: $status:literal $flag:literal $details:literal;)*) => {
@@ -26,50 +21,63 @@ reasons! {
     CONNECT_FAILED: 503 "UF" "upstream_connect_failed";
     BACKEND_CLOSED: 502 "UC" "upstream_closed_before_response";
     BACKEND_PROTOCOL: 502 "UPE" "upstream_protocol_error";
+    BACKEND_CUT_OFF: 502 "UC" "upstream_closed_within_response";
+    STALLED: 0 "SI" "stream_idle_timeout";
+    CLIENT_GONE: 0 "DC" "client_disconnected";
+    MALFORMED: 400 "DPE" "malformed_request";
     OVERLOADED: 503 "UO" "overload";
     TIMED_OUT: 504 "UT" "request_timeout";
     REDIRECTED: 302 "" "redirected";
     PREFLIGHT: 200 "" "cors_preflight";
 }
 
-/// Writes an answer without a body but for a line that says what is wrong. `fields` are whole lines.
-pub(crate) fn answer(
-    reason: Reason,
-    fields: &str,
-    version: Version,
-    keep_alive: bool,
-    is_head: bool,
-    out: &mut Vec<u8>,
-) {
-    let text = phrase(reason.status);
-    // A redirect or preflight needs no words.
-    let body = if reason.flag.is_empty() { String::new() } else { format!("{text}: {}\n", reason.details) };
-    out.extend_from_slice(format!("HTTP/1.1 {} {text}\r\n", reason.status).as_bytes());
-    out.extend_from_slice(fields.as_bytes());
-    out.extend_from_slice(format!("content-length: {}\r\n", body.len()).as_bytes());
-    if !body.is_empty() {
-        out.extend_from_slice(b"content-type: text/plain\r\n");
+/// Fields of an answer, names in small letters.
+pub(crate) type Fields = Vec<(Cow<'static, str>, String)>;
+
+/// An answer of the gate's own: a body only where a line is to say what is wrong.
+pub(crate) struct Answer {
+    pub(crate) reason: Reason,
+    pub(crate) fields: Fields,
+}
+
+impl Answer {
+    pub(crate) const fn of(reason: Reason) -> Self {
+        Self { reason, fields: Vec::new() }
     }
-    if !keep_alive {
-        out.extend_from_slice(b"connection: close\r\n");
-    } else if version == Version::Http10 {
-        out.extend_from_slice(b"connection: keep-alive\r\n");
-    }
-    out.extend_from_slice(b"\r\n");
-    if !is_head {
-        out.extend_from_slice(body.as_bytes());
+
+    /// Writes it as HTTP/1.
+    pub(crate) fn write(&self, version: Version, keep_alive: bool, is_head: bool, out: &mut Vec<u8>) {
+        let Self { reason, fields } = self;
+        let text = phrase(reason.status);
+        // A redirect or preflight needs no words.
+        let body = if reason.flag.is_empty() { String::new() } else { format!("{text}: {}\n", reason.details) };
+        out.extend_from_slice(format!("HTTP/1.1 {} {text}\r\n", reason.status).as_bytes());
+        for (name, value) in fields {
+            out.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+        }
+        out.extend_from_slice(format!("content-length: {}\r\n", body.len()).as_bytes());
+        if !body.is_empty() {
+            out.extend_from_slice(b"content-type: text/plain\r\n");
+        }
+        if !keep_alive {
+            out.extend_from_slice(b"connection: close\r\n");
+        } else if version == Version::Http10 {
+            out.extend_from_slice(b"connection: keep-alive\r\n");
+        }
+        out.extend_from_slice(b"\r\n");
+        if !is_head {
+            out.extend_from_slice(body.as_bytes());
+        }
     }
 }
 
 /// The whole answer to a connection that there is no room for.
 pub(crate) fn overloaded() -> Vec<u8> {
     let mut out = Vec::new();
-    answer(OVERLOADED, RETRY_AFTER, Version::Http11, false, false, &mut out);
+    let answer = Answer { reason: OVERLOADED, fields: vec![("retry-after".into(), "1".to_owned())] };
+    answer.write(Version::Http11, false, false, &mut out);
     out
 }
-
-/// When to come again after [`OVERLOADED`].
-pub(crate) const RETRY_AFTER: &str = "retry-after: 1\r\n";
 
 /// Whether a content type is gRPC's. That of gRPC-Web is not: its clients see HTTP.
 pub(crate) fn is_call(content_type: &[u8]) -> bool {

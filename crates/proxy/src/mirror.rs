@@ -23,7 +23,7 @@ pub(crate) fn send(worker: &Rc<Worker>, id: u32, request: Vec<u8>) {
 
 async fn exchange(worker: &Worker, id: u32, request: &[u8]) -> Option<()> {
     let live = worker.live();
-    let target = backend::target(&live, id, &mut worker.turn(id)).ok()?;
+    let target = live.endpoint(id).ok()?;
     let mut stream = backend::open(worker, &live, id, &target, false).await.ok()?;
     stream.write_all(request).await.ok()?;
     stream.flush().await.ok()?;

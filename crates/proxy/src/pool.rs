@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     pin::Pin,
     task::{Context, Waker},
     time::{Duration, Instant},
@@ -9,13 +10,21 @@ use std::{
 
 use tokio::io::{AsyncRead as _, ReadBuf};
 
-use crate::{backend::Target, io::Stream};
+use crate::{backend::Target, io::Stream, side::Wire};
 
 /// Idle connections, the last used first: the others get old and are closed.
 #[derive(Default)]
 pub(crate) struct Pool {
-    idle: BTreeMap<Target, Vec<(Stream, Instant)>>,
+    idle: BTreeMap<u32, Vec<Idle>>,
     count: usize,
+}
+
+/// A connection that waits for its next request.
+struct Idle {
+    wire: Wire,
+    /// The gate's own address on it.
+    local: Option<SocketAddr>,
+    since: Instant,
 }
 
 /// The most idle connections of a worker, over all back ends, and to one of them.
@@ -26,9 +35,9 @@ const IDLE: Duration = Duration::from_secs(50);
 
 impl Pool {
     /// A connection to that target, if one is idle.
-    pub(crate) fn take(&mut self, target: &Target, now: Instant) -> Option<Stream> {
-        let idle = self.idle.get_mut(target)?;
-        while let Some((mut stream, since)) = idle.pop() {
+    pub(crate) fn take(&mut self, target: &Target, now: Instant) -> Option<(Wire, Option<SocketAddr>)> {
+        let idle = self.idle.get_mut(&target.number)?;
+        while let Some(Idle { mut wire, local, since }) = idle.pop() {
             self.count -= 1;
             if now.duration_since(since) >= IDLE {
                 // The others have waited longer.
@@ -36,21 +45,22 @@ impl Pool {
                 idle.clear();
                 return None;
             }
-            if is_quiet(&mut stream) {
-                return Some(stream);
+            if is_quiet(&mut wire.stream) {
+                return Some((wire, local));
             }
         }
         None
     }
 
     /// Keeps a connection for the next request.
-    pub(crate) fn put(&mut self, target: Target, stream: Stream, now: Instant) {
+    pub(crate) fn put(&mut self, target: &Target, mut wire: Wire, local: Option<SocketAddr>, now: Instant) {
         if self.count >= MOST {
             self.expire(now);
         }
-        let idle = self.idle.entry(target).or_default();
+        let idle = self.idle.entry(target.number).or_default();
         if self.count < MOST && idle.len() < MOST_EACH {
-            idle.push((stream, now));
+            wire.inbound.release();
+            idle.push(Idle { wire, local, since: now });
             self.count += 1;
         }
     }
@@ -58,15 +68,15 @@ impl Pool {
     /// Closes what has idled too long.
     pub(crate) fn expire(&mut self, now: Instant) {
         for idle in self.idle.values_mut() {
-            idle.retain(|(_, since)| now.duration_since(*since) < IDLE);
+            idle.retain(|idle| now.duration_since(idle.since) < IDLE);
         }
         self.idle.retain(|_, idle| !idle.is_empty());
         self.count = self.idle.values().map(Vec::len).sum();
     }
 
-    /// Closes what leads to none of the targets that `keep` accepts.
-    pub(crate) fn retain(&mut self, keep: impl Fn(&Target) -> bool) {
-        self.idle.retain(|target, _| keep(target));
+    /// Closes what leads to none of the targets whose numbers `keep` accepts.
+    pub(crate) fn retain(&mut self, keep: impl Fn(u32) -> bool) {
+        self.idle.retain(|number, _| keep(*number));
         self.count = self.idle.values().map(Vec::len).sum();
     }
 }

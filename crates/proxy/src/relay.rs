@@ -4,25 +4,44 @@ use std::{
     io,
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
-use strait_http::BodyReader;
-use tokio::io::AsyncWrite;
+use strait_http::{BodyReader, Framing};
+use tokio::io::AsyncWrite as _;
 
-use crate::io::{Buffer, Stream};
+use crate::{
+    deadline::{Deadline, Late},
+    io::{Buffer, READ, Stream, poll_write},
+    side::Side,
+};
 
-/// A body on its way: read from one side, passed on to the other as it is, coding included.
+/// A message on its way: first a head, then a body that is read from one side and passed on to the other.
+///
+/// Between two connections of HTTP/1 the body goes on as it came, coding included. Where one side is a stream of HTTP/2, the other
+/// variants of [`Side`] say how data and trailers are taken and put.
 pub(crate) struct Body {
     pub(crate) reader: BodyReader,
-    /// Bytes that are to be written: the head first, then the body.
+    /// Bytes that are to be written before any of the body's that are still where they were read: the head, and what fits behind it.
     pub(crate) out: Buffer,
+    /// Bytes at the start of what was read that belong to the body and are to be written.
+    ready: usize,
+    /// What was taken of the body so far, as long as it is little: so that it can be sent again.
+    replay: Option<Buffer>,
     /// Whether what was written must be flushed: TLS keeps some.
     unflushed: bool,
     /// Whether chunks are passed on as their data alone.
     decode: bool,
     /// How often something came.
     reads: u64,
+    /// Bytes taken.
+    bytes: u64,
 }
+
+/// The most of a body that is kept to be sent again.
+const REPLAY: usize = READ;
+/// The most of a body that is put behind a head to go out with it; more goes out from where it lies.
+const BEHIND: usize = 4 << 10;
 
 /// Why a body stopped.
 #[derive(Debug)]
@@ -33,9 +52,29 @@ pub(crate) enum Broken {
     To,
 }
 
+impl Default for Body {
+    fn default() -> Self {
+        Self {
+            reader: BodyReader::new(Framing::None),
+            out: Buffer::default(),
+            ready: 0,
+            replay: None,
+            unflushed: false,
+            decode: false,
+            reads: 0,
+            bytes: 0,
+        }
+    }
+}
+
 impl Body {
-    pub(crate) fn new(reader: BodyReader) -> Self {
-        Self { reader, out: Buffer::default(), unflushed: false, decode: false, reads: 0 }
+    pub(crate) fn new(framing: Framing) -> Self {
+        Self { reader: BodyReader::new(framing), ..Self::default() }
+    }
+
+    /// The same body, kept while it is little so that it can be sent again.
+    pub(crate) fn kept(self) -> Self {
+        Self { replay: Some(Buffer::default()), ..self }
     }
 
     /// The same body, but chunks are passed on as their data alone.
@@ -45,26 +84,17 @@ impl Body {
 
     /// Whether all of it was read and passed on.
     pub(crate) fn is_done(&self) -> bool {
-        self.reader.is_done() && self.out.is_empty() && !self.unflushed
+        self.is_read() && self.out.is_empty() && !self.unflushed
     }
 
-    /// Takes from `from`, which holds what was read already, what belongs to the body.
-    fn take(&mut self, from: &mut Buffer) -> Result<(), Broken> {
-        if self.reader.is_done() || from.is_empty() {
-            return Ok(());
-        }
-        if let (BodyReader::Chunked(chunked), true) = (&mut self.reader, self.decode) {
-            while !from.is_empty() && !chunked.is_done() {
-                let step = chunked.step(from.as_slice()).map_err(|_| Broken::From)?;
-                self.out.extend(&from.as_slice()[step.data]);
-                from.consume(step.taken);
-            }
-            return Ok(());
-        }
-        let progress = self.reader.pass(from.as_slice()).map_err(|_| Broken::From)?;
-        self.out.extend(&from.as_slice()[..progress.taken]);
-        from.consume(progress.taken);
-        Ok(())
+    /// Whether all of it was read.
+    pub(crate) fn is_read(&self) -> bool {
+        self.reader.is_done() && self.ready == 0
+    }
+
+    /// How many bytes of it were read.
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// How often something came: changes while the body moves.
@@ -72,22 +102,105 @@ impl Body {
         self.reads
     }
 
-    /// Moves what can be moved. Ready when the body is over and written.
+    /// Whether [`Body::restart`] can do so.
+    pub(crate) const fn can_restart(&self) -> bool {
+        self.replay.is_some()
+    }
+
+    /// Begins again, with another head to be written into `out` before. False where more was passed on than is still here.
+    pub(crate) fn restart(&mut self, source: &mut Side) -> bool {
+        let Some(replay) = &self.replay else { return false };
+        let Side::Http1(from) = source;
+        from.inbound.consume(std::mem::take(&mut self.ready));
+        self.unflushed = false;
+        self.out.extend(replay.as_slice());
+        true
+    }
+
+    /// Keeps what `from` holds of the body, so that all of it can be copied. Whether more of it is to come, and not too much.
+    pub(crate) fn take_whole(&mut self, from: &mut Buffer, most: usize) -> bool {
+        while !self.reader.is_done() && !from.is_empty() && self.ready == 0 {
+            let Ok(progress) = self.reader.pass(from.as_slice()) else { return false };
+            self.bytes += progress.taken as u64;
+            if let Some(replay) = &mut self.replay {
+                replay.extend(&from.as_slice()[..progress.taken]);
+            }
+            from.consume(progress.taken);
+        }
+        !self.reader.is_done() && self.bytes < most as u64
+    }
+
+    /// All of the body, if it is here.
+    pub(crate) fn whole(&self) -> Option<&[u8]> {
+        self.replay.as_ref().filter(|_| self.reader.is_done()).map(Buffer::as_slice)
+    }
+
+    /// Passes over what `from` holds of the body.
+    pub(crate) fn skip(&mut self, from: &mut Buffer) {
+        from.consume(std::mem::take(&mut self.ready));
+        if let Ok(progress) = self.reader.pass(from.as_slice()) {
+            self.bytes += progress.taken as u64;
+            from.consume(progress.taken);
+        }
+    }
+
+    /// Tells what of `from` belongs to the body.
+    fn sort(&mut self, from: &mut Buffer) -> Result<(), Broken> {
+        if self.ready > 0 || self.reader.is_done() || from.is_empty() {
+            return Ok(());
+        }
+        if let (BodyReader::Chunked(chunked), true) = (&mut self.reader, self.decode) {
+            while !from.is_empty() && !chunked.is_done() {
+                let step = chunked.step(from.as_slice()).map_err(|_| Broken::From)?;
+                self.out.extend(&from.as_slice()[step.data]);
+                self.bytes += step.taken as u64;
+                from.consume(step.taken);
+            }
+            return Ok(());
+        }
+        let taken = self.reader.pass(from.as_slice()).map_err(|_| Broken::From)?.taken;
+        self.bytes += taken as u64;
+        self.ready = taken;
+        if let Some(replay) = &mut self.replay {
+            if replay.len() + taken <= REPLAY {
+                replay.extend(&from.as_slice()[..taken]);
+            } else {
+                self.replay = None;
+            }
+        }
+        if !self.out.is_empty() && taken <= BEHIND {
+            self.out.extend(&from.as_slice()[..taken]);
+            from.consume(std::mem::take(&mut self.ready));
+        }
+        Ok(())
+    }
+
+    /// Moves what can be moved. Ready when the message is over and written.
     pub(crate) fn poll(
         &mut self,
-        source: &mut Stream,
-        from: &mut Buffer,
-        target: &mut Stream,
+        source: &mut Side,
+        target: &mut Side,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Broken>> {
+        let (Side::Http1(source), Side::Http1(target)) = (source, target);
+        let (from, source, target) = (&mut source.inbound, &mut source.stream, &mut target.stream);
         loop {
-            self.take(from)?;
-            if !self.out.is_empty() {
-                match self.out.poll_drain(target, cx) {
-                    Poll::Ready(Ok(())) => self.unflushed = true,
+            self.sort(from)?;
+            while !self.out.is_empty() || self.ready > 0 {
+                match poll_write(target, self.out.as_slice(), &from.as_slice()[..self.ready], cx) {
+                    Poll::Ready(Ok(count)) => {
+                        let of_out = count.min(self.out.len());
+                        self.out.consume(of_out);
+                        from.consume(count - of_out);
+                        self.ready -= count - of_out;
+                        self.unflushed = true;
+                    }
                     Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::To)),
                     Poll::Pending => return Poll::Pending,
                 }
+            }
+            if !self.reader.is_done() && !from.is_empty() {
+                continue;
             }
             if self.unflushed {
                 match Pin::new(&mut *target).poll_flush(cx) {
@@ -97,6 +210,7 @@ impl Body {
                 }
             }
             if self.reader.is_done() {
+                self.out.release();
                 return Poll::Ready(Ok(()));
             }
             match from.poll_fill(source, cx) {
@@ -118,11 +232,12 @@ struct Half {
     unflushed: bool,
     /// How often something came.
     reads: u64,
+    bytes: u64,
 }
 
 impl Half {
     const fn new() -> Self {
-        Self { ended: false, closed: false, unflushed: false, reads: 0 }
+        Self { ended: false, closed: false, unflushed: false, reads: 0, bytes: 0 }
     }
 
     fn poll(
@@ -133,8 +248,10 @@ impl Half {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         loop {
-            if !buffer.is_empty() {
-                std::task::ready!(buffer.poll_drain(target, cx))?;
+            while !buffer.is_empty() {
+                let count = std::task::ready!(poll_write(target, buffer.as_slice(), &[], cx))?;
+                buffer.consume(count);
+                self.bytes += count as u64;
                 self.unflushed = true;
             }
             if self.unflushed {
@@ -155,31 +272,35 @@ impl Half {
     }
 }
 
+/// Bytes that a tunnel took from its front, and from its back.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Passed {
+    pub(crate) up: u64,
+    pub(crate) down: u64,
+}
+
 /// Passes bytes both ways until both sides have ended, starting with what the buffers hold: `up` goes to `back`, `down` to `front`.
 pub(crate) async fn tunnel(
-    front: &mut Stream,
-    mut up: Buffer,
-    back: &mut Stream,
-    mut down: Buffer,
-    idle: std::time::Duration,
+    (front, mut up): (&mut Stream, Buffer),
+    (back, mut down): (&mut Stream, Buffer),
+    passed: &mut Passed,
+    deadline: &Deadline,
+    idle: Duration,
 ) -> io::Result<()> {
     let (mut forth, mut fro) = (Half::new(), Half::new());
-    loop {
+    deadline.set(idle);
+    std::future::poll_fn(|cx| {
         let reads = (forth.reads, fro.reads);
-        let step = std::future::poll_fn(|cx| {
-            let (a, b) = (forth.poll(front, &mut up, back, cx)?, fro.poll(back, &mut down, front, cx)?);
-            match (a, b) {
-                (Poll::Ready(()), Poll::Ready(())) => Poll::Ready(Ok::<_, io::Error>(true)),
-                // Something moved: the clock of idleness starts anew.
-                _ if reads != (forth.reads, fro.reads) => Poll::Ready(Ok(false)),
-                _ => Poll::Pending,
-            }
-        });
-        match tokio::time::timeout(idle, step).await {
-            Ok(Ok(true)) => return Ok(()),
-            Ok(Ok(false)) => {}
-            Ok(Err(error)) => return Err(error),
-            Err(_) => return Err(io::ErrorKind::TimedOut.into()),
+        let (a, b) = (forth.poll(front, &mut up, back, cx)?, fro.poll(back, &mut down, front, cx)?);
+        *passed = Passed { up: forth.bytes, down: fro.bytes };
+        if a.is_ready() && b.is_ready() {
+            return Poll::Ready(Ok(()));
         }
-    }
+        // Something moved: the clock of idleness starts anew.
+        if reads != (forth.reads, fro.reads) {
+            deadline.set(idle);
+        }
+        deadline.poll(cx).map(|Late| Err(io::ErrorKind::TimedOut.into()))
+    })
+    .await
 }

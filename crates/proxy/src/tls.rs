@@ -80,6 +80,8 @@ pub(crate) fn server(
         Some(validation) => builder.with_client_cert_verifier(client_verifier(validation, &provider)?),
     };
     let mut config = builder.with_cert_resolver(Arc::new(ByName(keys)));
+    // Sessions are resumed by tickets that clients keep: no table of the gate's bounds how many, and workers share no lock for it.
+    config.ticketer = aws_lc_rs::Ticketer::new().map_err(unusable)?;
     if http {
         config.alpn_protocols = vec![crate::http2::ALPN.to_vec(), HTTP1.to_vec()];
     }

@@ -4,14 +4,14 @@ use std::{
     cell::{Cell, RefCell, RefMut},
     collections::BTreeMap,
     io,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::{Arc, mpsc},
-    time::Duration,
 };
 
 use ipnet::IpNet;
-use strait_route::{PortPlan, RuleId, Split};
+use strait_http::RequestHead;
+use strait_route::{PortPlan, Split};
 use tokio::{
     sync::{Notify, Semaphore, watch},
     task::JoinHandle,
@@ -22,15 +22,18 @@ use crate::{
     accept::{self, Reserve},
     admission::Admission,
     backend::Target,
+    deadline::{Deadlines, SWEEP},
+    exchange::Exchange,
     gate::{GateError, Options, Phase, Serving, TakenUp},
     http2::Shared,
-    io::Stream,
     l4,
     limits::Limits,
     listen::{self, Listening, PortMap, Sockets},
-    live::Live,
+    live::{Live, Snapshot},
     overload,
     pool::Pool,
+    record::{Client, ConnectionRecord, Observer, Record},
+    side::Wire,
     split::Turns,
 };
 
@@ -48,27 +51,27 @@ pub(crate) struct Part {
 /// A listener and a server name.
 type L4Key = (IpAddr, u16, Box<str>);
 
-/// How long the first request of a new connection is waited for when the worker ends.
-const FIRST: Duration = Duration::from_secs(1);
-
 /// What one worker has.
 pub(crate) struct Worker {
     pub(crate) limits: Limits,
     pub(crate) admission: Arc<Admission>,
     pub(crate) reserve: Reserve,
-    live: RefCell<Arc<Live>>,
+    live: RefCell<Rc<Snapshot>>,
+    pub(crate) deadlines: Deadlines,
+    /// Exchanges that are done, for the next requests.
+    #[expect(clippy::vec_box, reason = "each is lent out as it is, and moving one would cost more than the pointer")]
+    exchanges: RefCell<Vec<Box<Exchange>>>,
+    observer: Option<Arc<dyn Observer>>,
     pool: RefCell<Pool>,
     shared: RefCell<Shared>,
-    /// By rule: where its split is.
-    turns: RefCell<Vec<Turns>>,
     /// By listener and server name.
     l4_turns: RefCell<BTreeMap<L4Key, Turns>>,
-    /// By back end: its last endpoint.
-    endpoints: RefCell<Vec<usize>>,
     mirrors: Arc<Semaphore>,
     /// Refused connections that are told why.
     telling: Arc<Semaphore>,
     phase: watch::Receiver<Phase>,
+    /// What `phase` says, without its lock.
+    now_in: Cell<Phase>,
     /// Open connections, and word of the end of the last one.
     open: Rc<(Cell<usize>, Notify)>,
     overloaded: Cell<bool>,
@@ -99,15 +102,17 @@ impl Worker {
             limits,
             admission,
             reserve: Reserve::new(),
-            live: RefCell::new(Arc::clone(&plans.borrow().live)),
+            live: RefCell::new(Rc::new(Snapshot::new(Arc::clone(&plans.borrow().live)))),
+            deadlines: Deadlines::new(Instant::now().into_std()),
+            exchanges: RefCell::default(),
+            observer: options.observer,
             pool: RefCell::default(),
             shared: RefCell::default(),
-            turns: RefCell::default(),
             l4_turns: RefCell::default(),
-            endpoints: RefCell::default(),
             mirrors: Arc::new(Semaphore::new(limits.mirrors)),
             telling: Arc::new(Semaphore::new(accept::TOLD)),
             phase,
+            now_in: Cell::new(Phase::Serving),
             open: Rc::default(),
             overloaded: Cell::new(false),
             random: Cell::new(0x9e37_79b9_7f4a_7c15),
@@ -116,6 +121,7 @@ impl Worker {
             index,
             workers,
         });
+        tokio::task::spawn_local(Rc::clone(&worker).keep_time());
         let mut listening = BTreeMap::new();
         let mut tick = tokio::time::interval(overload::EACH);
         let mut memory = overload::Memory::new(&limits);
@@ -135,7 +141,7 @@ impl Worker {
                 }
                 _ = tick.tick() => {
                     worker.overloaded.set(memory.is_short());
-                    let now = Instant::now().into_std();
+                    let now = worker.deadlines.now();
                     worker.pool.borrow_mut().expire(now);
                     worker.shared.borrow_mut().expire(now);
                 }
@@ -159,14 +165,28 @@ impl Worker {
         }
     }
 
+    /// Looks at deadlines, and tells connections of the gate's phases, as long as there is a connection.
+    async fn keep_time(self: Rc<Self>) {
+        let mut phase = self.phase.clone();
+        let mut sweep = tokio::time::interval(SWEEP);
+        loop {
+            tokio::select! {
+                _ = sweep.tick() => self.deadlines.sweep(Instant::now().into_std()),
+                changed = phase.changed(), if self.now_in.get() != Phase::Ending => {
+                    // Without a sender the gate is gone: that is an end too.
+                    self.now_in.set(if changed.is_ok() { *phase.borrow_and_update() } else { Phase::Ending });
+                    self.deadlines.wake_all();
+                }
+            }
+        }
+    }
+
     fn swap(&self, live: Arc<Live>) {
-        // TLS to a back end goes by its policy, which may have changed.
-        self.pool.borrow_mut().retain(|target| target.tls.is_none());
-        self.shared.borrow_mut().retain(|target| target.tls.is_none());
-        self.turns.borrow_mut().clear();
-        self.endpoints.borrow_mut().clear();
+        let numbers = live.numbers();
+        self.pool.borrow_mut().retain(|number| numbers.contains(&number));
+        self.shared.borrow_mut().retain(|number| numbers.contains(&number));
         self.l4_turns.borrow_mut().clear();
-        *self.live.borrow_mut() = live;
+        *self.live.borrow_mut() = Rc::new(Snapshot::new(live));
     }
 
     /// Listens where the plan says, and no longer where it does not. Gives what cannot be listened on.
@@ -221,17 +241,37 @@ impl Worker {
     }
 
     /// The plan that is served. Held over one request at most.
-    pub(crate) fn live(&self) -> Arc<Live> {
-        Arc::clone(&self.live.borrow())
+    pub(crate) fn live(&self) -> Rc<Snapshot> {
+        Rc::clone(&self.live.borrow())
     }
 
-    /// The target of a rule's split for the next request.
-    pub(crate) fn choose(&self, rule: RuleId, split: &Split) -> Option<usize> {
-        let (mut turns, index) = (self.turns.borrow_mut(), rule as usize);
-        if turns.len() <= index {
-            turns.resize(index + 1, Turns::default());
+    /// What the next request is served with.
+    pub(crate) fn exchange(&self) -> Box<Exchange> {
+        self.exchanges.borrow_mut().pop().unwrap_or_else(|| Box::new(Exchange::new()))
+    }
+
+    /// Ends an exchange, and keeps it for another request.
+    pub(crate) fn done(&self, mut exchange: Box<Exchange>) {
+        const MOST: usize = 256;
+        exchange.finish();
+        let mut exchanges = self.exchanges.borrow_mut();
+        if exchanges.len() < MOST {
+            exchanges.push(exchange);
         }
-        turns[index].next(split)
+    }
+
+    /// A request has ended.
+    pub(crate) fn finished(&self, live: &Live, client: &Client, record: &Record, head: &RequestHead, bytes: &[u8]) {
+        if let Some(observer) = &self.observer {
+            observer.request(&live.plan, client, record, head, bytes);
+        }
+    }
+
+    /// A connection that was passed on has ended.
+    pub(crate) fn ended(&self, live: &Live, client: &Client, record: &ConnectionRecord) {
+        if let Some(observer) = &self.observer {
+            observer.connection(&live.plan, client, record);
+        }
     }
 
     /// The target of a listener's split for the next connection.
@@ -244,30 +284,19 @@ impl Worker {
         turns.entry((place.0, place.1, name.into())).or_default().next(split)
     }
 
-    /// Where the endpoints of a back end are being gone round.
-    pub(crate) fn turn(&self, backend: u32) -> RefMut<'_, usize> {
-        RefMut::map(self.endpoints.borrow_mut(), |turns| {
-            let index = backend as usize;
-            if turns.len() <= index {
-                turns.resize(index + 1, 0);
-            }
-            &mut turns[index]
-        })
-    }
-
     /// Connections that requests share. Not to be held while waiting for anything.
     pub(crate) fn shared(&self) -> RefMut<'_, Shared> {
         self.shared.borrow_mut()
     }
 
-    /// A kept connection to a target.
-    pub(crate) fn pooled(&self, target: &Target) -> Option<Stream> {
-        self.pool.borrow_mut().take(target, Instant::now().into_std())
+    /// A kept connection to a target, and the gate's own address on it.
+    pub(crate) fn pooled(&self, target: &Target) -> Option<(Wire, Option<SocketAddr>)> {
+        self.pool.borrow_mut().take(target, self.deadlines.now())
     }
 
     /// Keeps a connection to a target for later.
-    pub(crate) fn keep(&self, target: Target, stream: Stream) {
-        self.pool.borrow_mut().put(target, stream, Instant::now().into_std());
+    pub(crate) fn keep(&self, target: &Target, wire: Wire, local: Option<SocketAddr>) {
+        self.pool.borrow_mut().put(target, wire, local, self.deadlines.now());
     }
 
     /// Room for one more copy of a request.
@@ -288,6 +317,11 @@ impl Worker {
     }
 
     pub(crate) fn phase(&self) -> Phase {
+        self.now_in.get()
+    }
+
+    /// What the gate said last, by its own word.
+    pub(crate) fn told(&self) -> Phase {
         *self.phase.borrow()
     }
 
@@ -298,14 +332,6 @@ impl Worker {
     /// Waits until the worker is to end, or has handed its listeners over.
     pub(crate) async fn draining(&self) {
         self.until(Phase::HandedOver).await;
-    }
-
-    /// Waits until an idle connection is to end. One that was not `used` yet is waited for: its request is on its way.
-    pub(crate) async fn ending(&self, used: bool) {
-        self.until(Phase::Ending).await;
-        if !used {
-            tokio::time::sleep(FIRST).await;
-        }
     }
 
     async fn until(&self, phase: Phase) {

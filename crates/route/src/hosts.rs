@@ -1,19 +1,21 @@
 //! Tables by host name: the most specific one counts.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
+
+use crate::table::{Table, sorted};
 
 /// Values by host name. A name is exact, a wildcard (`*.example.com`: any number of labels before the dot) or nothing, which is all.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HostTable<T> {
-    exact: BTreeMap<Arc<str>, T>,
+    exact: Table<T>,
     /// By what follows the `*`: `.example.com`.
-    wildcards: BTreeMap<Arc<str>, T>,
+    wildcards: Table<T>,
     any: Option<T>,
 }
 
 impl<T> Default for HostTable<T> {
     fn default() -> Self {
-        Self { exact: BTreeMap::new(), wildcards: BTreeMap::new(), any: None }
+        Self { exact: Table::default(), wildcards: Table::default(), any: None }
     }
 }
 
@@ -57,10 +59,10 @@ impl<T> HostTable<T> {
         }
     }
 
-    /// All values with their names, exact ones first, what is for all last.
+    /// All values with their names, exact ones first and each kind in order, what is for all last.
     pub fn iter(&self) -> impl Iterator<Item = (String, &T)> {
-        let exact = self.exact.iter().map(|(name, value)| (name.to_string(), value));
-        let wildcards = self.wildcards.iter().map(|(suffix, value)| (format!("*{suffix}"), value));
+        let exact = sorted(&self.exact).map(|(name, value)| (name.to_string(), value));
+        let wildcards = sorted(&self.wildcards).map(|(suffix, value)| (format!("*{suffix}"), value));
         exact.chain(wildcards).chain(self.any.iter().map(|value| ("*".to_owned(), value)))
     }
 

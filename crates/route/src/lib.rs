@@ -14,6 +14,7 @@ mod hosts;
 mod matching;
 mod plan;
 mod status;
+mod table;
 
 pub use addresses::{Assigned, assign};
 pub use compile::{Attachment, Attachments, CONTROLLER, Compiled, DEFAULT_CLASS, Refusal, attachments, compile};

@@ -4,11 +4,11 @@
 //! then the longest prefix; among those a method, then more header matches, then more query matches, then the older route, then the
 //! name, then the earlier rule. Calls are matched by the length of their service, then of their method, then by header matches.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use regex::bytes::Regex;
 
-use crate::plan::RuleId;
+use crate::{plan::RuleId, table::Table};
 
 /// What is asked of a request to find its rule.
 pub trait Request {
@@ -25,9 +25,11 @@ pub trait Request {
 /// The rules of all routes for one host.
 #[derive(Clone, Debug, Default)]
 pub struct PathTable {
-    exact: BTreeMap<Arc<str>, Vec<Candidate>>,
+    exact: Table<Vec<Candidate>>,
     /// By the prefix without the slash at its end; the root is empty.
-    prefixes: BTreeMap<Arc<str>, Vec<Candidate>>,
+    prefixes: Table<Vec<Candidate>>,
+    /// Bytes of the longest of them.
+    longest: usize,
     regexes: Vec<(Regex, Candidate)>,
     /// Whether prefixes other than the root come before expressions: so it is for calls, whose service counts before their method.
     services_first: bool,
@@ -102,6 +104,7 @@ impl PathTable {
             Path::Exact(path) => self.exact.entry(path).or_default().push(candidate),
             Path::Prefix(prefix) => {
                 let prefix = prefix.strip_suffix('/').map_or(Arc::clone(&prefix), Arc::from);
+                self.longest = self.longest.max(prefix.len());
                 self.prefixes.entry(prefix).or_default().push(candidate);
             }
             Path::Regex(regex) => self.regexes.push((regex, candidate)),

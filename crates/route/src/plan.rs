@@ -112,7 +112,7 @@ pub struct Terminate {
 }
 
 /// How clients' certificates are checked.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ClientValidation {
     /// Authorities, as PEM. Empty where none could be read: then no client is let in, unless that does not matter.
     pub authorities: Arc<[u8]>,

@@ -148,6 +148,7 @@ fn serve(args: ServeArgs, stand_ins: Option<StandIns>, hot_restart_path: Option<
         workers: args.workers,
         limits: limits::limits(&args.limit)?,
         proxies: args.proxy_protocol_from,
+        observer: None,
     };
     let directory = Directory::open(&args.filename)?;
     let mut taken = match hot_restart_path {

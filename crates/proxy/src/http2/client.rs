@@ -79,7 +79,7 @@ impl Shared {
 
     /// Who opens a connection to that target holds its permit: the others wait, and use it.
     pub(crate) fn turn(&mut self, target: &Target) -> Arc<Semaphore> {
-        let turn = self.connecting.entry(target.clone()).or_insert_with(|| Arc::new(Semaphore::new(1)));
+        let turn = self.connecting.entry(*target).or_insert_with(|| Arc::new(Semaphore::new(1)));
         Arc::clone(turn)
     }
 
@@ -97,9 +97,9 @@ impl Shared {
         self.connecting.retain(|_, turn| Arc::strong_count(turn) > 1);
     }
 
-    /// Lets go of what leads to none of the targets that `keep` accepts.
-    pub(crate) fn retain(&mut self, keep: impl Fn(&Target) -> bool) {
-        self.connections.retain(|target, _| keep(target));
+    /// Lets go of what leads to none of the targets whose numbers `keep` accepts.
+    pub(crate) fn retain(&mut self, keep: impl Fn(u32) -> bool) {
+        self.connections.retain(|target, _| keep(target.number));
     }
 }
 
@@ -122,7 +122,7 @@ pub(crate) async fn share(worker: &crate::worker::Worker, target: &Target, strea
     });
     let now = tokio::time::Instant::now().into_std();
     let mut shared = worker.shared();
-    shared.add(target.clone(), send, alive, now);
+    shared.add(*target, send, alive, now);
     shared.place(target, now)
 }
 
@@ -134,7 +134,7 @@ impl Place {
             return None;
         };
         let (near, far) = tokio::io::duplex(PIPE);
-        let (https, fallback, stream) = (target.tls.is_some(), target.address.to_string(), self.stream);
+        let (https, fallback, stream) = (target.tls, target.address.to_string(), self.stream);
         tokio::task::spawn_local(async move {
             // Without an answer the pipe ends: what that means is for the other end to say.
             let _ = exchange(far, send, https, &fallback, idle).await;

@@ -19,12 +19,7 @@ use super::{
     message::{self, OWN},
     relay::{self, READ, Stopped},
 };
-use crate::{
-    io::Stream,
-    limits::Limits,
-    serve::{Client, requests},
-    worker::Worker,
-};
+use crate::{io::Stream, limits::Limits, record::Client, serve::requests, worker::Worker};
 
 /// Requests that a client may reset before their answer, if they are not more than half of all (CVE-2023-44487).
 const RESETS: u32 = 100;
@@ -44,7 +39,7 @@ fn builder(limits: &Limits) -> Builder {
 }
 
 /// Serves a connection until it ends.
-pub(crate) async fn serve<T: AsyncRead + AsyncWrite + Unpin>(worker: Rc<Worker>, io: T, client: Client) {
+pub(crate) async fn serve<T: AsyncRead + AsyncWrite + Unpin>(worker: Rc<Worker>, io: T, client: Rc<Client>) {
     let limits = worker.limits;
     let handshake = builder(&limits).handshake::<T, Bytes>(io);
     let Ok(Ok(mut connection)) = timeout(limits.head_time, handshake).await else { return };
@@ -62,7 +57,7 @@ pub(crate) async fn serve<T: AsyncRead + AsyncWrite + Unpin>(worker: Rc<Worker>,
                     continue;
                 }
                 let (worker, client, open, resets) =
-                    (Rc::clone(&worker), client.clone(), Rc::clone(&open), Rc::clone(&resets));
+                    (Rc::clone(&worker), Rc::clone(&client), Rc::clone(&open), Rc::clone(&resets));
                 tokio::task::spawn_local(async move {
                     if stream(worker, client, request, respond).await == Some(Stopped::Stream) {
                         resets.set(resets.get().saturating_add(1));
@@ -91,7 +86,7 @@ pub(crate) async fn serve<T: AsyncRead + AsyncWrite + Unpin>(worker: Rc<Worker>,
 /// Serves one request. Gives what stopped it, if something did.
 async fn stream(
     worker: Rc<Worker>,
-    client: Client,
+    client: Rc<Client>,
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
 ) -> Option<Stopped> {

@@ -6,6 +6,7 @@ mod backend;
 mod backend_tls;
 mod bed;
 mod conformance;
+mod cost;
 mod h1;
 mod h2;
 mod h2_server;

@@ -1,0 +1,162 @@
+//! Deadlines of one worker.
+//!
+//! Each connection has one [`Deadline`], which is moved with every step and costs no more than a store: what may have passed is looked for
+//! from time to time, over all connections together. So a deadline is met late by up to [`SWEEP`], and never early.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::{Future, poll_fn},
+    pin::pin,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+/// How often deadlines are looked at.
+pub(crate) const SWEEP: Duration = Duration::from_millis(250);
+
+/// That something took longer than it may.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Late;
+
+/// All deadlines of a worker.
+#[derive(Debug)]
+pub(crate) struct Deadlines {
+    start: Instant,
+    /// Milliseconds since the start, as of the last sweep.
+    now: Rc<Cell<u64>>,
+    all: RefCell<Vec<Rc<Entry>>>,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    /// Milliseconds since the start.
+    at: Cell<u64>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Deadlines {
+    pub(crate) fn new(start: Instant) -> Self {
+        Self { start, now: Rc::default(), all: RefCell::default() }
+    }
+
+    /// The deadline of a new connection, which is far off.
+    pub(crate) fn enter(&self) -> Deadline {
+        let entry = Rc::new(Entry { at: Cell::new(u64::MAX), waker: RefCell::default() });
+        self.all.borrow_mut().push(Rc::clone(&entry));
+        Deadline { entry, now: Rc::clone(&self.now) }
+    }
+
+    /// The time as of the last sweep: near enough for what counts seconds.
+    pub(crate) fn now(&self) -> Instant {
+        self.start + Duration::from_millis(self.now.get())
+    }
+
+    /// Wakes whoever has waited too long, and forgets connections that are gone.
+    pub(crate) fn sweep(&self, now: Instant) {
+        let now = u64::try_from(now.duration_since(self.start).as_millis()).unwrap_or(u64::MAX);
+        self.now.set(now);
+        self.each(|entry| entry.at.get() <= now);
+    }
+
+    /// Wakes every connection: something changed that each looks at for itself.
+    pub(crate) fn wake_all(&self) {
+        self.each(|_| true);
+    }
+
+    fn each(&self, wakes: impl Fn(&Entry) -> bool) {
+        let mut all = self.all.borrow_mut();
+        all.retain(|entry| Rc::strong_count(entry) > 1);
+        for entry in all.iter().filter(|entry| wakes(entry)) {
+            if let Some(waker) = &*entry.waker.borrow() {
+                waker.wake_by_ref();
+            }
+        }
+        // Room that a flood of connections took is given back.
+        if all.capacity() > 1024 && all.len() < all.capacity() / 4 {
+            all.shrink_to_fit();
+        }
+    }
+}
+
+/// By when a connection must go on. Every wait of the connection's task is under it.
+#[derive(Debug)]
+pub(crate) struct Deadline {
+    entry: Rc<Entry>,
+    now: Rc<Cell<u64>>,
+}
+
+impl Deadline {
+    /// Gives so much time from now on.
+    pub(crate) fn set(&self, within: Duration) {
+        // The clock stands still between sweeps.
+        let within = u64::try_from((within + SWEEP).as_millis()).unwrap_or(u64::MAX);
+        self.entry.at.set(self.now.get().saturating_add(within));
+    }
+
+    /// Ready when the time is over; else the task is woken when it is.
+    pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<Late> {
+        if self.entry.at.get() <= self.now.get() {
+            return Poll::Ready(Late);
+        }
+        let mut waker = self.entry.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// Waits for `what`, but not longer than `within`.
+    pub(crate) async fn limit<F: Future>(&self, within: Duration, what: F) -> Result<F::Output, Late> {
+        self.set(within);
+        let mut what = pin!(what);
+        poll_fn(|cx| match what.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Ok(output)),
+            Poll::Pending => self.poll(cx).map(Err),
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    };
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicU32);
+
+    impl std::task::Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn late_but_never_early() {
+        let start = tokio::time::Instant::now().into_std();
+        let deadlines = Deadlines::new(start);
+        let (first, second) = (deadlines.enter(), deadlines.enter());
+        let woken = Arc::new(Count::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let cx = Context::from_waker(&waker);
+        let count = || woken.0.load(Ordering::Relaxed);
+        first.set(Duration::from_secs(1));
+        second.set(Duration::from_secs(5));
+        assert_eq!((first.poll(&cx), second.poll(&cx)), (Poll::Pending, Poll::Pending));
+        deadlines.sweep(start + Duration::from_secs(1));
+        assert_eq!((first.poll(&cx), count()), (Poll::Pending, 0), "it may have been set just before a sweep");
+        deadlines.sweep(start + Duration::from_millis(1250));
+        assert_eq!((first.poll(&cx), count()), (Poll::Ready(Late), 1));
+        first.set(Duration::from_secs(1));
+        deadlines.sweep(start + Duration::from_millis(1500));
+        assert_eq!((first.poll(&cx), second.poll(&cx), count()), (Poll::Pending, Poll::Pending, 1), "it was moved");
+        drop(first);
+        deadlines.wake_all();
+        assert_eq!((count(), deadlines.all.borrow().len()), (2, 1));
+    }
+}

@@ -1,0 +1,562 @@
+//! One request and its answer.
+//!
+//! ```text
+//! head ─▶ decide ─┬▶ answer
+//!                 └▶ attempt: endpoint ─ connection ─ head and body ─ head of the response ─┬▶ respond: relay both bodies
+//!                      ▲                                                                   │
+//!                      └── again, while the client got nothing and the request is still here ┘
+//! ```
+//!
+//! Neither of the two [`Side`]s is of one protocol: a client's head is in [`Exchange::head`] with the bytes in [`Exchange::text`], a back
+//! end's in [`Exchange::response`], whatever they came as. What is known of the request goes into its [`Record`] as it goes along; when the
+//! exchange ends, or is dropped, the worker gets it.
+
+use std::{
+    future::{Future, poll_fn},
+    net::SocketAddr,
+    pin::{Pin, pin},
+    rc::Rc,
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use strait_http::{Framing, HeadError, RequestHead, ResponseHead, Version};
+use strait_route::Rule;
+use tokio::{
+    io::AsyncWriteExt as _,
+    time::{Sleep, sleep},
+};
+
+use crate::{
+    backend::{self, Target},
+    deadline::{Deadline, Late},
+    io::Buffer,
+    live::Snapshot,
+    local::{self, Answer},
+    mirror,
+    record::{Client, Reason, Record, Sent},
+    relay::{Body, Broken, Passed, tunnel},
+    request::{Decision, Forward, decide},
+    side::{Side, Wire},
+    worker::Worker,
+    write::{self, ForClient},
+};
+
+/// What comes after a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Next {
+    Request,
+    Close,
+}
+
+/// What serving a request needs. A worker keeps those that are done for the next ones: their lists are allocated once.
+pub(crate) struct Exchange {
+    pub(crate) head: RequestHead,
+    /// What the head points into.
+    pub(crate) text: Buffer,
+    response: ResponseHead,
+    /// The request, on its way to the back end.
+    body: Body,
+    /// The answer, on its way to the client.
+    back: Body,
+    record: Record,
+    open: Option<Open>,
+    whole: Limit,
+    attempt: Limit,
+}
+
+/// A request that has begun.
+#[derive(Clone)]
+struct Open {
+    worker: Rc<Worker>,
+    client: Rc<Client>,
+    live: Rc<Snapshot>,
+}
+
+/// A connection to a back end, or a place on one, for one attempt.
+struct Upstream {
+    side: Side,
+    target: Target,
+    local: Option<SocketAddr>,
+    /// Whether it served another request before: then its end may have come before this one.
+    kept: bool,
+}
+
+/// Why there is no head of a response.
+#[derive(Clone, Copy)]
+enum Failed {
+    /// There is no connection.
+    Open(Reason),
+    /// The back end went away before a byte of it.
+    Closed,
+    /// What it sent is no response.
+    Protocol,
+    Late,
+    /// The client went away.
+    Client,
+}
+
+impl Failed {
+    const fn reason(self) -> Reason {
+        match self {
+            Self::Open(reason) => reason,
+            Self::Closed => local::BACKEND_CLOSED,
+            Self::Protocol => local::BACKEND_PROTOCOL,
+            Self::Late => local::TIMED_OUT,
+            Self::Client => local::CLIENT_GONE,
+        }
+    }
+}
+
+/// A time that something may take, to the millisecond, where a rule sets one. What counts it down is allocated once.
+#[derive(Default)]
+struct Limit(Option<Pin<Box<Sleep>>>);
+
+impl Limit {
+    fn set(&mut self, within: Option<Duration>) {
+        match (within, &mut self.0) {
+            (None, sleep) => *sleep = None,
+            (Some(within), Some(sleep)) => sleep.as_mut().reset(tokio::time::Instant::now() + within),
+            (Some(within), none) => *none = Some(Box::pin(sleep(within))),
+        }
+    }
+
+    /// Waits for `what`, which is pinned where it is: moved into this it would be there twice. None where it takes too long.
+    async fn of<F: Future>(&mut self, mut what: Pin<&mut F>) -> Option<F::Output> {
+        poll_fn(|cx| match (what.as_mut().poll(cx), &mut self.0) {
+            (Poll::Ready(output), _) => Poll::Ready(Some(output)),
+            (Poll::Pending, Some(sleep)) => sleep.as_mut().poll(cx).map(|()| None),
+            (Poll::Pending, None) => Poll::Pending,
+        })
+        .await
+    }
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+impl Exchange {
+    pub(crate) fn new() -> Self {
+        Self {
+            head: RequestHead::default(),
+            text: Buffer::default(),
+            response: ResponseHead::default(),
+            body: Body::default(),
+            back: Body::default(),
+            record: Record::new(now()),
+            open: None,
+            whole: Limit::default(),
+            attempt: Limit::default(),
+        }
+    }
+
+    /// Begins with a head that was read from `text`, or that could not be.
+    pub(crate) fn begin(&mut self, worker: &Rc<Worker>, client: &Rc<Client>) {
+        self.record = Record::new(now());
+        self.record.protocol = write::protocol(self.head.head.version);
+        self.record.request_head = self.head.head.len as u64;
+        self.body = Body::new(self.head.head.framing).kept();
+        self.open = Some(Open { worker: Rc::clone(worker), client: Rc::clone(client), live: worker.live() });
+    }
+
+    /// Tells what became of the request, and forgets it.
+    pub(crate) fn finish(&mut self) {
+        if let Some(Open { worker, client, live }) = self.open.take() {
+            let record = &mut self.record;
+            record.ended = now();
+            record.request_body += self.body.bytes();
+            record.response_body += self.back.bytes();
+            if record.status == 0 {
+                record.reason.get_or_insert(local::CLIENT_GONE);
+            }
+            worker.finished(&live, &client, record, &self.head, self.text.as_slice());
+        }
+        self.head.clear();
+        self.response.clear();
+        (self.text, self.body, self.back) = Default::default();
+    }
+
+    /// Serves the request whose head was read.
+    pub(crate) async fn run(&mut self, side: &mut Side, deadline: &Deadline) -> Next {
+        let Some(Open { worker, client, live }) = self.open.clone() else { return Next::Close };
+        let took = &mut self.record.rule;
+        let forward = match decide(&worker, &live, &client, &self.head, self.text.as_slice(), took) {
+            Decision::Answer(answer) => return self.answer(&worker, side, deadline, answer).await,
+            Decision::Forward(forward) => forward,
+        };
+        let limit = live.plan.rules.get(forward.rule as usize).and_then(|rule| rule.request_timeout);
+        let mut whole = std::mem::take(&mut self.whole);
+        whole.set(limit);
+        let result = {
+            let forwarded = pin!(self.forward(&worker, &live, &client, side, deadline, &forward));
+            whole.of(forwarded).await.unwrap_or(Err(local::TIMED_OUT))
+        };
+        self.whole = whole;
+        match result {
+            Ok(next) => next,
+            // Too late for another answer: that this one is cut off is all that can be told.
+            Err(reason) if self.record.status != 0 || reason == local::CLIENT_GONE => {
+                self.record.reason = Some(reason);
+                Next::Close
+            }
+            Err(reason) => self.answer(&worker, side, deadline, Answer::of(reason)).await,
+        }
+    }
+
+    /// Tells why a head is not taken, and ends the connection: where the next request begins is not certain.
+    pub(crate) async fn refuse(&mut self, side: &mut Side, deadline: &Deadline, error: HeadError) {
+        let answer = Answer::of(Reason { status: error.status(), ..local::MALFORMED });
+        let Side::Http1(wire) = side;
+        let mut out = Vec::new();
+        answer.write(Version::Http11, false, false, &mut out);
+        self.record.status = answer.reason.status;
+        self.record.reason = Some(answer.reason);
+        wire.end(&out, deadline).await;
+    }
+
+    /// Answers in place of a back end. What is left of the request's body is read where it is here already; else the connection ends.
+    async fn answer(&mut self, worker: &Worker, side: &mut Side, deadline: &Deadline, answer: Answer) -> Next {
+        let Side::Http1(wire) = side;
+        self.body.skip(&mut wire.inbound);
+        let head = &self.head.head;
+        let keep_alive = head.keep_alive && self.body.is_read();
+        let bytes = self.text.as_slice();
+        let mut out = Vec::new();
+        let is_call = head.get("content-type", bytes).is_some_and(|kind| local::is_call(kind.bytes(bytes)));
+        if is_call && !answer.reason.flag.is_empty() {
+            local::refuse_call(answer.reason, keep_alive, &mut out);
+        } else {
+            answer.write(head.version, keep_alive, self.head.method.bytes(bytes) == b"HEAD", &mut out);
+        }
+        self.record.status = answer.reason.status;
+        self.record.reason = Some(answer.reason);
+        self.record.response_head = out.len() as u64;
+        if !keep_alive {
+            wire.end(&out, deadline).await;
+            return Next::Close;
+        }
+        if wire.send(&out, deadline, worker.limits.idle).await { Next::Request } else { Next::Close }
+    }
+
+    /// Passes the request on, and the response back.
+    async fn forward(
+        &mut self,
+        worker: &Rc<Worker>,
+        live: &Snapshot,
+        client: &Client,
+        side: &mut Side,
+        deadline: &Deadline,
+        forward: &Forward,
+    ) -> Result<Next, Reason> {
+        let Side::Http1(wire) = side;
+        if self.head.head.expects_continue && wire.inbound.is_empty() {
+            // The back end's answer is not waited for: most take what they are sent.
+            if !wire.send(b"HTTP/1.1 100 Continue\r\n\r\n", deadline, worker.limits.idle).await {
+                return Err(local::CLIENT_GONE);
+            }
+        }
+        if !forward.mirrors.is_empty() {
+            Box::pin(self.mirror(worker, live, client, wire, deadline, forward)).await;
+        }
+        let rule = live.plan.rules.get(forward.rule as usize);
+        let mut again = None;
+        loop {
+            let mut failed = match self.connect(worker, live, forward, again).await {
+                Err(reason) => (Failed::Open(reason), false),
+                Ok(mut upstream) => {
+                    self.write_request(live, client, side, forward);
+                    match self.attempt(side, &mut upstream, deadline, worker.limits.idle, rule).await {
+                        Ok(()) => return self.respond(worker, live, forward, side, upstream, deadline).await,
+                        Err(failed) => {
+                            again = Some(upstream.target);
+                            (failed, upstream.kept)
+                        }
+                    }
+                }
+            };
+            if !self.may_try_again(&mut failed) {
+                return Err(failed.0.reason());
+            }
+        }
+    }
+
+    /// Whether a request that failed is to be sent again.
+    fn may_try_again(&self, (failed, kept): &mut (Failed, bool)) -> bool {
+        match failed {
+            // A kept connection that the back end closed meanwhile. Whether it had read the request is not certain (RFC 9110, 9.2.2).
+            Failed::Closed if *kept => {
+                let method = self.head.method.bytes(self.text.as_slice());
+                let bodiless = matches!(self.head.head.framing, Framing::None | Framing::Length(0));
+                is_idempotent(method) && bodiless && self.body.can_restart()
+            }
+            Failed::Open(_) | Failed::Closed | Failed::Protocol | Failed::Late | Failed::Client => false,
+        }
+    }
+
+    /// Chooses an endpoint, and gets a connection to it; to the one of the attempt before where there was one, and then a new one.
+    async fn connect(
+        &mut self,
+        worker: &Rc<Worker>,
+        live: &Snapshot,
+        forward: &Forward,
+        again: Option<Target>,
+    ) -> Result<Upstream, Reason> {
+        let target = match again {
+            Some(target) => target,
+            None => live.endpoint(forward.backend)?,
+        };
+        let attempts = self.record.sent.attempts + 1;
+        self.record.sent =
+            Sent { backend: Some(forward.backend), endpoint: Some(target.address), local: None, attempts };
+        let kept = if again.is_none() { worker.pooled(&target) } else { None };
+        let upstream = if let Some((wire, local)) = kept {
+            Upstream { side: Side::Http1(wire), target, local, kept: true }
+        } else {
+            let stream = Box::pin(backend::open(worker, live, forward.backend, &target, forward.upgrade)).await?;
+            let local = stream.local();
+            Upstream { side: Side::Http1(Wire::new(stream)), target, local, kept: false }
+        };
+        self.record.sent.local = upstream.local;
+        Ok(upstream)
+    }
+
+    /// Puts the head where it goes out first, and behind it what was sent of the body before.
+    fn write_request(&mut self, live: &Snapshot, client: &Client, side: &mut Side, forward: &Forward) {
+        let out = &mut self.body.out;
+        out.clear();
+        write::request(&live.plan, forward, client, &self.head, self.text.as_slice(), out.end());
+        self.body.restart(side);
+    }
+
+    /// Reads a body that is copied as a whole, if it is not too large; sends the copies.
+    async fn mirror(
+        &mut self,
+        worker: &Rc<Worker>,
+        live: &Snapshot,
+        client: &Client,
+        wire: &mut Wire,
+        deadline: &Deadline,
+        forward: &Forward,
+    ) {
+        deadline.set(worker.limits.idle);
+        while self.body.take_whole(&mut wire.inbound, worker.limits.body_buffer) {
+            if !matches!(deadline.limit(worker.limits.idle, wire.fill()).await, Ok(Ok(count)) if count > 0) {
+                break;
+            }
+        }
+        let Some(whole) = self.body.whole() else { return };
+        let mut copy = Vec::new();
+        write::request(&live.plan, forward, client, &self.head, self.text.as_slice(), &mut copy);
+        copy.extend_from_slice(whole);
+        for backend in &forward.mirrors {
+            mirror::send(worker, *backend, copy.clone());
+        }
+    }
+
+    /// Sends the request, and waits for the head of the response while its body goes on.
+    async fn attempt(
+        &mut self,
+        side: &mut Side,
+        upstream: &mut Upstream,
+        deadline: &Deadline,
+        idle: Duration,
+        rule: Option<&Rule>,
+    ) -> Result<(), Failed> {
+        let mut limit = std::mem::take(&mut self.attempt);
+        limit.set(rule.and_then(|rule| rule.backend_request_timeout));
+        let result = {
+            let head = pin!(self.response_head(side, &mut upstream.side, deadline, idle));
+            limit.of(head).await.unwrap_or(Err(Failed::Late))
+        };
+        self.attempt = limit;
+        result
+    }
+
+    async fn response_head(
+        &mut self,
+        side: &mut Side,
+        upstream: &mut Side,
+        deadline: &Deadline,
+        idle: Duration,
+    ) -> Result<(), Failed> {
+        let Self { body, response, head, text, record, .. } = self;
+        let method = head.method.bytes(text.as_slice());
+        let mut sending = true;
+        deadline.set(idle);
+        loop {
+            poll_fn(|cx| {
+                let reads = body.reads();
+                if sending {
+                    match body.poll(side, upstream, cx) {
+                        Poll::Ready(Err(Broken::From)) => return Poll::Ready(Err(Failed::Client)),
+                        // What a back end said before it stopped reading may still be there.
+                        Poll::Ready(Ok(()) | Err(Broken::To)) => sending = false,
+                        Poll::Pending => {}
+                    }
+                    if body.is_read() && record.received.is_none() {
+                        record.received = Some(if body.bytes() == 0 { record.started } else { now() });
+                    }
+                }
+                let Side::Http1(back) = &mut *upstream;
+                match back.inbound.poll_fill(&mut back.stream, cx) {
+                    Poll::Ready(Ok(count)) if count > 0 => return Poll::Ready(Ok(())),
+                    Poll::Ready(_) if back.inbound.is_empty() => return Poll::Ready(Err(Failed::Closed)),
+                    Poll::Ready(_) => return Poll::Ready(Err(Failed::Protocol)),
+                    Poll::Pending => {}
+                }
+                // Something moved: the clock of idleness starts anew.
+                if reads != body.reads() {
+                    deadline.set(idle);
+                }
+                deadline.poll(cx).map(|Late| Err(Failed::Late))
+            })
+            .await?;
+            record.first_byte.get_or_insert_with(now);
+            let limits = strait_http::Limits::default();
+            let Side::Http1(back) = &mut *upstream;
+            while response.read(back.inbound.as_slice(), method, &limits).map_err(|_| Failed::Protocol)? {
+                if !response.is_interim() {
+                    return Ok(());
+                }
+                // `100 Continue` was said already; other interim answers are not worth a write of their own.
+                back.inbound.consume(response.head.len);
+            }
+        }
+    }
+
+    /// Passes the response on, whose head was read.
+    async fn respond(
+        &mut self,
+        worker: &Rc<Worker>,
+        live: &Snapshot,
+        forward: &Forward,
+        side: &mut Side,
+        mut upstream: Upstream,
+        deadline: &Deadline,
+    ) -> Result<Next, Reason> {
+        let switching = self.response.status == 101;
+        if switching && !forward.upgrade {
+            return Err(local::BACKEND_PROTOCOL);
+        }
+        // Until the connection ends, or chunks that an old client does not know: its end is the connection's.
+        let framing = self.response.head.framing;
+        let version = self.head.head.version;
+        let old = version == Version::Http10;
+        let unknown_end = framing == Framing::UntilClose || (framing == Framing::Chunked && old);
+        let keep_alive = self.head.head.keep_alive && !unknown_end && !worker.is_draining();
+        self.back = Body::new(framing).decoded(old);
+        let Side::Http1(from) = &mut upstream.side;
+        let overlay = ForClient::new(&live.plan, forward, &self.head, self.text.as_slice());
+        let out = self.back.out.end();
+        self.response.write(from.inbound.as_slice(), version, &overlay, keep_alive, out);
+        drop(overlay);
+        from.inbound.consume(self.response.head.len);
+        self.record.response_head = out.len() as u64;
+        self.record.status = self.response.status;
+        if switching {
+            return Ok(Box::pin(self.switch(worker, side, upstream.side, deadline)).await);
+        }
+        self.relay(worker, side, &mut upstream.side, deadline).await?;
+        let Side::Http1(from) = upstream.side;
+        let complete = self.body.is_done();
+        if complete && self.response.head.keep_alive && from.inbound.is_empty() {
+            worker.keep(&upstream.target, from, upstream.local);
+        }
+        Ok(if complete && keep_alive { Next::Request } else { Next::Close })
+    }
+
+    /// Moves what is left of both bodies, until the response is over.
+    async fn relay(
+        &mut self,
+        worker: &Worker,
+        side: &mut Side,
+        upstream: &mut Side,
+        deadline: &Deadline,
+    ) -> Result<(), Reason> {
+        let Self { body, back, record, .. } = self;
+        let idle = worker.limits.idle;
+        let mut stopped = body.is_done();
+        deadline.set(idle);
+        poll_fn(|cx| {
+            let reads = (body.reads(), back.reads());
+            if !stopped {
+                // A back end that answers early reads no more, perhaps: that is no failure of the response.
+                stopped = body.poll(side, upstream, cx).is_ready();
+                if body.is_read() && record.received.is_none() {
+                    record.received = Some(now());
+                }
+            }
+            match back.poll(upstream, side, cx) {
+                Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+                Poll::Ready(Err(Broken::From)) => return Poll::Ready(Err(local::BACKEND_CUT_OFF)),
+                Poll::Ready(Err(Broken::To)) => return Poll::Ready(Err(local::CLIENT_GONE)),
+                Poll::Pending => {}
+            }
+            // Something moved: the clock of idleness starts anew.
+            if reads != (body.reads(), back.reads()) {
+                deadline.set(idle);
+            }
+            deadline.poll(cx).map(|Late| Err(local::STALLED))
+        })
+        .await
+    }
+
+    /// Both sides go over to another protocol: bytes both ways from here on.
+    async fn switch(&mut self, worker: &Worker, side: &mut Side, upstream: Side, deadline: &Deadline) -> Next {
+        let (Side::Http1(front), Side::Http1(Wire { mut stream, inbound })) = (side, upstream);
+        let mut down = std::mem::take(&mut self.back.out);
+        down.extend(inbound.as_slice());
+        let up = std::mem::take(&mut front.inbound);
+        let mut passed = Passed::default();
+        let idle = worker.limits.idle;
+        let _ = tunnel((&mut front.stream, up), (&mut stream, down), &mut passed, deadline, idle).await;
+        self.record.request_body = passed.up;
+        self.record.response_body = passed.down.saturating_sub(self.record.response_head);
+        Next::Close
+    }
+}
+
+/// Whether a request may be sent again without harm (RFC 9110, 9.2.2).
+fn is_idempotent(method: &[u8]) -> bool {
+    matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"DELETE" | b"TRACE")
+}
+
+impl Wire {
+    /// Reads more. Gives 0 at the end of the connection.
+    pub(crate) async fn fill(&mut self) -> std::io::Result<usize> {
+        self.inbound.fill(&mut self.stream).await
+    }
+
+    /// Writes to the client, which may not take as long as it likes. Whether it took all.
+    async fn send(&mut self, out: &[u8], deadline: &Deadline, idle: Duration) -> bool {
+        let written = async {
+            self.stream.write_all(out).await?;
+            self.stream.flush().await
+        };
+        matches!(deadline.limit(idle, written).await, Ok(Ok(())))
+    }
+
+    /// Writes the last bytes, and reads what still comes for a moment, so that they are not lost in a reset.
+    async fn end(&mut self, out: &[u8], deadline: &Deadline) {
+        let ended = async {
+            self.stream.write_all(out).await?;
+            self.stream.flush().await?;
+            self.stream.shutdown().await?;
+            while self.fill().await? > 0 {
+                self.inbound.clear();
+            }
+            std::io::Result::Ok(())
+        };
+        let _ = deadline.limit(LINGER, ended).await;
+    }
+}
+
+/// How long a connection that ends is still read.
+pub(crate) const LINGER: Duration = Duration::from_secs(1);

@@ -1,0 +1,128 @@
+//! Heads as the other side gets them.
+//!
+//! What is sent is the same on HTTP/1 and HTTP/2: the head's own fields that go the whole way, and an [`Overlay`] on them
+//! ([`Head::onward`](strait_http::Head::onward)). This is the writing of HTTP/1.
+
+use strait_http::{Overlay, RequestHead, Target as Form, Version};
+use strait_route::{Filter, Plan};
+
+use crate::{
+    cors,
+    filters::Edits,
+    record::{Client, Protocol},
+    request::Forward,
+};
+
+/// What a request for a back end has besides its own fields: edits, and who asked.
+pub(crate) struct ForBackend<'a> {
+    edits: Edits<'a>,
+    head: &'a RequestHead,
+    bytes: &'a [u8],
+    client: &'a Client,
+}
+
+impl<'a> ForBackend<'a> {
+    pub(crate) fn new(
+        plan: &'a Plan,
+        forward: &Forward,
+        client: &'a Client,
+        head: &'a RequestHead,
+        bytes: &'a [u8],
+    ) -> Self {
+        Self { edits: forward.filters(plan).request(), head, bytes, client }
+    }
+}
+
+const FORWARDED_FOR: &str = "x-forwarded-for";
+const FORWARDED_PROTO: &str = "x-forwarded-proto";
+
+fn is(name: &[u8], other: &str) -> bool {
+    name.len() == other.len() && name.eq_ignore_ascii_case(other.as_bytes())
+}
+
+impl Overlay for ForBackend<'_> {
+    fn drops(&self, name: &[u8]) -> bool {
+        is(name, FORWARDED_FOR) || is(name, FORWARDED_PROTO) || self.edits.drops(name)
+    }
+
+    fn each(&self, mut put: impl FnMut(&[u8], &[u8])) {
+        // What filters say of these fields is the last word.
+        if !self.edits.drops(FORWARDED_FOR.as_bytes()) {
+            let mut said = self.head.head.all(FORWARDED_FOR, self.bytes).peekable();
+            if said.peek().is_none() {
+                put(FORWARDED_FOR.as_bytes(), self.client.shown.as_bytes());
+            } else {
+                let mut value = Vec::new();
+                for part in said {
+                    value.extend_from_slice(part.bytes(self.bytes));
+                    value.extend_from_slice(b", ");
+                }
+                value.extend_from_slice(self.client.shown.as_bytes());
+                put(FORWARDED_FOR.as_bytes(), &value);
+            }
+        }
+        if !self.edits.drops(FORWARDED_PROTO.as_bytes()) {
+            put(FORWARDED_PROTO.as_bytes(), if self.client.https { b"https" } else { b"http" });
+        }
+        self.edits.each(put);
+    }
+}
+
+/// Writes a request for a back end as HTTP/1.
+pub(crate) fn request(
+    plan: &Plan,
+    forward: &Forward,
+    client: &Client,
+    head: &RequestHead,
+    bytes: &[u8],
+    out: &mut Vec<u8>,
+) {
+    let path = forward.path.as_deref().map_or_else(|| head.path.bytes(bytes), str::as_bytes);
+    let path = if head.target == Form::Asterisk { b"*" } else { path };
+    let (mark, query) = head.query.map_or((&b""[..], &b""[..]), |query| (b"?", query.bytes(bytes)));
+    let host = forward.host.as_deref().map_or_else(|| head.authority.bytes(bytes), str::as_bytes);
+    let overlay = ForBackend::new(plan, forward, client, head, bytes);
+    head.write(bytes, &[path, mark, query], host, &overlay, forward.upgrade, out);
+}
+
+/// What a response for a client has besides its own fields.
+pub(crate) struct ForClient<'a> {
+    edits: Edits<'a>,
+    cross: Vec<(&'static str, String)>,
+}
+
+impl<'a> ForClient<'a> {
+    pub(crate) fn new(plan: &'a Plan, forward: &Forward, head: &RequestHead, bytes: &[u8]) -> Self {
+        let filters = forward.filters(plan);
+        let mut cross = Vec::new();
+        for filter in filters.iter() {
+            if let Filter::Cors(of) = filter
+                && let Some(origin) = head.head.get("origin", bytes)
+            {
+                cross = cors::fields(of, origin.text(bytes));
+            }
+        }
+        Self { edits: filters.response(), cross }
+    }
+}
+
+impl Overlay for ForClient<'_> {
+    fn drops(&self, name: &[u8]) -> bool {
+        self.edits.drops(name) || self.cross.iter().any(|(other, _)| is(name, other))
+    }
+
+    fn each(&self, mut put: impl FnMut(&[u8], &[u8])) {
+        self.edits.each(&mut put);
+        for (name, value) in &self.cross {
+            put(name.as_bytes(), value.as_bytes());
+        }
+    }
+}
+
+/// What a version of HTTP/1 is in records.
+pub(crate) const fn protocol(version: Version) -> Protocol {
+    match version {
+        Version::Http10 => Protocol::Http10,
+        Version::Http11 => Protocol::Http11,
+    }
+}
