@@ -39,6 +39,9 @@ pub enum HeadError {
     /// `Connection` names a field that is not for the next hop alone.
     #[error("Connection names a field that belongs to the whole way")]
     Connection,
+    /// Extended `CONNECT` for something other than a WebSocket.
+    #[error("a protocol that nothing is upgraded to")]
+    Upgrade,
     /// `Expect` other than `100-continue`.
     #[error("an expectation other than 100-continue")]
     Expectation,
@@ -58,7 +61,7 @@ impl HeadError {
             Self::TargetTooLong => 414,
             Self::Expectation => 417,
             Self::TooLarge | Self::TooManyFields => 431,
-            Self::UnknownCoding => 501,
+            Self::UnknownCoding | Self::Upgrade => 501,
             Self::Version => 505,
         }
     }

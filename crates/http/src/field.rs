@@ -31,6 +31,11 @@ impl Span {
         std::str::from_utf8(self.bytes(buffer)).unwrap_or_default()
     }
 
+    /// Where in the buffer.
+    pub(crate) const fn range(self) -> std::ops::Range<usize> {
+        self.start as usize..self.end as usize
+    }
+
     /// How many bytes.
     pub const fn len(&self) -> usize {
         (self.end - self.start) as usize
@@ -51,6 +56,8 @@ pub struct Field {
     pub value: Span,
     /// Which of the names that a proxy acts on it is.
     pub known: Known,
+    /// Whether its sender asks that no table of HTTP/2 holds it, here or further on (RFC 7541, 6.2.3).
+    pub never_indexed: bool,
 }
 
 impl Field {

@@ -37,6 +37,8 @@ pub enum Version {
     /// HTTP/1.1.
     #[default]
     Http11,
+    /// HTTP/2.
+    Http2,
 }
 
 /// Fields and what follows from them. One value is read into again and again, so that its lists are allocated once.
@@ -93,6 +95,7 @@ impl Head {
             name: Span::of(field.name.as_bytes(), buffer),
             value: Span::of(trim(field.value), buffer),
             known: Known::of(field.name.as_bytes()),
+            never_indexed: false,
         }));
     }
 

@@ -1,4 +1,4 @@
-//! HTTP/1.1 (RFC 9110, RFC 9112) without I/O, and what is read of a connection before it: the TLS `ClientHello` and the PROXY protocol.
+//! HTTP/1.1 (RFC 9110, RFC 9112) and HTTP/2 ([`h2`]) without I/O, and what is read of a connection before it: the TLS `ClientHello` and the PROXY protocol.
 //!
 //! ```text
 //! bytes ─▶ RequestHead, ResponseHead   spans into the buffer, framing and connection facts, checked once
@@ -16,6 +16,7 @@ mod client_hello;
 mod error;
 mod field;
 mod framing;
+pub mod h2;
 mod head;
 mod host;
 mod path;
@@ -36,7 +37,7 @@ pub use path::{PathError, normalize};
 pub use proxy_protocol::{ProxyHeader, ProxyProtocolError, proxy_header};
 pub use request::{RequestHead, Target};
 pub use response::ResponseHead;
-pub use write::{Edits, Overlay, chunk_head};
+pub use write::{Edits, Overlay, chunk_head, phrase};
 
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Bytes of a method; those that are registered have 17 at most.
-const LONGEST_METHOD: usize = 64;
+pub(crate) const LONGEST_METHOD: usize = 64;
 
 /// The forms of a request target (RFC 9112, 3.2).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -86,19 +86,25 @@ impl RequestHead {
         self.method = Span::of(method.as_bytes(), buffer);
         self.whole_target = Span::of(target.as_bytes(), buffer);
         self.head.take_fields(parsed.headers, buffer);
-        if target.len() > limits.target {
-            return Err(HeadError::TargetTooLong);
-        }
-        let of_target = self.split_target(method, target, buffer)?;
+        let of_target = self.split_target(method, target, buffer, limits)?;
         self.authority = self.host(of_target, buffer)?;
         self.head.framing = self.head.settle(buffer)?.unwrap_or(Framing::None);
         self.expectation(buffer)?;
         Ok(true)
     }
 
-    /// Splits the target; gives the authority in it.
-    fn split_target(&mut self, method: &str, target: &str, buffer: &[u8]) -> Result<Option<Span>, HeadError> {
+    /// Splits `whole_target`, which is `target`; gives the authority in it.
+    pub(crate) fn split_target(
+        &mut self,
+        method: &str,
+        target: &str,
+        buffer: &[u8],
+        limits: &Limits,
+    ) -> Result<Option<Span>, HeadError> {
         (self.path, self.query) = (Span::default(), None);
+        if target.len() > limits.target {
+            return Err(HeadError::TargetTooLong);
+        }
         if !target.bytes().all(|byte| {
             byte.is_ascii_graphic()
                 && !matches!(byte, b'#' | b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}')
@@ -135,7 +141,7 @@ impl RequestHead {
     }
 
     /// Who is asked. The target wins over `Host`, which must be right nevertheless.
-    fn host(&self, of_target: Option<Span>, buffer: &[u8]) -> Result<Span, HeadError> {
+    pub(crate) fn host(&self, of_target: Option<Span>, buffer: &[u8]) -> Result<Span, HeadError> {
         let mut hosts = self.head.fields.iter().filter(|field| field.known == Known::Host);
         let host = hosts.next().map(|field| field.value);
         if hosts.next().is_some() {
@@ -148,17 +154,18 @@ impl RequestHead {
             Some(host) if !host.is_empty() && split_authority(host.bytes(buffer)).is_none() => Err(HeadError::Host),
             Some(host) => Ok(of_target.unwrap_or(host)),
             None if self.head.version == Version::Http11 => Err(HeadError::Host),
+            None if self.head.version == Version::Http2 => of_target.ok_or(HeadError::Host),
             None => Ok(of_target.unwrap_or_default()),
         }
     }
 
-    fn expectation(&mut self, buffer: &[u8]) -> Result<(), HeadError> {
+    pub(crate) fn expectation(&mut self, buffer: &[u8]) -> Result<(), HeadError> {
         for field in self.head.fields.iter().filter(|field| field.known == Known::Expect) {
             if !field.value.bytes(buffer).eq_ignore_ascii_case(b"100-continue") {
                 return Err(HeadError::Expectation);
             }
             // HTTP/1.0 knows none, and without a body there is nothing to wait for.
-            self.head.expects_continue = self.head.version == Version::Http11
+            self.head.expects_continue = self.head.version != Version::Http10
                 && !matches!(self.head.framing, Framing::None | Framing::Length(0));
         }
         Ok(())

@@ -88,7 +88,9 @@ impl ResponseHead {
             b'0' + digit(self.status % 10),
         ]);
         out.push(b' ');
-        out.extend_from_slice(self.reason.bytes(buffer));
+        // HTTP/2 has no words for a status.
+        let own = self.head.version == Version::Http2;
+        out.extend_from_slice(if own { phrase(self.status).as_bytes() } else { self.reason.bytes(buffer) });
         out.extend_from_slice(b"\r\n");
         self.head.write_fields(buffer, overlay, out);
         let switching = self.status == 101;
@@ -102,6 +104,53 @@ impl ResponseHead {
             }
         }
         out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// The words of a status that is common; empty for another.
+pub const fn phrase(status: u16) -> &'static str {
+    match status {
+        100 => "Continue",
+        101 => "Switching Protocols",
+        103 => "Early Hints",
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        204 => "No Content",
+        206 => "Partial Content",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        304 => "Not Modified",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        410 => "Gone",
+        411 => "Length Required",
+        412 => "Precondition Failed",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        415 => "Unsupported Media Type",
+        416 => "Range Not Satisfiable",
+        417 => "Expectation Failed",
+        421 => "Misdirected Request",
+        422 => "Unprocessable Content",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        _ => "",
     }
 }
 
@@ -147,7 +196,10 @@ impl Head {
     /// Whether the field is written anew or not at all.
     fn is_ours(&self, field: &Field, buffer: &[u8]) -> bool {
         // A back end's Host field, in a response, is nothing special.
-        field.known == Known::Host || self.is_hop_by_hop(field, buffer)
+        field.known == Known::Host
+            // Of HTTP/2, with trailers: they need chunks, which have no length.
+            || (field.known == Known::ContentLength && self.framing == Framing::Chunked)
+            || self.is_hop_by_hop(field, buffer)
     }
 
     /// The fields for the next hop alone: the framing, and an upgrade.

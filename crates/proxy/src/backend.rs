@@ -1,13 +1,22 @@
 //! Connections to back ends.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use rustls::pki_types::ServerName;
 use strait_route::BackendProtocol;
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
 
-use crate::{http2, io::Stream, live::Live, local, record::Reason, tls, worker::Worker};
+use crate::{
+    http2::{self, Found},
+    io::Stream,
+    live::Live,
+    local,
+    record::Reason,
+    side::{Side, Wire},
+    tls,
+    worker::Worker,
+};
 
 /// Where a connection leads, and what is spoken on it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -22,54 +31,73 @@ pub(crate) struct Target {
 /// How long a connection, its handshake included, may take to come about: Envoy's and Istio's default.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// A connection, or a stream of a shared one, for one request. What is to be upgraded is HTTP/1.
+/// Whether HTTP/2 may be spoken with a target. What is to be upgraded is HTTP/1, unless nothing else is spoken there.
+fn may_share(target: &Target, upgrade: bool) -> bool {
+    let always = target.protocol == BackendProtocol::Http2;
+    always || (target.tls && !upgrade && target.protocol != BackendProtocol::WebSocket)
+}
+
+/// A place on a shared connection that is there already.
+pub(crate) fn shared(worker: &Worker, target: &Target, upgrade: bool) -> Option<http2::Stream> {
+    if !may_share(target, upgrade) || upgrade {
+        return None;
+    }
+    place(worker, target).ok().flatten()
+}
+
+/// The same; an error where there is none, and no connection may be opened either.
+fn place(worker: &Worker, target: &Target) -> Result<Option<http2::Stream>, Reason> {
+    match worker.shared().place(target, tokio::time::Instant::now().into_std()) {
+        Found::Place(stream) => Ok(Some(stream)),
+        Found::None => Ok(None),
+        Found::Full => Err(local::OVERFLOW),
+    }
+}
+
+/// A connection, or a place on a shared one, for one request; and the gate's own address on the former.
 ///
 /// # Errors
 /// The answer for the client.
 pub(crate) async fn open(
-    worker: &Worker,
+    worker: &Rc<Worker>,
     live: &Live,
     id: u32,
     target: &Target,
     upgrade: bool,
-) -> Result<Stream, Reason> {
-    let always = target.protocol == BackendProtocol::Http2;
-    if !always && (!target.tls || upgrade || target.protocol == BackendProtocol::WebSocket) {
-        return connect(live, id, target, &[tls::HTTP1]).await;
+) -> Result<(Side, Option<SocketAddr>), Reason> {
+    let wire = |stream: Stream| {
+        let local = stream.local();
+        (Side::Http1(Wire::new(stream)), local)
+    };
+    if !may_share(target, upgrade) {
+        return connect(live, id, target, &[tls::HTTP1]).await.map(wire);
     }
+    let always = target.protocol == BackendProtocol::Http2;
     let opened = async {
-        if let Some(stream) = shared(worker, target).await {
-            return Ok(stream);
-        }
         // Of many requests at once one opens the connection for all; where each may get one of its own nobody waits.
         let turn = always.then(|| worker.shared().turn(target));
         let turn = match turn {
             Some(turn) => turn.acquire_owned().await.ok(),
             None => None,
         };
-        if let Some(stream) = shared(worker, target).await {
-            return Ok(stream);
-        }
-        let offered: &[&[u8]] = if always { &[http2::ALPN] } else { &[http2::ALPN, tls::HTTP1] };
-        let stream = connect(live, id, target, offered).await?;
-        if target.tls && !stream.is_http2() {
-            return if always { Err(local::BACKEND_PROTOCOL) } else { Ok(stream) };
-        }
-        let place = http2::client::share(worker, target, stream).await.ok_or(local::BACKEND_PROTOCOL)?;
+        let stream = if let Some(stream) = place(worker, target)? {
+            stream
+        } else {
+            let offered: &[&[u8]] = if always { &[http2::ALPN] } else { &[http2::ALPN, tls::HTTP1] };
+            let stream = connect(live, id, target, offered).await?;
+            if target.tls && !stream.is_http2() {
+                return if always { Err(local::BACKEND_PROTOCOL) } else { Ok(wire(stream)) };
+            }
+            http2::client::share(worker, target, stream)
+        };
         drop(turn);
-        place.open(target, worker.limits.idle).await.ok_or(local::BACKEND_CLOSED)
+        // Whether an upgrade can be asked for is in the other side's settings.
+        if upgrade && !stream.settle().await {
+            return Err(local::BACKEND_CLOSED);
+        }
+        Ok((Side::Http2(stream), None))
     };
     timeout(CONNECT, opened).await.unwrap_or(Err(local::CONNECT_FAILED))
-}
-
-/// A stream of a connection that is there already.
-async fn shared(worker: &Worker, target: &Target) -> Option<Stream> {
-    loop {
-        let place = worker.shared().place(target, tokio::time::Instant::now().into_std())?;
-        if let Some(stream) = place.open(target, worker.limits.idle).await {
-            return Some(stream);
-        }
-    }
 }
 
 /// Connects to an endpoint of a back end. `alpn` is what is offered where TLS is spoken.

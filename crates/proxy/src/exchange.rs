@@ -16,20 +16,21 @@ use std::{
     net::SocketAddr,
     pin::{Pin, pin},
     rc::Rc,
-    task::Poll,
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
-use strait_http::{Framing, HeadError, RequestHead, ResponseHead, Version};
+use strait_http::{Framing, HeadError, RequestHead, ResponseHead, Version, h2::Code};
 use strait_route::Rule;
 use tokio::{
-    io::AsyncWriteExt as _,
+    io::{AsyncWrite as _, AsyncWriteExt as _},
     time::{Sleep, sleep},
 };
 
 use crate::{
     backend::{self, Target},
     deadline::{Deadline, Late},
+    http2,
     io::Buffer,
     live::Snapshot,
     local::{self, Answer},
@@ -39,7 +40,7 @@ use crate::{
     request::{Decision, Forward, decide},
     side::{Side, Wire},
     worker::Worker,
-    write::{self, ForClient},
+    write::{self, ForClient, Switched},
 };
 
 /// What comes after a request.
@@ -55,6 +56,8 @@ pub(crate) struct Exchange {
     /// What the head points into.
     pub(crate) text: Buffer,
     response: ResponseHead,
+    /// What the response points into, where it came on a stream.
+    response_text: Vec<u8>,
     /// The request, on its way to the back end.
     body: Body,
     /// The answer, on its way to the client.
@@ -79,7 +82,7 @@ struct Upstream {
     target: Target,
     local: Option<SocketAddr>,
     /// Whether it served another request before: then its end may have come before this one.
-    kept: bool,
+    pub(crate) kept: bool,
 }
 
 /// Why there is no head of a response.
@@ -89,6 +92,8 @@ enum Failed {
     Open(Reason),
     /// The back end went away before a byte of it.
     Closed,
+    /// The back end says that it did not process the request.
+    Refused,
     /// What it sent is no response.
     Protocol,
     Late,
@@ -100,7 +105,7 @@ impl Failed {
     const fn reason(self) -> Reason {
         match self {
             Self::Open(reason) => reason,
-            Self::Closed => local::BACKEND_CLOSED,
+            Self::Closed | Self::Refused => local::BACKEND_CLOSED,
             Self::Protocol => local::BACKEND_PROTOCOL,
             Self::Late => local::TIMED_OUT,
             Self::Client => local::CLIENT_GONE,
@@ -148,6 +153,7 @@ impl Exchange {
             head: RequestHead::default(),
             text: Buffer::default(),
             response: ResponseHead::default(),
+            response_text: Vec::new(),
             body: Body::default(),
             back: Body::default(),
             record: Record::new(now()),
@@ -213,27 +219,40 @@ impl Exchange {
     /// Tells why a head is not taken, and ends the connection: where the next request begins is not certain.
     pub(crate) async fn refuse(&mut self, side: &mut Side, deadline: &Deadline, error: HeadError) {
         let answer = Answer::of(Reason { status: error.status(), ..local::MALFORMED });
-        let Side::Http1(wire) = side;
-        let mut out = Vec::new();
-        answer.write(Version::Http11, false, false, &mut out);
         self.record.status = answer.reason.status;
         self.record.reason = Some(answer.reason);
-        wire.end(&out, deadline).await;
+        match side {
+            Side::Http1(wire) => {
+                let mut out = Vec::new();
+                answer.write(Version::Http11, false, false, &mut out);
+                wire.end(&out, deadline).await;
+            }
+            Side::Http2(stream) => answer.send(stream, false, false, deadline, LINGER).await,
+        }
     }
 
     /// Answers in place of a back end. What is left of the request's body is read where it is here already; else the connection ends.
     async fn answer(&mut self, worker: &Worker, side: &mut Side, deadline: &Deadline, answer: Answer) -> Next {
-        let Side::Http1(wire) = side;
-        self.body.skip(&mut wire.inbound);
         let head = &self.head.head;
-        let keep_alive = head.keep_alive && self.body.is_read();
         let bytes = self.text.as_slice();
-        let mut out = Vec::new();
         let is_call = head.get("content-type", bytes).is_some_and(|kind| local::is_call(kind.bytes(bytes)));
+        let is_head = self.head.method.bytes(bytes) == b"HEAD";
+        let wire = match side {
+            Side::Http1(wire) => wire,
+            Side::Http2(stream) => {
+                self.record.status = answer.reason.status;
+                self.record.reason = Some(answer.reason);
+                answer.send(stream, is_call, is_head, deadline, worker.limits.idle).await;
+                return Next::Close;
+            }
+        };
+        self.body.skip(&mut wire.inbound);
+        let keep_alive = head.keep_alive && self.body.is_read();
+        let mut out = Vec::new();
         if is_call && !answer.reason.flag.is_empty() {
             local::refuse_call(answer.reason, keep_alive, &mut out);
         } else {
-            answer.write(head.version, keep_alive, self.head.method.bytes(bytes) == b"HEAD", &mut out);
+            answer.write(head.version, keep_alive, is_head, &mut out);
         }
         self.record.status = answer.reason.status;
         self.record.reason = Some(answer.reason);
@@ -255,15 +274,20 @@ impl Exchange {
         deadline: &Deadline,
         forward: &Forward,
     ) -> Result<Next, Reason> {
-        let Side::Http1(wire) = side;
-        if self.head.head.expects_continue && wire.inbound.is_empty() {
-            // The back end's answer is not waited for: most take what they are sent.
-            if !wire.send(b"HTTP/1.1 100 Continue\r\n\r\n", deadline, worker.limits.idle).await {
-                return Err(local::CLIENT_GONE);
+        // The back end's answer is not waited for: most take what they are sent.
+        match side {
+            Side::Http1(wire) if self.head.head.expects_continue && wire.inbound.is_empty() => {
+                if !wire.send(b"HTTP/1.1 100 Continue\r\n\r\n", deadline, worker.limits.idle).await {
+                    return Err(local::CLIENT_GONE);
+                }
             }
+            Side::Http2(stream) if self.head.head.expects_continue && !stream.has_more() => {
+                stream.status(100, &[], false);
+            }
+            Side::Http1(_) | Side::Http2(_) => {}
         }
         if !forward.mirrors.is_empty() {
-            Box::pin(self.mirror(worker, live, client, wire, deadline, forward)).await;
+            Box::pin(self.mirror(worker, live, client, side, deadline, forward)).await;
         }
         let rule = live.plan.rules.get(forward.rule as usize);
         let mut again = None;
@@ -271,10 +295,17 @@ impl Exchange {
             let mut failed = match self.connect(worker, live, forward, again).await {
                 Err(reason) => (Failed::Open(reason), false),
                 Ok(mut upstream) => {
-                    self.write_request(live, client, side, forward);
-                    match self.attempt(side, &mut upstream, deadline, worker.limits.idle, rule).await {
+                    let tried = if self.write_request(live, client, side, forward, &mut upstream) {
+                        self.attempt(side, &mut upstream, deadline, worker.limits.idle, rule).await
+                    } else {
+                        Err(Failed::Refused)
+                    };
+                    match tried {
                         Ok(()) => return self.respond(worker, live, forward, side, upstream, deadline).await,
                         Err(failed) => {
+                            if let (Failed::Late, Side::Http2(stream)) = (failed, &upstream.side) {
+                                stream.was_late();
+                            }
                             again = Some(upstream.target);
                             (failed, upstream.kept)
                         }
@@ -296,6 +327,7 @@ impl Exchange {
                 let bodiless = matches!(self.head.head.framing, Framing::None | Framing::Length(0));
                 is_idempotent(method) && bodiless && self.body.can_restart()
             }
+            Failed::Refused => self.record.sent.attempts < MOST_ATTEMPTS && self.body.can_restart(),
             Failed::Open(_) | Failed::Closed | Failed::Protocol | Failed::Late | Failed::Client => false,
         }
     }
@@ -318,21 +350,42 @@ impl Exchange {
         let kept = if again.is_none() { worker.pooled(&target) } else { None };
         let upstream = if let Some((wire, local)) = kept {
             Upstream { side: Side::Http1(wire), target, local, kept: true }
+        } else if let Some(stream) = backend::shared(worker, &target, forward.upgrade) {
+            Upstream { side: Side::Http2(stream), target, local: None, kept: true }
         } else {
-            let stream = Box::pin(backend::open(worker, live, forward.backend, &target, forward.upgrade)).await?;
-            let local = stream.local();
-            Upstream { side: Side::Http1(Wire::new(stream)), target, local, kept: false }
+            let (side, local) =
+                Box::pin(backend::open(worker, live, forward.backend, &target, forward.upgrade)).await?;
+            Upstream { side, target, local, kept: false }
         };
         self.record.sent.local = upstream.local;
         Ok(upstream)
     }
 
-    /// Puts the head where it goes out first, and behind it what was sent of the body before.
-    fn write_request(&mut self, live: &Snapshot, client: &Client, side: &mut Side, forward: &Forward) {
-        let out = &mut self.body.out;
-        out.clear();
-        write::request(&live.plan, forward, client, &self.head, self.text.as_slice(), out.end());
-        self.body.restart(side);
+    /// Puts the head where it goes out first, and behind it what was sent of the body before. False where a shared connection takes no
+    /// more.
+    fn write_request(
+        &mut self,
+        live: &Snapshot,
+        client: &Client,
+        side: &mut Side,
+        forward: &Forward,
+        upstream: &mut Upstream,
+    ) -> bool {
+        self.body.out.clear();
+        match &mut upstream.side {
+            Side::Http1(_) => {
+                let out = self.body.out.end();
+                write::request(&live.plan, forward, client, &self.head, self.text.as_slice(), out);
+            }
+            Side::Http2(stream) => {
+                let (head, bytes, target) = (&self.head, self.text.as_slice(), &upstream.target);
+                if !write::send_request(&live.plan, forward, client, head, bytes, target, stream) {
+                    return false;
+                }
+            }
+        }
+        self.body.restart(side, &upstream.side);
+        true
     }
 
     /// Reads a body that is copied as a whole, if it is not too large; sends the copies.
@@ -341,20 +394,32 @@ impl Exchange {
         worker: &Rc<Worker>,
         live: &Snapshot,
         client: &Client,
-        wire: &mut Wire,
+        side: &mut Side,
         deadline: &Deadline,
         forward: &Forward,
     ) {
-        deadline.set(worker.limits.idle);
-        while self.body.take_whole(&mut wire.inbound, worker.limits.body_buffer) {
-            if !matches!(deadline.limit(worker.limits.idle, wire.fill()).await, Ok(Ok(count)) if count > 0) {
-                break;
+        let (idle, most) = (worker.limits.idle, worker.limits.body_buffer);
+        deadline.set(idle);
+        match side {
+            Side::Http1(wire) => {
+                while self.body.take_whole(&mut wire.inbound, most) {
+                    if !matches!(deadline.limit(idle, wire.fill()).await, Ok(Ok(count)) if count > 0) {
+                        break;
+                    }
+                }
+            }
+            Side::Http2(stream) => {
+                let whole = poll_fn(|cx| self.body.poll_whole(stream, most, cx));
+                let _ = deadline.limit(idle, whole).await;
             }
         }
         let Some(whole) = self.body.whole() else { return };
         let mut copy = Vec::new();
         write::request(&live.plan, forward, client, &self.head, self.text.as_slice(), &mut copy);
-        copy.extend_from_slice(whole);
+        match side {
+            Side::Http1(_) => copy.extend_from_slice(whole),
+            Side::Http2(_) => http2::encode_whole(self.body.framing, whole, &mut copy),
+        }
         for backend in &forward.mirrors {
             mirror::send(worker, *backend, copy.clone());
         }
@@ -386,7 +451,7 @@ impl Exchange {
         deadline: &Deadline,
         idle: Duration,
     ) -> Result<(), Failed> {
-        let Self { body, response, head, text, record, .. } = self;
+        let Self { body, response, response_text, head, text, record, .. } = self;
         let method = head.method.bytes(text.as_slice());
         let mut sending = true;
         deadline.set(idle);
@@ -404,12 +469,26 @@ impl Exchange {
                         record.received = Some(if body.bytes() == 0 { record.started } else { now() });
                     }
                 }
-                let Side::Http1(back) = &mut *upstream;
-                match back.inbound.poll_fill(&mut back.stream, cx) {
-                    Poll::Ready(Ok(count)) if count > 0 => return Poll::Ready(Ok(())),
-                    Poll::Ready(_) if back.inbound.is_empty() => return Poll::Ready(Err(Failed::Closed)),
-                    Poll::Ready(_) => return Poll::Ready(Err(Failed::Protocol)),
-                    Poll::Pending => {}
+                match &mut *upstream {
+                    Side::Http1(back) => match back.inbound.poll_fill(&mut back.stream, cx) {
+                        Poll::Ready(Ok(count)) if count > 0 => return Poll::Ready(Ok(())),
+                        Poll::Ready(_) if back.inbound.is_empty() => return Poll::Ready(Err(Failed::Closed)),
+                        Poll::Ready(_) => return Poll::Ready(Err(Failed::Protocol)),
+                        Poll::Pending => {}
+                    },
+                    Side::Http2(stream) => match stream.poll_response(response, response_text, cx) {
+                        Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+                        Poll::Ready(Err(Code::REFUSED_STREAM)) => return Poll::Ready(Err(Failed::Refused)),
+                        Poll::Ready(Err(Code::PROTOCOL_ERROR)) => return Poll::Ready(Err(Failed::Protocol)),
+                        Poll::Ready(Err(_)) => return Poll::Ready(Err(Failed::Closed)),
+                        Poll::Pending => {}
+                    },
+                }
+                // A client of HTTP/2 can go away without ending its connection.
+                if let Side::Http2(stream) = &*side
+                    && stream.is_reset(cx)
+                {
+                    return Poll::Ready(Err(Failed::Client));
                 }
                 // Something moved: the clock of idleness starts anew.
                 if reads != body.reads() {
@@ -420,7 +499,7 @@ impl Exchange {
             .await?;
             record.first_byte.get_or_insert_with(now);
             let limits = strait_http::Limits::default();
-            let Side::Http1(back) = &mut *upstream;
+            let Side::Http1(back) = &mut *upstream else { return Ok(()) };
             while response.read(back.inbound.as_slice(), method, &limits).map_err(|_| Failed::Protocol)? {
                 if !response.is_interim() {
                     return Ok(());
@@ -441,10 +520,13 @@ impl Exchange {
         mut upstream: Upstream,
         deadline: &Deadline,
     ) -> Result<Next, Reason> {
-        let switching = self.response.status == 101;
-        if switching && !forward.upgrade {
-            return Err(local::BACKEND_PROTOCOL);
-        }
+        let (asks, status) = (forward.upgrade, self.response.status);
+        let switching = match &upstream.side {
+            Side::Http1(_) if status == 101 && !asks => return Err(local::BACKEND_PROTOCOL),
+            Side::Http1(_) => status == 101,
+            // What extended CONNECT gets where it is taken (RFC 8441, 5).
+            Side::Http2(stream) => asks && stream.takes_connect() && (200..300).contains(&status),
+        };
         // Until the connection ends, or chunks that an old client does not know: its end is the connection's.
         let framing = self.response.head.framing;
         let version = self.head.head.version;
@@ -452,21 +534,45 @@ impl Exchange {
         let unknown_end = framing == Framing::UntilClose || (framing == Framing::Chunked && old);
         let keep_alive = self.head.head.keep_alive && !unknown_end && !worker.is_draining();
         self.back = Body::new(framing).decoded(old);
-        let Side::Http1(from) = &mut upstream.side;
         let overlay = ForClient::new(&live.plan, forward, &self.head, self.text.as_slice());
-        let out = self.back.out.end();
-        self.response.write(from.inbound.as_slice(), version, &overlay, keep_alive, out);
-        drop(overlay);
-        from.inbound.consume(self.response.head.len);
-        self.record.response_head = out.len() as u64;
+        let text = match &upstream.side {
+            Side::Http1(from) => from.inbound.as_slice(),
+            Side::Http2(_) => &self.response_text,
+        };
+        match &*side {
+            Side::Http1(_) if switching => {
+                self.response.status = 101;
+                let out = self.back.out.end();
+                self.response.write(text, version, &overlay, keep_alive, out);
+            }
+            Side::Http1(_) => {
+                let out = self.back.out.end();
+                self.response.write(text, version, &overlay, keep_alive, out);
+                self.record.response_head = out.len() as u64;
+            }
+            Side::Http2(stream) if switching => {
+                self.response.status = 200;
+                stream.respond(&self.response, text, &Switched(overlay), false);
+            }
+            Side::Http2(stream) => {
+                stream.respond(&self.response, text, &overlay, self.response.head.is_end());
+                self.record.response_head = self.response.head.len as u64;
+            }
+        }
+        if let Side::Http1(from) = &mut upstream.side {
+            from.inbound.consume(self.response.head.len);
+        }
         self.record.status = self.response.status;
         if switching {
             return Ok(Box::pin(self.switch(worker, side, upstream.side, deadline)).await);
         }
         self.relay(worker, side, &mut upstream.side, deadline).await?;
-        let Side::Http1(from) = upstream.side;
         let complete = self.body.is_done();
-        if complete && self.response.head.keep_alive && from.inbound.is_empty() {
+        if let Side::Http1(from) = upstream.side
+            && complete
+            && self.response.head.keep_alive
+            && from.inbound.is_empty()
+        {
             worker.keep(&upstream.target, from, upstream.local);
         }
         Ok(if complete && keep_alive { Next::Request } else { Next::Close })
@@ -510,7 +616,10 @@ impl Exchange {
 
     /// Both sides go over to another protocol: bytes both ways from here on.
     async fn switch(&mut self, worker: &Worker, side: &mut Side, upstream: Side, deadline: &Deadline) -> Next {
-        let (Side::Http1(front), Side::Http1(Wire { mut stream, inbound })) = (side, upstream);
+        let (front, Wire { mut stream, inbound }) = match (side, upstream) {
+            (Side::Http1(front), Side::Http1(back)) => (front, back),
+            (front, back) => return self.tunnel(worker, front, back, deadline).await,
+        };
         let mut down = std::mem::take(&mut self.back.out);
         down.extend(inbound.as_slice());
         let up = std::mem::take(&mut front.inbound);
@@ -522,6 +631,45 @@ impl Exchange {
         Next::Close
     }
 }
+
+impl Exchange {
+    /// The same where a side is a stream: its data is what the connection carries.
+    async fn tunnel(&mut self, worker: &Worker, side: &mut Side, mut upstream: Side, deadline: &Deadline) -> Next {
+        let (mut up, mut down) = (Body::new(Framing::UntilClose), Body::new(Framing::UntilClose));
+        down.out = std::mem::take(&mut self.back.out);
+        let idle = worker.limits.idle;
+        let mut closed = (false, false);
+        deadline.set(idle);
+        let _ = poll_fn(|cx| {
+            let reads = (up.reads(), down.reads());
+            closed.0 = closed.0 || poll_half(&mut up, side, &mut upstream, cx)?.is_ready();
+            closed.1 = closed.1 || poll_half(&mut down, &mut upstream, side, cx)?.is_ready();
+            if closed == (true, true) {
+                return Poll::Ready(Ok::<(), Broken>(()));
+            }
+            // Something moved: the clock of idleness starts anew.
+            if reads != (up.reads(), down.reads()) {
+                deadline.set(idle);
+            }
+            deadline.poll(cx).map(|Late| Ok(()))
+        })
+        .await;
+        (self.body.bytes, self.back.bytes) = (up.bytes(), down.bytes());
+        Next::Close
+    }
+}
+
+/// One direction of a tunnel: ready when its end was passed on.
+fn poll_half(body: &mut Body, from: &mut Side, to: &mut Side, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+    ready!(body.poll(from, to, cx))?;
+    match to {
+        Side::Http1(wire) => Pin::new(&mut wire.stream).poll_shutdown(cx).map_err(|_| Broken::To),
+        Side::Http2(_) => Poll::Ready(Ok(())),
+    }
+}
+
+/// How often a request is sent that back ends refuse unprocessed.
+const MOST_ATTEMPTS: u32 = 5;
 
 /// Whether a request may be sent again without harm (RFC 9110, 9.2.2).
 fn is_idempotent(method: &[u8]) -> bool {

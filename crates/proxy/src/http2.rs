@@ -1,25 +1,26 @@
 //! HTTP/2 (RFC 9113) on either side.
 //!
 //! ```text
-//! client ─ connection ─ stream ─▶ message as HTTP/1 text ─▶ pipe ─▶ serve ─▶ pipe ─▶ stream ─ shared connection ─ back end
+//!            ┌ driver: the task that reads and writes the socket
+//! socket ── Link ── slots ── Stream ─ Side::Http2 ─ exchange
+//!            └ strait_http::h2::Connection: frames, windows, tables
 //! ```
 //!
-//! Inside, every message is one of HTTP/1.1: a stream is a pipe in memory, at whose end a request is served, or answered, like one of a
-//! connection of its own. So there is one way of routing, filtering, and relaying, and each side may speak what it likes. Pipes are
-//! small: a stream's window opens only as its other side takes what came.
+//! A [`Link`](link::Link) is one connection, shared by its driver and its streams: all on one thread, so nothing is locked. A frame that
+//! comes is put where its stream looks for it, and the task of the exchange is woken; what an exchange sends is put into the connection's
+//! one output, and the driver is woken, behind all exchanges that the same turn has woken: so it all goes out in one write. A body is never
+//! held but for what a window lets come; that is opened again as the other side takes it.
 
+mod body;
 pub(crate) mod client;
-mod message;
-mod relay;
+mod drive;
+mod link;
 pub(crate) mod server;
 
-pub(crate) use client::Shared;
-
-/// What opens a connection whose client knows that HTTP/2 is spoken (RFC 9113, 3.4).
-pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// Bytes that a pipe holds, each way.
-const PIPE: usize = 32 << 10;
+pub(crate) use body::encode_whole;
+pub(crate) use client::{Found, Shared};
+pub(crate) use link::{Came, Stream};
+pub(crate) use strait_http::h2::PREFACE;
 
 /// The name by ALPN.
 pub(crate) const ALPN: &[u8] = b"h2";

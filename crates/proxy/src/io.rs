@@ -10,7 +10,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, DuplexStream, ReadBuf},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
 
@@ -19,15 +19,13 @@ pub(crate) enum Stream {
     Plain(TcpStream),
     Server(Box<tokio_rustls::server::TlsStream<Prefixed>>),
     Client(Box<tokio_rustls::client::TlsStream<TcpStream>>),
-    /// One end of a stream of HTTP/2.
-    Pipe(DuplexStream),
 }
 
 impl Stream {
     /// Whether HTTP/2 was agreed on in the handshake.
     pub(crate) fn is_http2(&self) -> bool {
         let agreed = match self {
-            Self::Plain(_) | Self::Pipe(_) => None,
+            Self::Plain(_) => None,
             Self::Server(stream) => stream.get_ref().1.alpn_protocol(),
             Self::Client(stream) => stream.get_ref().1.alpn_protocol(),
         };
@@ -40,7 +38,6 @@ impl Stream {
             Self::Plain(stream) => stream.local_addr().ok(),
             Self::Server(stream) => stream.get_ref().0.stream.local_addr().ok(),
             Self::Client(stream) => stream.get_ref().0.local_addr().ok(),
-            Self::Pipe(_) => None,
         }
     }
 }
@@ -51,7 +48,6 @@ impl AsyncRead for Stream {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Server(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Client(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Pipe(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
@@ -62,7 +58,6 @@ impl AsyncWrite for Stream {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Server(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Client(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Pipe(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -75,7 +70,6 @@ impl AsyncWrite for Stream {
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
             Self::Server(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
             Self::Client(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
-            Self::Pipe(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
         }
     }
 
@@ -84,7 +78,6 @@ impl AsyncWrite for Stream {
             Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
             Self::Server(stream) => Pin::new(stream).poll_flush(cx),
             Self::Client(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Pipe(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -93,7 +86,6 @@ impl AsyncWrite for Stream {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Server(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Client(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Pipe(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

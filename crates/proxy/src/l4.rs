@@ -123,7 +123,7 @@ pub(crate) async fn tls(worker: Rc<Worker>, stream: TcpStream, mut client: Clien
             client.listener = Some(Arc::clone(&listener.name));
             drop(live);
             if stream.is_http2() {
-                Box::pin(http2::server::serve(worker, stream, Rc::new(client))).await;
+                Box::pin(http2::server::serve(worker, stream, Buffer::default(), Rc::new(client))).await;
             } else {
                 Box::pin(serve(worker, stream, client)).await;
             }

@@ -1,10 +1,10 @@
 //! Answers that the gate gives itself.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, future::poll_fn, task::Poll, time::Duration};
 
-use strait_http::Version;
+use strait_http::{Version, phrase};
 
-use crate::record::Reason;
+use crate::{deadline::Deadline, http2::Stream, record::Reason};
 
 macro_rules! reasons {
     ($($name:ident: $status:literal $flag:literal $details:literal;)*) => {
@@ -18,6 +18,7 @@ reasons! {
     BAD_REQUEST: 400 "DPE" "bad_request";
     NO_BACKEND: 500 "NC" "no_backend";
     NO_ENDPOINT: 503 "UH" "no_healthy_upstream";
+    OVERFLOW: 503 "UO" "upstream_overflow";
     CONNECT_FAILED: 503 "UF" "upstream_connect_failed";
     BACKEND_CLOSED: 502 "UC" "upstream_closed_before_response";
     BACKEND_PROTOCOL: 502 "UPE" "upstream_protocol_error";
@@ -79,6 +80,51 @@ pub(crate) fn overloaded() -> Vec<u8> {
     out
 }
 
+impl Answer {
+    /// Sends it on a stream; of a gRPC call as gRPC tells it.
+    pub(crate) async fn send(
+        &self,
+        stream: &Stream,
+        is_call: bool,
+        is_head: bool,
+        deadline: &Deadline,
+        within: Duration,
+    ) {
+        let Self { reason, fields } = self;
+        if is_call && !reason.flag.is_empty() {
+            let code = code(reason.status).to_string();
+            let fields: [(&str, &[u8]); 3] = [
+                ("content-type", b"application/grpc"),
+                ("grpc-status", code.as_bytes()),
+                ("grpc-message", reason.details.as_bytes()),
+            ];
+            return stream.status(200, &fields, true);
+        }
+        let text = phrase(reason.status);
+        let body = if reason.flag.is_empty() { String::new() } else { format!("{text}: {}\n", reason.details) };
+        let length = body.len().to_string();
+        let mut all: Vec<(&str, &[u8])> = fields.iter().map(|(name, value)| (&**name, value.as_bytes())).collect();
+        all.push(("content-length", length.as_bytes()));
+        if !body.is_empty() {
+            all.push(("content-type", b"text/plain"));
+        }
+        let end = is_head || body.is_empty();
+        stream.status(reason.status, &all, end);
+        if end {
+            return;
+        }
+        let mut rest = body.as_bytes();
+        let sent = poll_fn(|cx| {
+            match stream.send(rest, true, cx) {
+                Some(count) if count < rest.len() => rest = &rest[count..],
+                _ => return Poll::Ready(()),
+            }
+            Poll::Pending
+        });
+        let _ = deadline.limit(within, sent).await;
+    }
+}
+
 /// Whether a content type is gRPC's. That of gRPC-Web is not: its clients see HTTP.
 pub(crate) fn is_call(content_type: &[u8]) -> bool {
     content_type.strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest, [] | [b'+' | b';', ..]))
@@ -87,15 +133,7 @@ pub(crate) fn is_call(content_type: &[u8]) -> bool {
 /// Writes the answer to a gRPC call: a status of gRPC in its head, and nothing else, where others get one of HTTP. The codes are those that
 /// gRPC's clients would make of it (grpc/grpc, doc/http-grpc-status-mapping.md).
 pub(crate) fn refuse_call(reason: Reason, keep_alive: bool, out: &mut Vec<u8>) {
-    let code = match reason.status {
-        400 | 431 => 13,
-        401 => 16,
-        403 => 7,
-        404 => 12,
-        // A reference that leads nowhere is UNAVAILABLE to calls (GRPCRouteRule's backendRefs).
-        429 | 500 | 502 | 503 | 504 => 14,
-        _ => 2,
-    };
+    let code = code(reason.status);
     let head = format!(
         "HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\ngrpc-status: {code}\r\ngrpc-message: {}\r\ncontent-length: 0\r\n",
         reason.details
@@ -104,29 +142,15 @@ pub(crate) fn refuse_call(reason: Reason, keep_alive: bool, out: &mut Vec<u8>) {
     out.extend_from_slice(if keep_alive { b"\r\n" } else { b"connection: close\r\n\r\n" });
 }
 
-fn phrase(status: u16) -> &'static str {
+/// The code of gRPC for a status.
+const fn code(status: u16) -> u8 {
     match status {
-        200 => "OK",
-        204 => "No Content",
-        301 => "Moved Permanently",
-        302 => "Found",
-        303 => "See Other",
-        307 => "Temporary Redirect",
-        308 => "Permanent Redirect",
-        400 => "Bad Request",
-        404 => "Not Found",
-        408 => "Request Timeout",
-        413 => "Content Too Large",
-        414 => "URI Too Long",
-        417 => "Expectation Failed",
-        421 => "Misdirected Request",
-        431 => "Request Header Fields Too Large",
-        500 => "Internal Server Error",
-        501 => "Not Implemented",
-        502 => "Bad Gateway",
-        503 => "Service Unavailable",
-        504 => "Gateway Timeout",
-        505 => "HTTP Version Not Supported",
-        _ => "",
+        400 | 431 => 13,
+        401 => 16,
+        403 => 7,
+        404 => 12,
+        // A reference that leads nowhere is UNAVAILABLE to calls (GRPCRouteRule's backendRefs).
+        429 | 500 | 502 | 503 | 504 => 14,
+        _ => 2,
     }
 }

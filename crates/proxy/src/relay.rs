@@ -25,17 +25,23 @@ pub(crate) struct Body {
     /// Bytes that are to be written before any of the body's that are still where they were read: the head, and what fits behind it.
     pub(crate) out: Buffer,
     /// Bytes at the start of what was read that belong to the body and are to be written.
-    ready: usize,
+    pub(crate) ready: usize,
     /// What was taken of the body so far, as long as it is little: so that it can be sent again.
-    replay: Option<Buffer>,
+    pub(crate) replay: Option<Buffer>,
     /// Whether what was written must be flushed: TLS keeps some.
-    unflushed: bool,
+    pub(crate) unflushed: bool,
     /// Whether chunks are passed on as their data alone.
-    decode: bool,
+    pub(crate) decode: bool,
     /// How often something came.
-    reads: u64,
+    pub(crate) reads: u64,
     /// Bytes taken.
-    bytes: u64,
+    pub(crate) bytes: u64,
+    /// What its head says of its end.
+    pub(crate) framing: Framing,
+    /// Towards a stream of HTTP/2, whether it got the end; from one, whether the end was written.
+    pub(crate) ended: bool,
+    /// The trailer section, where it is not passed on as it came.
+    pub(crate) trailers: Vec<u8>,
 }
 
 /// The most of a body that is kept to be sent again.
@@ -63,13 +69,18 @@ impl Default for Body {
             decode: false,
             reads: 0,
             bytes: 0,
+            framing: Framing::None,
+            ended: true,
+            trailers: Vec::new(),
         }
     }
 }
 
 impl Body {
     pub(crate) fn new(framing: Framing) -> Self {
-        Self { reader: BodyReader::new(framing), ..Self::default() }
+        // Where nothing follows, the head is the end.
+        let ended = matches!(framing, Framing::None | Framing::Length(0));
+        Self { reader: BodyReader::new(framing), framing, ended, ..Self::default() }
     }
 
     /// The same body, kept while it is little so that it can be sent again.
@@ -108,13 +119,39 @@ impl Body {
     }
 
     /// Begins again, with another head to be written into `out` before. False where more was passed on than is still here.
-    pub(crate) fn restart(&mut self, source: &mut Side) -> bool {
-        let Some(replay) = &self.replay else { return false };
-        let Side::Http1(from) = source;
+    pub(crate) fn restart(&mut self, source: &mut Side, target: &Side) -> bool {
+        if self.replay.is_none() {
+            return false;
+        }
+        let Side::Http1(from) = source else { return self.restart_stream(target) };
         from.inbound.consume(std::mem::take(&mut self.ready));
         self.unflushed = false;
-        self.out.extend(replay.as_slice());
+        match (target, &mut self.replay) {
+            (Side::Http1(_), Some(replay)) => self.out.extend(replay.as_slice()),
+            // It is read again: on this way only what stands between its coding goes on.
+            (Side::Http2(_), Some(replay)) => {
+                let mut all = std::mem::take(replay);
+                all.extend(from.inbound.as_slice());
+                from.inbound = all;
+                self.bytes = 0;
+                self.reader = BodyReader::new(self.framing);
+                self.ended = matches!(self.framing, Framing::None | Framing::Length(0));
+                self.trailers.clear();
+            }
+            (_, None) => {}
+        }
         true
+    }
+
+    /// Keeps what was taken, while it is little.
+    pub(crate) fn keep(&mut self, taken: &[u8]) {
+        if let Some(replay) = &mut self.replay {
+            if replay.len() + taken.len() <= REPLAY {
+                replay.extend(taken);
+            } else {
+                self.replay = None;
+            }
+        }
     }
 
     /// Keeps what `from` holds of the body, so that all of it can be copied. Whether more of it is to come, and not too much.
@@ -182,7 +219,12 @@ impl Body {
         target: &mut Side,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Broken>> {
-        let (Side::Http1(source), Side::Http1(target)) = (source, target);
+        let (source, target) = match (source, target) {
+            (Side::Http1(source), Side::Http1(target)) => (source, target),
+            (Side::Http1(source), Side::Http2(target)) => return self.poll_to_stream(source, target, cx),
+            (Side::Http2(source), Side::Http1(target)) => return self.poll_from_stream(source, target, cx),
+            (Side::Http2(source), Side::Http2(target)) => return self.poll_streams(source, target, cx),
+        };
         let (from, source, target) = (&mut source.inbound, &mut source.stream, &mut target.stream);
         loop {
             self.sort(from)?;

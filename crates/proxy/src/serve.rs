@@ -10,7 +10,7 @@ use crate::{
     exchange::{Exchange, LINGER, Next},
     gate::Phase,
     http2::{self, PREFACE},
-    io::{Prefixed, Stream},
+    io::Stream,
     record::Client,
     side::{Side, Wire},
     worker::Worker,
@@ -29,10 +29,9 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, client: Client) {
         }
         let prior = deadline.limit(worker.limits.head_time, wire.is_http2()).await;
         match (prior, wire) {
-            (Ok(Some(true)), Wire { stream: Stream::Plain(stream), inbound }) => {
-                let stream = Prefixed { first: inbound.as_slice().to_vec(), at: 0, stream };
-                drop((inbound, deadline));
-                return Box::pin(http2::server::serve(worker, stream, client)).await;
+            (Ok(Some(true)), Wire { stream, inbound }) => {
+                drop(deadline);
+                return Box::pin(http2::server::serve(worker, stream, inbound, client)).await;
             }
             (Ok(Some(false)), plain) => wire = plain,
             _ => return,
@@ -41,18 +40,11 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, client: Client) {
     each(worker, wire, client, deadline).await;
 }
 
-/// Serves the request of a stream of HTTP/2.
-pub(crate) async fn requests(worker: Rc<Worker>, stream: Stream, client: Rc<Client>) {
-    let deadline = worker.deadlines.enter();
-    each(worker, Wire::new(stream), client, deadline).await;
-}
-
 /// Serves HTTP/1 until the connection ends.
 async fn each(worker: Rc<Worker>, wire: Wire, client: Rc<Client>, deadline: Deadline) {
     let mut side = Side::Http1(wire);
     let (mut next, mut used) = (Next::Request, false);
-    while next == Next::Request {
-        let Side::Http1(wire) = &mut side;
+    while let (Side::Http1(wire), Next::Request) = (&mut side, next) {
         if wire.inbound.is_empty() && !wire.first(&worker, &deadline, used).await {
             return;
         }
@@ -74,7 +66,7 @@ async fn each(worker: Rc<Worker>, wire: Wire, client: Rc<Client>, deadline: Dead
         }
         worker.done(exchange);
     }
-    let Side::Http1(wire) = &mut side;
+    let Side::Http1(wire) = &mut side else { return };
     // To close a socket is to end it: only what has an end of its own must say so before.
     if !matches!(wire.stream, Stream::Plain(_)) {
         let _ = deadline.limit(LINGER, wire.stream.shutdown()).await;

@@ -1,6 +1,9 @@
 //! The two sides of an exchange.
 
-use crate::io::{Buffer, Stream};
+use crate::{
+    http2,
+    io::{Buffer, Stream},
+};
 
 /// What a request comes from, or goes to.
 ///
@@ -11,6 +14,8 @@ use crate::io::{Buffer, Stream};
 pub(crate) enum Side {
     /// A connection whose messages follow one another.
     Http1(Wire),
+    /// One stream of many on a connection.
+    Http2(http2::Stream),
 }
 
 /// A connection of HTTP/1, and what was read of it.

@@ -3,12 +3,16 @@
 //! What is sent is the same on HTTP/1 and HTTP/2: the head's own fields that go the whole way, and an [`Overlay`] on them
 //! ([`Head::onward`](strait_http::Head::onward)). This is the writing of HTTP/1.
 
-use strait_http::{Overlay, RequestHead, Target as Form, Version};
+use std::hash::{BuildHasher as _, RandomState};
+
+use strait_http::{Overlay, RequestHead, Target as Form, Version, h2::Sent};
 use strait_route::{Filter, Plan};
 
 use crate::{
+    backend::Target,
     cors,
     filters::Edits,
+    http2::Stream,
     record::{Client, Protocol},
     request::Forward,
 };
@@ -82,7 +86,79 @@ pub(crate) fn request(
     let (mark, query) = head.query.map_or((&b""[..], &b""[..]), |query| (b"?", query.bytes(bytes)));
     let host = forward.host.as_deref().map_or_else(|| head.authority.bytes(bytes), str::as_bytes);
     let overlay = ForBackend::new(plan, forward, client, head, bytes);
-    head.write(bytes, &[path, mark, query], host, &overlay, forward.upgrade, out);
+    let target = [path, mark, query];
+    // In HTTP/2 an upgrade needs no key (RFC 8441, 5.1); in HTTP/1 there is none without.
+    if head.head.version == Version::Http2 && head.head.upgrade.is_some() {
+        head.write(bytes, &target, host, &Keyed(overlay), forward.upgrade, out);
+    } else {
+        head.write(bytes, &target, host, &overlay, forward.upgrade, out);
+    }
+}
+
+/// A request with a key of a WebSocket's handshake.
+struct Keyed<T>(T);
+
+const KEY: &str = "sec-websocket-key";
+
+impl<T: Overlay> Overlay for Keyed<T> {
+    fn drops(&self, name: &[u8]) -> bool {
+        is(name, KEY) || self.0.drops(name)
+    }
+
+    fn each(&self, mut put: impl FnMut(&[u8], &[u8])) {
+        const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        // Sixteen random bytes in base64: what is in them proves nothing, but is not to be the same again.
+        let random = [(); 2].map(|()| RandomState::new().hash_one(()));
+        let mut key = *b"AAAAAAAAAAAAAAAAAAAAAA==";
+        for (index, digit) in key[..21].iter_mut().enumerate() {
+            *digit = DIGITS[(random[index / 10 % 2] >> (index % 10 * 6) & 63) as usize];
+        }
+        put(KEY.as_bytes(), &key);
+        self.0.each(put);
+    }
+}
+
+/// Sends a request for a back end on a stream. False where its connection takes none any more.
+pub(crate) fn send_request(
+    plan: &Plan,
+    forward: &Forward,
+    client: &Client,
+    head: &RequestHead,
+    bytes: &[u8],
+    to: &Target,
+    stream: &mut Stream,
+) -> bool {
+    let path = forward.path.as_deref().map_or_else(|| head.path.bytes(bytes), str::as_bytes);
+    let path = match head.target {
+        Form::Asterisk => b"*",
+        Form::Absolute if path.is_empty() => b"/",
+        Form::Origin | Form::Absolute | Form::Authority => path,
+    };
+    let query = head.query.map(|query| query.bytes(bytes));
+    let target: &[&[u8]] = match query {
+        Some(query) => &[path, b"?", query],
+        None => &[path],
+    };
+    let authority = forward.host.as_deref().map_or_else(|| head.authority.bytes(bytes), str::as_bytes);
+    // HTTP/1.0 may ask nobody in particular.
+    let address = if authority.is_empty() { to.address.to_string() } else { String::new() };
+    let authority = if authority.is_empty() { address.as_bytes() } else { authority };
+    let switches = forward.upgrade && stream.takes_connect();
+    let sent = Sent { target, authority, https: to.tls, end: head.head.is_end() && !switches };
+    stream.request(head, bytes, &sent, &ForBackend::new(plan, forward, client, head, bytes))
+}
+
+/// The response to a client of HTTP/2 whose upgrade a back end of HTTP/1 took: what the two hops say to each other is not for others.
+pub(crate) struct Switched<T>(pub(crate) T);
+
+impl<T: Overlay> Overlay for Switched<T> {
+    fn drops(&self, name: &[u8]) -> bool {
+        is(name, "sec-websocket-accept") || is(name, "content-length") || self.0.drops(name)
+    }
+
+    fn each(&self, put: impl FnMut(&[u8], &[u8])) {
+        self.0.each(put);
+    }
 }
 
 /// What a response for a client has besides its own fields.
@@ -124,5 +200,6 @@ pub(crate) const fn protocol(version: Version) -> Protocol {
     match version {
         Version::Http10 => Protocol::Http10,
         Version::Http11 => Protocol::Http11,
+        Version::Http2 => Protocol::Http2,
     }
 }

@@ -2,6 +2,7 @@
 
 mod chunks;
 mod connection;
+mod h2;
 mod requests;
 mod responses;
 mod robust;

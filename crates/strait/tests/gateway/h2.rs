@@ -20,7 +20,7 @@ pub(crate) fn outside(name: &str, at: std::net::SocketAddr, protocol: &str) -> S
     )
 }
 
-const H2C: &str = ", appProtocol: kubernetes.io/h2c";
+pub(crate) const H2C: &str = ", appProtocol: kubernetes.io/h2c";
 
 pub(crate) fn route(kind: &str, name: &str, rules: &str) -> String {
     format!(

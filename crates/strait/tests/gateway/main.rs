@@ -10,6 +10,7 @@ mod cost;
 mod h1;
 mod h2;
 mod h2_server;
+mod h2_shared;
 mod l4;
 mod life;
 mod mirror;

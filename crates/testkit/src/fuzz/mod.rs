@@ -3,13 +3,15 @@
 //!
 //! ```text
 //!  fuzz/ (libFuzzer) ─┐            ┌─ text: as a file          ─→ parse ─→ read back
-//!                     ├─ a target ─┼─ bytes → choices: manifests, edited ─→ … ─→ snapshot ─→ plan
+//!                     ├─ a target ─┼─ HTTP/2: frames to either role; fields there and back
+//!                     │            ├─ bytes → choices: manifests, edited ─→ … ─→ snapshot ─→ plan
 //!  tests (corpora) ───┘            ├─ bytes → choices: frames  ─→ hooks
 //!                                  ├─ text: as a connection's start, cut anywhere ─→ head, body ─→ written and read back
 //!                                  └─ bytes → choices: a case  ─→ reference = model = plan = tables
 //! ```
 
 mod http;
+mod http2;
 mod judges;
 mod manifests;
 mod packets;
@@ -25,7 +27,7 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 16] = [
     Target { name: "yaml", run: |bytes| drop(read::check("input.yaml", bytes)) },
     Target { name: "json", run: |bytes| drop(read::check("input.json", bytes)) },
     Target { name: "network_policy", run: |bytes| manifests::run(manifests::NETWORK_POLICY, bytes) },
@@ -39,6 +41,9 @@ pub const TARGETS: [Target; 13] = [
     Target { name: "http_chunked", run: http::chunks },
     Target { name: "client_hello", run: http::hello },
     Target { name: "proxy_protocol", run: http::proxy },
+    Target { name: "h2_server", run: http2::server },
+    Target { name: "h2_client", run: http2::client },
+    Target { name: "hpack", run: http2::hpack },
 ];
 
 /// Runs the target of this name; nothing where there is none.
