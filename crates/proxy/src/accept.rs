@@ -78,6 +78,7 @@ async fn take(worker: &Rc<Worker>, listener: &Listener, accepted: io::Result<(Tc
         Ok((stream, peer)) => {
             let Some(admitted) = worker.admission.admit(&listener.connections).filter(|_| !worker.is_overloaded())
             else {
+                limited(worker, listener.place);
                 return refuse(worker, listener.place, stream);
             };
             let (task, place) = (Rc::clone(worker), listener.place);
@@ -105,6 +106,14 @@ fn is_exhausted(error: &io::Error) -> bool {
     exhausted.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
+/// Counts a connection that a limit closes.
+fn limited(worker: &Worker, (address, port): (IpAddr, u16)) {
+    let live = worker.live();
+    if let Some(counts) = live.port(address, port).and_then(|port| live.names.listener(port)) {
+        counts.limited(worker.reporter.worker());
+    }
+}
+
 async fn connection(
     worker: Rc<Worker>,
     mut admitted: crate::admission::Admitted,
@@ -121,10 +130,13 @@ async fn connection(
         }
     }
     if !admitted.is_of(peer.ip()) {
+        limited(&worker, (address, port));
         return refuse(&worker, (address, port), stream);
     }
     let client = Client::new(peer, address, port, false);
     let live = worker.live();
+    let counts = live.port(address, port).and_then(|port| live.names.listener(port));
+    let _counted = counts.map(|counts| counts.accepted(worker.reporter.worker()));
     let serve_as = live.port(address, port).map(|port| &live.plan.ports[port].serve);
     match serve_as {
         Some(Serve::Http(_)) => {

@@ -70,7 +70,7 @@ pub(crate) async fn open(
         (Side::Http1(Wire::new(stream)), local)
     };
     if !may_share(target, upgrade) {
-        return connect(live, id, target, &[tls::HTTP1]).await.map(wire);
+        return connect(worker, live, id, target, &[tls::HTTP1]).await.map(wire);
     }
     let always = target.protocol == BackendProtocol::Http2;
     let opened = async {
@@ -84,7 +84,7 @@ pub(crate) async fn open(
             stream
         } else {
             let offered: &[&[u8]] = if always { &[http2::ALPN] } else { &[http2::ALPN, tls::HTTP1] };
-            let stream = connect(live, id, target, offered).await?;
+            let stream = connect(worker, live, id, target, offered).await?;
             if target.tls && !stream.is_http2() {
                 return if always { Err(local::BACKEND_PROTOCOL) } else { Ok(wire(stream)) };
             }
@@ -104,7 +104,13 @@ pub(crate) async fn open(
 ///
 /// # Errors
 /// The answer for the client.
-pub(crate) async fn connect(live: &Live, id: u32, target: &Target, alpn: &[&[u8]]) -> Result<Stream, Reason> {
+pub(crate) async fn connect(
+    worker: &Worker,
+    live: &Live,
+    id: u32,
+    target: &Target,
+    alpn: &[&[u8]],
+) -> Result<Stream, Reason> {
     let opened = async {
         let stream = TcpStream::connect(target.address).await.ok()?;
         stream.set_nodelay(true).ok()?;
@@ -123,5 +129,12 @@ pub(crate) async fn connect(live: &Live, id: u32, target: &Target, alpn: &[&[u8]
             .await;
         stream.map(|stream| Stream::Client(Box::new(stream))).map_err(|_| local::CONNECT_FAILED)
     };
-    timeout(CONNECT, handshaken).await.unwrap_or(Err(local::CONNECT_FAILED))
+    let connected = timeout(CONNECT, handshaken).await.unwrap_or(Err(local::CONNECT_FAILED));
+    let counters = worker.reporter.counters();
+    if connected.is_ok() {
+        counters.upstream_opened.increment();
+    } else {
+        counters.upstream_failed.increment();
+    }
+    connected
 }

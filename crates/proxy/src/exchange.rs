@@ -40,8 +40,10 @@ use crate::{
     request::{Decision, Forward, decide},
     side::{Side, Wire},
     worker::Worker,
-    write::{self, ForClient, Switched},
+    write::{self, ForClient, REQUEST_ID, Switched},
 };
+
+const GRPC_STATUS: &str = "grpc-status";
 
 /// What comes after a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -168,6 +170,10 @@ impl Exchange {
         self.record = Record::new(now());
         self.record.protocol = write::protocol(self.head.head.version);
         self.record.request_head = self.head.head.len as u64;
+        // An empty one is as good as none.
+        let has_id = self.head.head.get(REQUEST_ID, self.text.as_slice()).is_some_and(|id| !id.is_empty());
+        self.record.request_id = (!has_id).then(|| worker.reporter.request_id());
+        worker.reporter.counters().requests_active.increment();
         self.body = Body::new(self.head.head.framing).kept();
         self.open = Some(Open { worker: Rc::clone(worker), client: Rc::clone(client), live: worker.live() });
     }
@@ -182,6 +188,7 @@ impl Exchange {
             if record.status == 0 {
                 record.reason.get_or_insert(local::CLIENT_GONE);
             }
+            worker.reporter.counters().requests_active.decrement();
             worker.finished(&live, &client, record, &self.head, self.text.as_slice());
         }
         self.head.clear();
@@ -195,7 +202,7 @@ impl Exchange {
         let took = &mut self.record.rule;
         let forward = match decide(&worker, &live, &client, &self.head, self.text.as_slice(), took) {
             Decision::Answer(answer) => return self.answer(&worker, side, deadline, answer).await,
-            Decision::Forward(forward) => forward,
+            Decision::Forward(forward) => Forward { request_id: self.record.request_id, ..forward },
         };
         let limit = live.plan.rules.get(forward.rule as usize).and_then(|rule| rule.request_timeout);
         let mut whole = std::mem::take(&mut self.whole);
@@ -217,8 +224,9 @@ impl Exchange {
     }
 
     /// Tells why a head is not taken, and ends the connection: where the next request begins is not certain.
-    pub(crate) async fn refuse(&mut self, side: &mut Side, deadline: &Deadline, error: HeadError) {
-        let answer = Answer::of(Reason { status: error.status(), ..local::MALFORMED });
+    pub(crate) async fn refuse(&mut self, worker: &Worker, side: &mut Side, deadline: &Deadline, error: HeadError) {
+        let mut answer = Answer::of(Reason { status: error.status(), ..local::MALFORMED });
+        answer.tell(worker.proxy_status);
         self.record.status = answer.reason.status;
         self.record.reason = Some(answer.reason);
         match side {
@@ -232,16 +240,20 @@ impl Exchange {
     }
 
     /// Answers in place of a back end. What is left of the request's body is read where it is here already; else the connection ends.
-    async fn answer(&mut self, worker: &Worker, side: &mut Side, deadline: &Deadline, answer: Answer) -> Next {
+    async fn answer(&mut self, worker: &Worker, side: &mut Side, deadline: &Deadline, mut answer: Answer) -> Next {
+        answer.tell(worker.proxy_status);
         let head = &self.head.head;
         let bytes = self.text.as_slice();
         let is_call = head.get("content-type", bytes).is_some_and(|kind| local::is_call(kind.bytes(bytes)));
         let is_head = self.head.method.bytes(bytes) == b"HEAD";
+        let code = answer.call_status().filter(|_| is_call);
+        // Calls get their own status in a response that is fine.
+        self.record.status = if code.is_some() { 200 } else { answer.reason.status };
+        self.record.grpc_status = code;
+        self.record.reason = Some(answer.reason);
         let wire = match side {
             Side::Http1(wire) => wire,
             Side::Http2(stream) => {
-                self.record.status = answer.reason.status;
-                self.record.reason = Some(answer.reason);
                 answer.send(stream, is_call, is_head, deadline, worker.limits.idle).await;
                 return Next::Close;
             }
@@ -249,13 +261,11 @@ impl Exchange {
         self.body.skip(&mut wire.inbound);
         let keep_alive = head.keep_alive && self.body.is_read();
         let mut out = Vec::new();
-        if is_call && !answer.reason.flag.is_empty() {
-            local::refuse_call(answer.reason, keep_alive, &mut out);
+        if let Some(code) = code {
+            answer.refuse_call(code, keep_alive, &mut out);
         } else {
             answer.write(head.version, keep_alive, is_head, &mut out);
         }
-        self.record.status = answer.reason.status;
-        self.record.reason = Some(answer.reason);
         self.record.response_head = out.len() as u64;
         if !keep_alive {
             wire.end(&out, deadline).await;
@@ -340,6 +350,7 @@ impl Exchange {
         forward: &Forward,
         again: Option<Target>,
     ) -> Result<Upstream, Reason> {
+        self.record.sent.backend = Some(forward.backend);
         let target = match again {
             Some(target) => target,
             None => live.endpoint(forward.backend)?,
@@ -539,6 +550,9 @@ impl Exchange {
             Side::Http1(from) => from.inbound.as_slice(),
             Side::Http2(_) => &self.response_text,
         };
+        if let Some(code) = self.response.head.get(GRPC_STATUS, text) {
+            self.record.grpc_status = code.text(text).parse().ok();
+        }
         match &*side {
             Side::Http1(_) if switching => {
                 self.response.status = 101;
@@ -567,6 +581,13 @@ impl Exchange {
             return Ok(Box::pin(self.switch(worker, side, upstream.side, deadline)).await);
         }
         self.relay(worker, side, &mut upstream.side, deadline).await?;
+        if let Side::Http2(stream) = &upstream.side {
+            stream.trailers(|name, value| {
+                if name == GRPC_STATUS.as_bytes() {
+                    self.record.grpc_status = std::str::from_utf8(value).ok().and_then(|code| code.parse().ok());
+                }
+            });
+        }
         let complete = self.body.is_done();
         if let Side::Http1(from) = upstream.side
             && complete

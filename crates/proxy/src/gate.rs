@@ -21,16 +21,18 @@ use tokio::{
 };
 
 use crate::{
+    admin::{self, Admin, Health},
     admission::Admission,
     limits::Limits,
     listen::{self, Listening, Place, PortMap, Sockets},
     live::Live,
     record::Observer,
+    telemetry::{self, AccessLog, AccessLogError, Reporter, Sink, Telemetry},
     worker::{Part, Worker},
 };
 
 /// How a gate runs.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Ports that are listened on in place of those that listeners name.
     pub ports: PortMap,
@@ -40,8 +42,35 @@ pub struct Options {
     pub workers: Option<NonZeroUsize>,
     /// Who tells by the PROXY protocol who the client is. Their connections begin with it, all others are served as they are.
     pub proxies: Vec<IpNet>,
+    /// Where requests and connections are logged.
+    pub access_log: Option<AccessLog>,
+    /// Series of metrics that a worker keeps.
+    pub series: usize,
+    /// Whether answers of the gate's own say why in a `Proxy-Status` field.
+    pub proxy_status: bool,
+    /// Where operators are answered.
+    pub admin: Option<SocketAddr>,
+    /// Where everybody is answered who asks for readiness and metrics.
+    pub status: Option<SocketAddr>,
     /// Who sees all requests and connections that end.
     pub observer: Option<Arc<dyn Observer>>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            ports: PortMap::new(),
+            limits: Limits::default(),
+            workers: None,
+            proxies: Vec::new(),
+            access_log: None,
+            series: 4096,
+            proxy_status: false,
+            admin: None,
+            status: None,
+            observer: None,
+        }
+    }
 }
 
 /// A socket that cannot be listened on, or a worker that cannot be started.
@@ -59,6 +88,17 @@ pub enum GateError {
         /// Why.
         source: io::Error,
     },
+    /// The socket of an admin or status listener.
+    #[error("cannot listen on {at} for administration: {source}")]
+    Admin {
+        /// Where.
+        at: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The access log.
+    #[error(transparent)]
+    AccessLog(#[from] AccessLogError),
     /// A thread or its runtime.
     #[error("cannot start a worker: {0}")]
     Worker(#[from] io::Error),
@@ -104,6 +144,11 @@ pub struct Gate {
     inherited: BTreeMap<Place, Vec<Socket>>,
     ports: PortMap,
     admission: Arc<Admission>,
+    telemetry: Arc<Telemetry>,
+    health: Arc<Health>,
+    sink: Option<Sink>,
+    admin: Option<SocketAddr>,
+    status: Option<SocketAddr>,
 }
 
 impl std::fmt::Debug for Serving {
@@ -128,14 +173,30 @@ impl Gate {
     /// A worker that cannot be started.
     pub fn start(options: &Options) -> Result<Self, GateError> {
         let workers = options.workers.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
-        let nothing =
-            Serving { number: 0, live: Arc::new(Live::new(Plan::default(), None)), sockets: Arc::new(Sockets::new()) };
+        let (telemetry, sink) = Telemetry::start(workers, options.series, options.access_log.as_ref())?;
+        let names = telemetry.names(&Plan::default());
+        let nothing = Serving {
+            number: 0,
+            live: Arc::new(Live::new(Plan::default(), names, None)),
+            sockets: Arc::new(Sockets::new()),
+        };
         let (plans, _) = watch::channel(nothing);
         let (phase, _) = watch::channel(Phase::Serving);
         let (done, taken_up) = mpsc::channel();
         let admission = Arc::new(Admission::new(&options.limits));
+        let health = Arc::<Health>::default();
+        let asked = Admin {
+            telemetry: Arc::clone(&telemetry),
+            health: Arc::clone(&health),
+            plans: plans.subscribe(),
+            phase: phase.subscribe(),
+        };
+        let (admin, status) = admin::start(asked, options.admin, options.status)
+            .map_err(|(at, source)| GateError::Admin { at, source })?;
         let mut threads = Vec::new();
         for index in 0..workers {
+            let lines = sink.as_ref().map(Sink::lines);
+            let reporter = Reporter::new(index, Arc::clone(&telemetry), lines, options.ports.clone());
             let part = Part {
                 index,
                 workers,
@@ -144,6 +205,7 @@ impl Gate {
                 done: done.clone(),
                 options: options.clone(),
                 admission: Arc::clone(&admission),
+                reporter,
             };
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let run = move || LocalSet::new().block_on(&runtime, Worker::run(part));
@@ -159,7 +221,22 @@ impl Gate {
             inherited: BTreeMap::new(),
             ports: options.ports.clone(),
             admission,
+            telemetry,
+            health,
+            sink,
+            admin,
+            status,
         })
+    }
+
+    /// Where operators are answered, if anywhere.
+    pub const fn admin(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
+    /// Where everybody is answered, if anywhere.
+    pub const fn status(&self) -> Option<SocketAddr> {
+        self.status
     }
 
     /// Listens on sockets of another process, where the next plan asks for what they listen at. Others of them are closed with it.
@@ -184,11 +261,14 @@ impl Gate {
     /// Gives the listeners that cannot be served, each once; the others are.
     pub fn serve(&mut self, plan: Plan) -> Vec<GateError> {
         self.served += 1;
+        let began = tokio::time::Instant::now();
+        let names = self.telemetry.names(&plan);
+        self.health.handed_over(self.served);
         let (mut errors, mut known) = (Vec::new(), BTreeSet::new());
         let sockets = Arc::new(self.open(&plan.ports, &mut errors));
         let before = std::mem::replace(&mut self.sockets, Arc::clone(&sockets));
         // What did not change is taken from the plan before.
-        let live = Live::new(plan, Some(&self.plans.borrow().live));
+        let live = Live::new(plan, names, Some(&self.plans.borrow().live));
         self.plans.send_replace(Serving { number: self.served, live: Arc::new(live), sockets });
         let mut waiting = self.threads.len();
         while waiting > 0 {
@@ -201,6 +281,7 @@ impl Gate {
         }
         // No worker holds those that are gone any more: now the kernel forgets them.
         drop(before);
+        self.health.taken_up(began.elapsed(), errors.iter().map(ToString::to_string).collect());
         errors
     }
 
@@ -236,7 +317,8 @@ impl Gate {
 
     /// Takes no new connections, and waits until the others are done, at most so long. Gives how many are not.
     pub async fn drain(self, why: Drain, most: Duration) -> usize {
-        let Self { plans, phase, threads, sockets, admission, .. } = self;
+        let Self { plans, phase, threads, sockets, admission, health, sink, .. } = self;
+        health.drain();
         // Workers must not take this for a plan without listeners: they end theirs in their own way.
         plans.send_if_modified(|serving| {
             serving.sockets = Arc::default();
@@ -255,6 +337,7 @@ impl Gate {
             phase.send_replace(Phase::HandedOver);
             let lazy = most.mul_f32(0.75);
             if timeout(lazy, &mut finished).await.is_ok() {
+                telemetry::finish(sink);
                 return 0;
             }
             left -= lazy;
@@ -262,6 +345,7 @@ impl Gate {
         phase.send_replace(Phase::Ending);
         let _ = timeout(left, finished).await;
         drop(plans);
+        telemetry::finish(sink);
         admission.connections()
     }
 }

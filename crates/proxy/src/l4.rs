@@ -66,8 +66,9 @@ impl Pass {
         self.record.sent.backend = Some(backend);
         let target = self.live.endpoint(backend)?;
         (self.record.sent.endpoint, self.record.sent.attempts) = (Some(target.address), 1);
-        let mut upstream = Box::pin(backend::connect(&self.live, backend, &target, &[HTTP1])).await?;
+        let mut upstream = Box::pin(backend::connect(&self.worker, &self.live, backend, &target, &[HTTP1])).await?;
         self.record.sent.local = upstream.local();
+        self.worker.reporter.opened(&self.live.names, backend);
         let (front, back) = ((&mut stream, first), (&mut upstream, Buffer::default()));
         let idle = self.worker.limits.tunnel_idle;
         let ended = tunnel(front, back, &mut self.passed, &self.deadline, idle).await;

@@ -10,6 +10,7 @@
 //! Workers share nothing on a request's way: a plan is handed to each of them, and each swaps it for the last one between two requests.
 
 mod accept;
+mod admin;
 mod admission;
 mod backend;
 mod cors;
@@ -33,6 +34,7 @@ mod request;
 mod serve;
 mod side;
 mod split;
+mod telemetry;
 mod tls;
 mod worker;
 mod write;
@@ -41,3 +43,4 @@ pub use gate::{Drain, Gate, GateError, Options};
 pub use limits::{LIMITS, Limit, LimitError, Limits};
 pub use listen::PortMap;
 pub use record::{Client, ConnectionRecord, Observer, Protocol, Reason, Record, Sent};
+pub use telemetry::{AccessLog, AccessLogError, Encoding, FormatError};

@@ -14,11 +14,13 @@ use strait_route::{
     Split, TlsThen,
 };
 
-use crate::{backend::Target, local, record::Reason, split::Turns, tls};
+use crate::{backend::Target, local, record::Reason, split::Turns, telemetry::Names, tls};
 
 /// A plan, ready to be served. Shared by workers, each of which holds it by the one pointer of its [`Snapshot`].
 pub(crate) struct Live {
     pub(crate) plan: Plan,
+    /// By what its parts are counted.
+    pub(crate) names: Names,
     /// By port and listener: how its handshake is done.
     servers: BTreeMap<(IpAddr, u16, Arc<str>), Server>,
     /// Ways to speak TLS to back ends, by server name.
@@ -61,7 +63,7 @@ impl std::fmt::Debug for Live {
 impl Live {
     /// What did not change since `before` is taken from there: TLS configurations with the sessions that they can resume, and targets with
     /// their connections.
-    pub(crate) fn new(plan: Plan, before: Option<&Self>) -> Self {
+    pub(crate) fn new(plan: Plan, names: Names, before: Option<&Self>) -> Self {
         let mut live = Self {
             servers: BTreeMap::new(),
             clients: BTreeMap::new(),
@@ -71,6 +73,7 @@ impl Live {
             numbers: BTreeMap::new(),
             next: before.map_or(0, |before| before.next),
             plan,
+            names,
         };
         live.make_servers(before);
         live.make_targets(before);

@@ -46,6 +46,48 @@ impl Answer {
         Self { reason, fields: Vec::new() }
     }
 
+    /// Says why it is made in a `Proxy-Status` field (RFC 9209), where that is `wanted`.
+    pub(crate) fn tell(&mut self, wanted: bool) {
+        if !wanted {
+            return;
+        }
+        let Reason { flag, details, .. } = self.reason;
+        let error = match flag {
+            "NR" => "; error=destination_not_found",
+            "NC" => "; error=proxy_configuration_error",
+            "DPE" => "; error=http_request_error",
+            "UH" | "UF" => "; error=destination_unavailable",
+            "UC" => "; error=connection_terminated",
+            "UPE" => "; error=http_protocol_error",
+            "UT" => "; error=http_response_timeout",
+            "UO" => "; error=connection_limit_reached",
+            _ => "",
+        };
+        let separator = if flag.is_empty() { "" } else { " " };
+        let value = format!("strait{error}; details=\"{flag}{separator}{details}\"");
+        self.fields.push((Cow::Borrowed("proxy-status"), value));
+    }
+
+    /// The status of gRPC that calls get in place of it. The codes are those that gRPC's clients would make of it (grpc/grpc,
+    /// doc/http-grpc-status-mapping.md).
+    pub(crate) fn call_status(&self) -> Option<u8> {
+        (!self.reason.flag.is_empty()).then(|| code(self.reason.status))
+    }
+
+    /// Writes it to a gRPC call: that status in its head, and nothing else, where others get one of HTTP.
+    pub(crate) fn refuse_call(&self, code: u8, keep_alive: bool, out: &mut Vec<u8>) {
+        let details = self.reason.details;
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\ngrpc-status: {code}\r\ngrpc-message: {details}\r\n"
+        );
+        out.extend_from_slice(head.as_bytes());
+        for (name, value) in &self.fields {
+            out.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+        }
+        out.extend_from_slice(b"content-length: 0\r\n");
+        out.extend_from_slice(if keep_alive { b"\r\n" } else { b"connection: close\r\n\r\n" });
+    }
+
     /// Writes it as HTTP/1.
     pub(crate) fn write(&self, version: Version, keep_alive: bool, is_head: bool, out: &mut Vec<u8>) {
         let Self { reason, fields } = self;
@@ -91,19 +133,21 @@ impl Answer {
         within: Duration,
     ) {
         let Self { reason, fields } = self;
-        if is_call && !reason.flag.is_empty() {
-            let code = code(reason.status).to_string();
-            let fields: [(&str, &[u8]); 3] = [
+        let told = fields.iter().map(|(name, value)| (&**name, value.as_bytes()));
+        if let Some(code) = self.call_status().filter(|_| is_call) {
+            let code = code.to_string();
+            let mut all: Vec<(&str, &[u8])> = vec![
                 ("content-type", b"application/grpc"),
                 ("grpc-status", code.as_bytes()),
                 ("grpc-message", reason.details.as_bytes()),
             ];
-            return stream.status(200, &fields, true);
+            all.extend(told);
+            return stream.status(200, &all, true);
         }
         let text = phrase(reason.status);
         let body = if reason.flag.is_empty() { String::new() } else { format!("{text}: {}\n", reason.details) };
         let length = body.len().to_string();
-        let mut all: Vec<(&str, &[u8])> = fields.iter().map(|(name, value)| (&**name, value.as_bytes())).collect();
+        let mut all: Vec<(&str, &[u8])> = told.collect();
         all.push(("content-length", length.as_bytes()));
         if !body.is_empty() {
             all.push(("content-type", b"text/plain"));
@@ -128,18 +172,6 @@ impl Answer {
 /// Whether a content type is gRPC's. That of gRPC-Web is not: its clients see HTTP.
 pub(crate) fn is_call(content_type: &[u8]) -> bool {
     content_type.strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest, [] | [b'+' | b';', ..]))
-}
-
-/// Writes the answer to a gRPC call: a status of gRPC in its head, and nothing else, where others get one of HTTP. The codes are those that
-/// gRPC's clients would make of it (grpc/grpc, doc/http-grpc-status-mapping.md).
-pub(crate) fn refuse_call(reason: Reason, keep_alive: bool, out: &mut Vec<u8>) {
-    let code = code(reason.status);
-    let head = format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\ngrpc-status: {code}\r\ngrpc-message: {}\r\ncontent-length: 0\r\n",
-        reason.details
-    );
-    out.extend_from_slice(head.as_bytes());
-    out.extend_from_slice(if keep_alive { b"\r\n" } else { b"connection: close\r\n\r\n" });
 }
 
 /// The code of gRPC for a status.

@@ -52,6 +52,11 @@ impl Pool {
         None
     }
 
+    /// How many there are.
+    pub(crate) const fn len(&self) -> usize {
+        self.count
+    }
+
     /// Keeps a connection for the next request.
     pub(crate) fn put(&mut self, target: &Target, mut wire: Wire, local: Option<SocketAddr>, now: Instant) {
         if self.count >= MOST {

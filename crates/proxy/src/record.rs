@@ -93,6 +93,10 @@ pub struct Record {
     pub status: u16,
     /// Why the gate answered, or cut the answer off; none where a back end's answer went to its end.
     pub reason: Option<Reason>,
+    /// The id that was made for it, as it came without one.
+    pub request_id: Option<[u8; 36]>,
+    /// The status of a gRPC call, where it is known.
+    pub grpc_status: Option<u8>,
     /// Bytes of the request's head.
     pub request_head: u64,
     /// Bytes of the request's body, coding included.
@@ -115,6 +119,8 @@ impl Record {
             sent: Sent::default(),
             status: 0,
             reason: None,
+            request_id: None,
+            grpc_status: None,
             request_head: 0,
             request_body: 0,
             response_head: 0,

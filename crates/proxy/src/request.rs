@@ -10,6 +10,7 @@ use crate::{
     live::{Found, Snapshot},
     local::{self, Answer},
     record::Client,
+    telemetry::RequestId,
     worker::Worker,
 };
 
@@ -34,6 +35,8 @@ pub(crate) struct Forward {
     /// Back ends that get a copy.
     pub(crate) mirrors: Vec<BackendId>,
     pub(crate) upgrade: bool,
+    /// The id of a request that came without one.
+    pub(crate) request_id: Option<RequestId>,
 }
 
 impl Forward {
@@ -137,6 +140,7 @@ pub(crate) fn decide(
         host: applied.hostname.map(str::to_owned),
         mirrors: copies.collect(),
         upgrade: head.head.upgrade.is_some(),
+        request_id: None,
     })
 }
 

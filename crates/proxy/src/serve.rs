@@ -59,7 +59,7 @@ async fn each(worker: Rc<Worker>, wire: Wire, client: Rc<Client>, deadline: Dead
             Ok(Err(error)) => {
                 exchange.head.clear();
                 exchange.begin(&worker, &client);
-                exchange.refuse(&mut side, &deadline, error).await;
+                exchange.refuse(&worker, &mut side, &deadline, error).await;
                 next = Next::Close;
             }
             Ok(Ok(false)) | Err(Late) => return,

@@ -35,6 +35,7 @@ use crate::{
     record::{Client, ConnectionRecord, Observer, Record},
     side::Wire,
     split::Turns,
+    telemetry::Reporter,
 };
 
 /// What a worker is started with: its part of the gate.
@@ -46,6 +47,7 @@ pub(crate) struct Part {
     pub(crate) done: mpsc::Sender<TakenUp>,
     pub(crate) options: Options,
     pub(crate) admission: Arc<Admission>,
+    pub(crate) reporter: Reporter,
 }
 
 /// A listener and a server name.
@@ -54,6 +56,9 @@ type L4Key = (IpAddr, u16, Box<str>);
 /// What one worker has.
 pub(crate) struct Worker {
     pub(crate) limits: Limits,
+    pub(crate) reporter: Reporter,
+    /// Whether answers say why they are made.
+    pub(crate) proxy_status: bool,
     pub(crate) admission: Arc<Admission>,
     pub(crate) reserve: Reserve,
     live: RefCell<Rc<Snapshot>>,
@@ -96,10 +101,12 @@ struct Accepting {
 impl Worker {
     /// Serves until the gate ends and all connections have, or the gate is gone.
     pub(crate) async fn run(part: Part) {
-        let Part { index, workers, mut plans, phase, done, options, admission } = part;
+        let Part { index, workers, mut plans, phase, done, options, admission, reporter } = part;
         let limits = options.limits;
         let worker = Rc::new(Self {
             limits,
+            reporter,
+            proxy_status: options.proxy_status,
             admission,
             reserve: Reserve::new(),
             live: RefCell::new(Rc::new(Snapshot::new(Arc::clone(&plans.borrow().live)))),
@@ -122,6 +129,8 @@ impl Worker {
             workers,
         });
         tokio::task::spawn_local(Rc::clone(&worker).keep_time());
+        let flushed = Rc::clone(&worker);
+        tokio::task::spawn_local(async move { flushed.reporter.keep_flushed().await });
         let mut listening = BTreeMap::new();
         let mut tick = tokio::time::interval(overload::EACH);
         let mut memory = overload::Memory::new(&limits);
@@ -137,17 +146,20 @@ impl Worker {
                     worker.swap(live);
                     let errors = worker.listen(&sockets, &mut listening).await;
                     drop(sockets);
+                    worker.reporter.counters().plan.set(number);
                     let _ = done.send(TakenUp { plan: number, errors });
                 }
                 _ = tick.tick() => {
                     worker.overloaded.set(memory.is_short());
                     let now = worker.deadlines.now();
                     worker.pool.borrow_mut().expire(now);
+                    worker.count_idle();
                     worker.shared.borrow_mut().expire(now);
                 }
             }
         }
         worker.finish(listening).await;
+        worker.reporter.flush();
     }
 
     /// Lets listeners end in their own way, and connections come to their end.
@@ -262,6 +274,7 @@ impl Worker {
 
     /// A request has ended.
     pub(crate) fn finished(&self, live: &Live, client: &Client, record: &Record, head: &RequestHead, bytes: &[u8]) {
+        self.reporter.request(&live.plan, &live.names, client, record, head, bytes);
         if let Some(observer) = &self.observer {
             observer.request(&live.plan, client, record, head, bytes);
         }
@@ -269,6 +282,7 @@ impl Worker {
 
     /// A connection that was passed on has ended.
     pub(crate) fn ended(&self, live: &Live, client: &Client, record: &ConnectionRecord) {
+        self.reporter.connection(&live.names, client, record);
         if let Some(observer) = &self.observer {
             observer.connection(&live.plan, client, record);
         }
@@ -291,12 +305,19 @@ impl Worker {
 
     /// A kept connection to a target, and the gate's own address on it.
     pub(crate) fn pooled(&self, target: &Target) -> Option<(Wire, Option<SocketAddr>)> {
-        self.pool.borrow_mut().take(target, self.deadlines.now())
+        let kept = self.pool.borrow_mut().take(target, self.deadlines.now());
+        self.count_idle();
+        kept
+    }
+
+    fn count_idle(&self) {
+        self.reporter.counters().upstream_idle.set(self.pool.borrow().len() as u64);
     }
 
     /// Keeps a connection to a target for later.
     pub(crate) fn keep(&self, target: &Target, wire: Wire, local: Option<SocketAddr>) {
         self.pool.borrow_mut().put(target, wire, local, self.deadlines.now());
+        self.count_idle();
     }
 
     /// Room for one more copy of a request.

@@ -15,6 +15,7 @@ use crate::{
     http2::Stream,
     record::{Client, Protocol},
     request::Forward,
+    telemetry::RequestId,
 };
 
 /// What a request for a back end has besides its own fields: edits, and who asked.
@@ -23,6 +24,8 @@ pub(crate) struct ForBackend<'a> {
     head: &'a RequestHead,
     bytes: &'a [u8],
     client: &'a Client,
+    /// The id of a request that came without one.
+    id: Option<RequestId>,
 }
 
 impl<'a> ForBackend<'a> {
@@ -33,12 +36,13 @@ impl<'a> ForBackend<'a> {
         head: &'a RequestHead,
         bytes: &'a [u8],
     ) -> Self {
-        Self { edits: forward.filters(plan).request(), head, bytes, client }
+        Self { edits: forward.filters(plan).request(), head, bytes, client, id: forward.request_id }
     }
 }
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 const FORWARDED_PROTO: &str = "x-forwarded-proto";
+pub(crate) const REQUEST_ID: &str = "x-request-id";
 
 fn is(name: &[u8], other: &str) -> bool {
     name.len() == other.len() && name.eq_ignore_ascii_case(other.as_bytes())
@@ -46,7 +50,10 @@ fn is(name: &[u8], other: &str) -> bool {
 
 impl Overlay for ForBackend<'_> {
     fn drops(&self, name: &[u8]) -> bool {
-        is(name, FORWARDED_FOR) || is(name, FORWARDED_PROTO) || self.edits.drops(name)
+        is(name, FORWARDED_FOR)
+            || is(name, FORWARDED_PROTO)
+            || (self.id.is_some() && is(name, REQUEST_ID))
+            || self.edits.drops(name)
     }
 
     fn each(&self, mut put: impl FnMut(&[u8], &[u8])) {
@@ -67,6 +74,9 @@ impl Overlay for ForBackend<'_> {
         }
         if !self.edits.drops(FORWARDED_PROTO.as_bytes()) {
             put(FORWARDED_PROTO.as_bytes(), if self.client.https { b"https" } else { b"http" });
+        }
+        if let Some(id) = self.id.filter(|_| !self.edits.drops(REQUEST_ID.as_bytes())) {
+            put(REQUEST_ID.as_bytes(), &id);
         }
         self.edits.each(put);
     }

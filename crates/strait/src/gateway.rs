@@ -2,6 +2,7 @@
 
 mod handover;
 mod limits;
+mod outside;
 mod render;
 mod stand_in;
 mod yaml;
@@ -33,6 +34,7 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
+pub(crate) use outside::ADMIN;
 pub(crate) use render::{RenderArgs, render};
 
 use self::stand_in::StandIns;
@@ -118,6 +120,9 @@ struct ServeArgs {
     /// How long connections may go on after the end was asked for
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(..=86_400))]
     drain_time: u64,
+
+    #[command(flatten)]
+    outside: outside::OutsideArgs,
 }
 
 fn mapping(text: &str) -> Result<(u16, u16), String> {
@@ -143,13 +148,14 @@ fn serve(args: ServeArgs, stand_ins: Option<StandIns>, hot_restart_path: Option<
         }
     }
     limits::raise_open_files();
-    let options = Options {
+    let mut options = Options {
         ports: ports.clone(),
         workers: args.workers,
         limits: limits::limits(&args.limit)?,
         proxies: args.proxy_protocol_from,
-        observer: None,
+        ..Options::default()
     };
+    args.outside.into_options(&mut options);
     let directory = Directory::open(&args.filename)?;
     let mut taken = match hot_restart_path {
         Some(path) => handover::take(path)?,
@@ -267,7 +273,7 @@ impl Running {
     ) -> anyhow::Result<Drain> {
         let watcher = self.directory.watcher().context("cannot watch the manifests")?;
         let mut changes = watch(watcher)?;
-        let lines = self.apply(gate)?;
+        let mut lines = self.apply(gate)?;
         if let Some(taken) = taken {
             taken.serving()?;
         }
@@ -275,6 +281,8 @@ impl Running {
             Some(path) => handover::listen(path).map(|(door, asked)| (Some(door), Some(asked)))?,
             None => (None, None),
         };
+        let told = [("admin", gate.admin()), ("status", gate.status())];
+        lines.extend(told.iter().filter_map(|(whom, at)| at.map(|at| format!("{whom}: http://{at}"))));
         say_ready(&lines)?;
         // While another process is about to take over nothing changes: it has the sockets of now.
         let mut taking_over = false;

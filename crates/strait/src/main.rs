@@ -7,6 +7,7 @@ mod agent;
 mod agents;
 mod analyze;
 mod completions;
+mod config;
 mod echo;
 mod flows;
 mod gateway;
@@ -51,6 +52,7 @@ enum Command {
     HostPolicy(host_policy::HostPolicyArgs),
     Gateway(gateway::GatewayArgs),
     Try(gateway::TryArgs),
+    Config(config::ConfigArgs),
     Echo(echo::EchoArgs),
     Completions(completions::CompletionsArgs),
 }
@@ -71,6 +73,7 @@ fn main() -> ExitCode {
         Command::HostPolicy(args) => host_policy::run(&args, ui),
         Command::Gateway(args) => gateway::run(args),
         Command::Try(args) => gateway::run_try(args),
+        Command::Config(args) => config::run(&args),
         Command::Echo(args) => echo::run(args),
         Command::Completions(args) => completions::run(&args),
     };

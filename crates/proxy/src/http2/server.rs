@@ -58,7 +58,7 @@ async fn one(
         Some(error) => {
             exchange.head.clear();
             exchange.begin(&worker, &client);
-            exchange.refuse(&mut side, &deadline, error).await;
+            exchange.refuse(&worker, &mut side, &deadline, error).await;
         }
     }
     worker.done(exchange);

@@ -68,6 +68,11 @@ impl Bed {
 
     /// A gate in front of a back end that serves each connection so; whether what ends is to be `seen`.
     pub(crate) fn over(serve: impl Fn(TcpStream) + Copy + Send + 'static, seen: bool) -> Self {
+        Self::with(serve, seen, Options::default())
+    }
+
+    /// The same with options of one's own, but for those that a bed needs.
+    pub(crate) fn with(serve: impl Fn(TcpStream) + Copy + Send + 'static, seen: bool, options: Options) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let backend = listener.local_addr().unwrap();
         thread::spawn(move || {
@@ -81,7 +86,7 @@ impl Bed {
             ports: PortMap::from(MAPPED),
             workers: NonZeroUsize::new(1),
             observer: seen.then_some(observer),
-            ..Options::default()
+            ..options
         };
         // An address of its own in 127.0.0.0/8, by process and bed: other tests run beside it.
         let [.., high, low] = std::process::id().to_be_bytes();

@@ -5,6 +5,8 @@ use std::{
     net::TcpStream,
 };
 
+use strait_proxy::{AccessLog, Encoding, Options};
+
 use crate::bed::{Bed, HTTP};
 
 #[global_allocator]
@@ -39,16 +41,17 @@ fn ask(stream: &mut TcpStream, request: &[u8]) {
     assert!(room.starts_with(b"HTTP/1.1 200 OK\r\n"));
 }
 
-#[test]
-fn a_warm_request_allocates_nothing() {
-    let requests: [&[u8]; 2] = [
+const REQUESTS: [&[u8]; 2] = [
         b"GET /some/path?with=query HTTP/1.1\r\nHost: www.example.com\r\nUser-Agent: test\r\nAccept: */*\r\nCookie: a=b\r\n\r\n",
         b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n0123456789",
     ];
+
+#[test]
+fn a_warm_request_allocates_nothing() {
     let bed = Bed::over(serve, false);
     let profiler = dhat::Profiler::builder().testing().build();
     let mut stream = bed.connect(HTTP);
-    for request in requests {
+    for request in REQUESTS {
         (0..100).for_each(|_| ask(&mut stream, request));
         let before = dhat::HeapStats::get().total_blocks;
         (0..100).for_each(|_| ask(&mut stream, request));
@@ -76,5 +79,26 @@ fn an_idle_connection_holds_little() {
     let (before, after) = (open(), open());
     let each = (after - before) / COUNT;
     assert!(each <= MOST, "{each} bytes");
+    drop(profiler);
+}
+
+/// A log has sixteen chunks to fill, each made when it is first needed, and no line costs anything beside.
+#[test]
+fn a_log_allocates_its_chunks() {
+    let file = "/dev/null".into();
+    let log = AccessLog { file, encoding: Encoding::Json, format: None };
+    let bed = Bed::with(serve, false, Options { access_log: Some(log), ..Options::default() });
+    let profiler = dhat::Profiler::builder().testing().build();
+    let mut stream = bed.connect(HTTP);
+    for request in REQUESTS {
+        (0..100).for_each(|_| ask(&mut stream, request));
+    }
+    let before = dhat::HeapStats::get().total_blocks;
+    // Many times what all chunks hold.
+    for request in REQUESTS {
+        (0..1000).for_each(|_| ask(&mut stream, request));
+    }
+    let allocated = dhat::HeapStats::get().total_blocks - before;
+    assert!(allocated <= 16, "{allocated} allocations in two thousand requests");
     drop(profiler);
 }

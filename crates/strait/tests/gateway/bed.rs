@@ -21,6 +21,8 @@ pub(crate) struct Gate {
     /// By name of the gateway and port of the listener.
     places: BTreeMap<(String, u16), SocketAddr>,
     pub(crate) status: std::path::PathBuf,
+    /// What it said when it was ready.
+    pub(crate) lines: Vec<String>,
 }
 
 impl Gate {
@@ -60,8 +62,9 @@ impl Gate {
         command.arg("--status").arg(&status);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut places = BTreeMap::new();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        for line in lines.by_ref().map(Result::unwrap).take_while(|line| line != "ready") {
+        let said = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let lines: Vec<_> = said.take_while(|line| line != "ready").collect();
+        for line in &lines {
             // Gateway NAMESPACE/NAME: ADDRESS:PORT (port 80, HTTP)
             let Some((name, rest)) = line.strip_prefix("Gateway ").and_then(|line| line.split_once(": ")) else {
                 continue;
@@ -70,7 +73,7 @@ impl Gate {
             let port = port.split_once(',').unwrap().0.parse().unwrap();
             places.insert((name.split_once('/').unwrap().1.to_owned(), port), at.parse().unwrap());
         }
-        Self { child, folder, places, status }
+        Self { child, folder, places, status, lines }
     }
 
     /// Where a gateway listens for a port of its listeners.
@@ -93,6 +96,13 @@ impl Gate {
     /// Its process.
     pub(crate) fn process(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Saves a manifest in place of the one before, at once.
+    pub(crate) fn save(&self, name: &str, text: &str) {
+        let part = self.folder.path().join("part");
+        fs::write(&part, text).unwrap();
+        fs::rename(part, self.folder.path().join(name)).unwrap();
     }
 
     /// Asks it to end.
@@ -162,6 +172,15 @@ pub(crate) fn command(role: &str, folder: &Path, arguments: &[&str]) -> Command 
     }
     command.args(arguments);
     command
+}
+
+/// Waits until something is so.
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = jiff::Timestamp::now() + PATIENCE;
+    while !is_so() {
+        assert!(jiff::Timestamp::now() < deadline, "no {what}");
+        std::thread::yield_now();
+    }
 }
 
 /// A response, read to its end.

@@ -15,5 +15,7 @@ mod l4;
 mod life;
 mod mirror;
 mod peers;
+mod prometheus;
 mod reload;
+mod telemetry;
 mod tls;
