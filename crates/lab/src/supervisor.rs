@@ -241,8 +241,11 @@ impl Supervisor {
         let (due, later) = std::mem::take(&mut self.due).into_iter().partition(|(when, _)| *when <= now());
         self.due = later;
         for (_, owner) in due {
+            // What cannot be started now, for want of memory or because its file is just being replaced, can be later: nothing else would
+            // ever start it.
             if let Err(error) = self.cluster.start_again(&owner) {
                 eprintln!("{owner}: {error}");
+                self.due.push((now() + RETRY, owner));
             }
         }
     }

@@ -15,8 +15,9 @@ use strait_lab::{
     probe::{Knock, Outcome, PATIENCE, Probe},
 };
 
-/// Looks at a condition before it counts as never coming true: thirty seconds.
-const LOOKS: u32 = 3_000;
+/// Looks at a condition before it counts as never coming true: two minutes, as an agent takes that long to load its programs on a machine
+/// that does ten things at once.
+const LOOKS: u32 = 12_000;
 /// How long to wait for what should come; it ends as soon as it does.
 pub(crate) const LONG_PATIENCE: Duration = Duration::from_secs(10);
 
