@@ -75,7 +75,8 @@ fn one(peer: &Peer, running: &mut Running, samples: &mut Samples, away: bool) ->
 
 /// CPU time between two looks; a process that is new has all of its own, one that has ended nothing.
 fn milliseconds(before: &BTreeMap<u32, u64>, after: &BTreeMap<u32, u64>) -> f64 {
-    let spent = after.iter().map(|(pid, now)| now - before.get(pid).copied().unwrap_or_default());
+    // Threads that have ended take their time with them.
+    let spent = after.iter().map(|(pid, now)| now.saturating_sub(before.get(pid).copied().unwrap_or_default()));
     Duration::from_nanos(spent.sum()).as_secs_f64() * 1e3
 }
 
