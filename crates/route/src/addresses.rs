@@ -7,7 +7,9 @@ use std::{
 };
 
 use ipnet::IpNet;
-use strait_api::Gateway;
+use strait_api::{Gateway, Objects};
+
+use crate::compile::istio;
 
 /// Addresses by namespace and name of the gateway; a gateway that has none is not there.
 pub type Assigned = BTreeMap<(Arc<str>, Arc<str>), Vec<IpAddr>>;
@@ -47,6 +49,20 @@ pub fn assign<'a>(ours: impl Iterator<Item = &'a Arc<Gateway>>, pool: IpNet, bef
         }
     }
     assigned
+}
+
+/// Gives every workload of the gate's that gateways of Istio's select an address of `pool`: the one that it had, else the next free one.
+/// These gateways share it, as they do upstream.
+pub fn assign_istio(objects: &Objects, pool: IpNet, before: &Assigned, assigned: &mut Assigned) {
+    let mut taken: BTreeSet<IpAddr> = assigned.values().flatten().copied().collect();
+    for workload in istio::workloads(objects).into_keys() {
+        let key = istio::key(workload);
+        let kept = before.get(&key).and_then(|all| all.first()).copied();
+        let mut free = kept.into_iter().chain(pool.hosts()).filter(|address| pool.contains(address));
+        if let Some(address) = free.find(|address| taken.insert(*address)) {
+            assigned.insert(key, vec![address]);
+        }
+    }
 }
 
 /// The addresses that a gateway asks for by value.

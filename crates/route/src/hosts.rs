@@ -66,6 +66,12 @@ impl<T> HostTable<T> {
         exact.chain(wildcards).chain(self.any.iter().map(|value| ("*".to_owned(), value)))
     }
 
+    /// The same names with what `make` makes of their values.
+    pub fn map<U>(self, make: impl Fn(T) -> U) -> HostTable<U> {
+        let all = |values: BTreeMap<Arc<str>, T>| values.into_iter().map(|(name, value)| (name, make(value))).collect();
+        HostTable { exact: all(self.exact), wildcards: all(self.wildcards), any: self.any.map(&make) }
+    }
+
     /// All values, to be changed.
     pub fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.exact.values_mut().chain(self.wildcards.values_mut()).chain(&mut self.any)
@@ -77,18 +83,20 @@ impl<T> HostTable<T> {
     }
 }
 
+/// Whether a wildcard covers all that a name does.
+pub(crate) fn covers(wide: &str, narrow: &str) -> bool {
+    wide.strip_prefix('*').is_some_and(|suffix| {
+        let rest = narrow.strip_prefix('*').unwrap_or(narrow);
+        rest.ends_with(suffix) && (narrow.starts_with('*') || rest.len() > suffix.len())
+    })
+}
+
 /// What both names cover, as the specification intersects a listener's with a route's: the more specific of the two where one covers the
 /// other. None of two is all hosts.
 pub fn intersection(listener: Option<&Arc<str>>, route: Option<&Arc<str>>) -> Option<Option<Arc<str>>> {
     match (listener, route) {
         (None, name) | (name, None) => Some(name.cloned()),
         (Some(listener), Some(route)) => {
-            let covers = |wide: &str, narrow: &str| {
-                wide.strip_prefix('*').is_some_and(|suffix| {
-                    let rest = narrow.strip_prefix('*').unwrap_or(narrow);
-                    rest.ends_with(suffix) && (narrow.starts_with('*') || rest.len() > suffix.len())
-                })
-            };
             if listener == route || covers(listener, route) {
                 Some(Some(Arc::clone(route)))
             } else if covers(route, listener) {

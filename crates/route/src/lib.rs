@@ -1,4 +1,4 @@
-//! What gateways and routes mean (Gateway API v1.6): what is served where, to whom it goes, and the status of every object.
+//! What gateways and routes mean (Gateway API v1.6, Istio's networking API): what is served where, to whom it goes, and the status of every object.
 //!
 //! ```text
 //! Objects ─▶ gateways with their addresses and listeners ─▶ routes attached to them ─▶ Plan, for workers
@@ -12,13 +12,18 @@ mod addresses;
 mod compile;
 mod hosts;
 mod matching;
+mod ordered;
 mod plan;
 mod status;
 mod table;
 
-pub use addresses::{Assigned, assign};
-pub use compile::{Attachment, Attachments, CONTROLLER, Compiled, DEFAULT_CLASS, Refusal, attachments, compile};
+pub use addresses::{Assigned, assign, assign_istio};
+pub use compile::{
+    Attachment, Attachments, CONTROLLER, Compiled, DEFAULT_CLASS, Refusal, Resolved, Trouble, TroubleKind, attachments,
+    compile, compile_with,
+};
 pub use hosts::{HostTable, intersection};
 pub use matching::{Candidate, Path, PathTable, Request, Value, whole};
+pub use ordered::{OrderedMatch, OrderedTable, PathText, RouteTable, Text};
 pub use plan::*;
 pub use status::{SUPPORTED_FEATURES, Status};

@@ -20,6 +20,10 @@ pub trait Request {
     fn header(&self, name: &str) -> impl Iterator<Item = &[u8]>;
     /// The query without `?`.
     fn query(&self) -> Option<&str>;
+    /// The host that was asked, with its port where one is given.
+    fn authority(&self) -> &str;
+    /// `http` or `https`.
+    fn scheme(&self) -> &str;
 }
 
 /// The rules of all routes for one host.
@@ -178,28 +182,28 @@ impl Candidate {
 
     fn takes(&self, request: &impl Request) -> bool {
         self.method.as_deref().is_none_or(|method| method == request.method())
-            && self.headers.iter().all(|(name, value)| header(request, name, value))
-            && self.query.iter().all(|(name, value)| parameter(request.query(), name, value))
+            && self.headers.iter().all(|(name, value)| joined(request, name, |found| value.matches(found)))
+            && self.query.iter().all(|(name, value)| parameter(request.query(), name, |found| value.matches(found)))
     }
 }
 
 /// Several fields of a name are one value with commas between (RFC 9110, 5.3).
-fn header(request: &impl Request, name: &str, value: &Value) -> bool {
+pub(crate) fn joined(request: &impl Request, name: &str, matches: impl Fn(&[u8]) -> bool) -> bool {
     let mut values = request.header(name);
     let Some(first) = values.next() else { return false };
-    let Some(second) = values.next() else { return value.matches(first) };
-    let mut joined = [first, second].join(&b","[..]);
+    let Some(second) = values.next() else { return matches(first) };
+    let mut all = [first, second].join(&b","[..]);
     for next in values {
-        joined.push(b',');
-        joined.extend_from_slice(next);
+        all.push(b',');
+        all.extend_from_slice(next);
     }
-    value.matches(&joined)
+    matches(&all)
 }
 
 /// Of several parameters of a name the first counts, as the specification recommends.
-fn parameter(query: Option<&str>, name: &str, value: &Value) -> bool {
+pub(crate) fn parameter(query: Option<&str>, name: &str, matches: impl Fn(&[u8]) -> bool) -> bool {
     let mut pairs = query.unwrap_or_default().split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    pairs.find(|(key, _)| decoded(key) == name.as_bytes()).is_some_and(|(_, found)| value.matches(&decoded(found)))
+    pairs.find(|(key, _)| decoded(key) == name.as_bytes()).is_some_and(|(_, found)| matches(&decoded(found)))
 }
 
 /// A part of a query as the form encoding reads it. What is no escape stands for itself.

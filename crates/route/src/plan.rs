@@ -18,7 +18,10 @@ use strait_base::Location;
 
 pub use strait_api::{RetryConstraint, SessionType};
 
-use crate::{hosts::HostTable, matching::PathTable};
+use crate::{
+    hosts::HostTable,
+    ordered::{RouteTable, Text},
+};
 
 /// Index of a rule in [`Plan::rules`].
 pub type RuleId = u32;
@@ -79,7 +82,7 @@ pub struct HttpListener {
     /// Its name.
     pub name: Arc<str>,
     /// Its routes by host. A request whose host no route has, or whose path none takes, gets a 404.
-    pub hosts: HostTable<PathTable>,
+    pub hosts: HostTable<RouteTable>,
 }
 
 /// A listener behind TLS.
@@ -109,6 +112,23 @@ pub struct Terminate {
     pub certificates: Vec<CertificateId>,
     /// How clients are asked for certificates, if they are.
     pub clients: Option<ClientValidation>,
+    /// Which versions are spoken.
+    pub versions: TlsVersions,
+}
+
+/// Versions of TLS that are spoken, of 1.2 and 1.3. Without either no handshake comes about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TlsVersions {
+    /// 1.2.
+    pub tls12: bool,
+    /// 1.3.
+    pub tls13: bool,
+}
+
+impl Default for TlsVersions {
+    fn default() -> Self {
+        Self { tls12: true, tls13: true }
+    }
 }
 
 /// How clients' certificates are checked.
@@ -118,6 +138,10 @@ pub struct ClientValidation {
     pub authorities: Arc<[u8]>,
     /// `AllowInsecureFallback`: a client without a valid certificate is served all the same.
     pub insecure_fallback: bool,
+    /// `OPTIONAL_MUTUAL`: a client without a certificate is served, one with an invalid one is not.
+    pub optional: bool,
+    /// Names of which a client's certificate must have one; any where empty.
+    pub names: Vec<Arc<str>>,
 }
 
 /// A certificate with its key, as PEM. Its key is never printed.
@@ -152,6 +176,8 @@ pub struct Rule {
     pub request_timeout: Option<Duration>,
     /// For each attempt at a back end; none where zero or not given.
     pub backend_request_timeout: Option<Duration>,
+    /// `retries` of a virtual service. Nothing tries again by it yet.
+    pub retries: Option<Arc<strait_api::istio::HttpRetry>>,
     /// When a request is sent again.
     pub retry: Option<Retry>,
     /// How a session keeps to one endpoint, whatever back ends say of themselves.
@@ -286,6 +312,8 @@ pub enum Authorities {
     System,
     /// Those of this PEM.
     Pem(Arc<[u8]>),
+    /// `insecureSkipVerify`: anybody.
+    Anyone,
 }
 
 /// What is done with a request, or with its response.
@@ -303,8 +331,67 @@ pub enum Filter {
     Mirror(Mirror),
     /// Cross-origin requests (the Fetch standard's CORS protocol).
     Cors(Arc<strait_api::Cors>),
+    /// As `Cors`, by a policy of Istio's.
+    CorsPolicy(Arc<CorsPolicy>),
+    /// The request is answered with this.
+    Direct(Arc<Direct>),
+    /// The request is held up, or aborted.
+    Fault(Fault),
     /// What is not known how to do: the request is answered with 500.
     Unknown,
+}
+
+/// A `corsPolicy`: lists as fields have them, none where empty.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct CorsPolicy {
+    /// Origins that may read answers.
+    pub origins: Vec<Text>,
+    /// `access-control-allow-methods`.
+    pub methods: Option<Arc<str>>,
+    /// `access-control-allow-headers`.
+    pub headers: Option<Arc<str>>,
+    /// `access-control-expose-headers`.
+    pub expose: Option<Arc<str>>,
+    /// `access-control-max-age`.
+    pub max_age: Option<Arc<str>>,
+    /// `access-control-allow-credentials`.
+    pub credentials: bool,
+    /// Preflights from other origins go to the back end; else they are answered without these fields.
+    pub forward_unmatched: bool,
+}
+
+impl CorsPolicy {
+    /// Whether an origin may read answers.
+    pub fn allows(&self, origin: &str) -> bool {
+        self.origins.iter().any(|text| text.matches(origin.as_bytes()))
+    }
+}
+
+/// An answer that a rule holds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Direct {
+    /// The status, 200-599.
+    pub status: u16,
+    /// The body.
+    pub body: Arc<[u8]>,
+}
+
+/// A delay, then an abort, each of a part of the requests.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Fault {
+    /// How long, and of which part of the requests as numerator and denominator.
+    pub delay: Option<(Duration, (u32, u32))>,
+    /// With what, and of which part.
+    pub abort: Option<(Abort, (u32, u32))>,
+}
+
+/// With what a request is aborted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Abort {
+    /// A status of HTTP.
+    Http(u16),
+    /// A status of gRPC.
+    Grpc(u8),
 }
 
 /// Edits of fields. Names are in small letters.
@@ -327,10 +414,25 @@ pub struct Redirect {
     pub hostname: Option<Arc<str>>,
     /// The path.
     pub path: Option<PathRewrite>,
-    /// The port; where not given that of the scheme if one is given, else the listener's.
-    pub port: Option<u16>,
+    /// The port.
+    pub port: RedirectPort,
     /// 301, 302, 303, 307 or 308.
     pub status: u16,
+}
+
+/// The port of a redirect.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RedirectPort {
+    /// This one.
+    Number(u16),
+    /// That of the scheme, if one is given, else the listener's.
+    Listener,
+    /// The one that was asked, but for the default of another scheme; none where another host is given, which may have its own.
+    Kept,
+    /// The scheme's.
+    Scheme,
+    /// The one that was asked.
+    Request,
 }
 
 /// Another host or path.
@@ -354,6 +456,58 @@ pub enum PathRewrite {
         /// What comes in its place.
         with: Arc<str>,
     },
+    /// The first characters, by what comes in their place.
+    Start {
+        /// How many characters.
+        length: usize,
+        /// What comes in their place.
+        with: Arc<str>,
+    },
+    /// Every match of an expression.
+    Regex(RegexRewrite),
+}
+
+/// Matches of an expression, and what comes in their place.
+#[derive(Clone, Debug)]
+pub struct RegexRewrite {
+    /// The expression.
+    pub regex: regex::Regex,
+    /// What comes in place of each match: `\\1` is its first group, `\\0` all of it, `\\\\` a backslash.
+    pub with: Arc<str>,
+}
+
+impl PartialEq for RegexRewrite {
+    fn eq(&self, other: &Self) -> bool {
+        self.regex.as_str() == other.regex.as_str() && self.with == other.with
+    }
+}
+
+impl Eq for RegexRewrite {}
+
+impl RegexRewrite {
+    fn apply(&self, path: &str, out: &mut String) {
+        // An expression that matches everywhere would make a path of any length.
+        const MOST: usize = 64 << 10;
+        let mut end = 0;
+        for found in self.regex.captures_iter(path) {
+            let Some(whole) = found.get(0).filter(|_| out.len() < MOST) else { break };
+            out.push_str(&path[end..whole.start()]);
+            end = whole.end();
+            let mut escaped = false;
+            for c in self.with.chars() {
+                match (escaped, c.to_digit(10)) {
+                    (false, _) if c == '\\' => {
+                        escaped = true;
+                        continue;
+                    }
+                    (true, Some(group)) => out.push_str(found.get(group as usize).map_or("", |group| group.as_str())),
+                    (true | false, _) => out.push(c),
+                }
+                escaped = false;
+            }
+        }
+        out.push_str(&path[end..]);
+    }
 }
 
 impl PathRewrite {
@@ -368,6 +522,11 @@ impl PathRewrite {
                 out.push_str(with);
                 out.push_str(rest);
             }
+            Self::Start { length, with } => {
+                out.push_str(with);
+                out.push_str(path.get(*length..).unwrap_or_default());
+            }
+            Self::Regex(regex) => regex.apply(path, out),
         }
         if !out.starts_with('/') {
             out.insert(0, '/');
@@ -382,4 +541,6 @@ pub struct Mirror {
     pub backend: Option<BackendId>,
     /// Which part of the requests, as numerator and denominator.
     pub fraction: (u32, u32),
+    /// Whether `-shadow` is put behind the host, so that copies are told from requests.
+    pub shadow: bool,
 }

@@ -7,7 +7,7 @@ use std::{
 
 use strait_api::{ObjectKey, Objects};
 
-use super::{Compiled, compile_and_tell};
+use super::{Compiled, Resolved, compile_and_tell};
 use crate::status::Status;
 
 /// Where routes are attached, and where they are not.
@@ -62,6 +62,6 @@ pub fn attachments(objects: &Objects) -> Attachments {
     });
     let mut attached = Attachments::default();
     let assigned = assigned.collect();
-    let compiled = compile_and_tell(objects, &assigned, "", Some(&mut attached));
+    let compiled = compile_and_tell(objects, &assigned, &Resolved::new(), "", Some(&mut attached));
     Attachments { statuses: compiled.statuses, ..attached }
 }

@@ -109,6 +109,13 @@ impl Backends {
         Ok(self.backend(service, port, protocol, by, world))
     }
 
+    /// Adds a back end that nothing else leads to.
+    pub(super) fn add(&mut self, backend: Backend) -> BackendId {
+        let index = id(self.all.len());
+        self.all.push(backend);
+        index
+    }
+
     fn backend(
         &mut self,
         service: &Service,
@@ -181,7 +188,7 @@ fn id(index: usize) -> u32 {
 }
 
 /// What the port speaks, by `appProtocol` (GEP-1911).
-fn protocol(port: &ServicePort) -> Option<BackendProtocol> {
+pub(super) fn protocol(port: &ServicePort) -> Option<BackendProtocol> {
     match port.app_protocol.as_deref() {
         Some("kubernetes.io/ws" | "kubernetes.io/wss" | "ws" | "wss") => Some(BackendProtocol::WebSocket),
         Some("kubernetes.io/h2c" | "h2c" | "http2" | "grpc") => Some(BackendProtocol::Http2),

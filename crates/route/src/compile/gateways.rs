@@ -222,7 +222,8 @@ impl<'a> GatewayState<'a> {
         let (pem, wrong) = tls::authorities(&validation.ca_certificates, from, world);
         let insecure_fallback = validation.mode == FrontendValidationMode::AllowInsecureFallback;
         self.insecure_validation |= insecure_fallback;
-        (ClientValidation { authorities: pem.into(), insecure_fallback }, wrong)
+        let names = Vec::new();
+        (ClientValidation { authorities: pem.into(), insecure_fallback, optional: false, names }, wrong)
     }
 
     /// Finds listeners that cannot be told apart, and those whose TLS overlaps.

@@ -14,7 +14,10 @@ use super::{
 };
 use crate::{
     matching::{Candidate, Path, Value, whole},
-    plan::{Edits, Filter, Mirror, PathRewrite, Redirect, Rewrite, Rule, RuleId, Session, Split, WeightedBackend},
+    plan::{
+        Edits, Filter, Mirror, PathRewrite, Redirect, RedirectPort, Rewrite, Rule, RuleId, Session, Split,
+        WeightedBackend,
+    },
     status::Condition,
 };
 
@@ -91,6 +94,7 @@ pub(super) fn route(
                     split: split(&rule.backends, None, by, world, backends, &mut out),
                     request_timeout: None,
                     backend_request_timeout: None,
+                    retries: None,
                     retry: None,
                     session,
                 };
@@ -138,6 +142,7 @@ fn http_rule(
         split: split(&rule.backends, prefix, by, world, backends, out),
         request_timeout: finite(rule.request_timeout),
         backend_request_timeout: finite(rule.backend_request_timeout),
+        retries: None,
         retry: rule.retry.as_ref().and_then(sessions::retry),
         session,
     };
@@ -207,13 +212,13 @@ fn filters(
             scheme: of.scheme.clone(),
             hostname: of.hostname.clone(),
             path: path(&of.path),
-            port: of.port,
+            port: of.port.map_or(RedirectPort::Listener, RedirectPort::Number),
             status: of.status_code,
         }),
         RouteFilter::Rewrite(of) => Filter::Rewrite(Rewrite { hostname: of.hostname.clone(), path: path(&of.path) }),
         RouteFilter::Mirror(of) => {
             let backend = backends.resolve(&of.backend, by, world);
-            Filter::Mirror(Mirror { backend: out.note(backend), fraction: of.fraction })
+            Filter::Mirror(Mirror { backend: out.note(backend), fraction: of.fraction, shadow: false })
         }
         RouteFilter::Cors(of) => Filter::Cors(Arc::new(of.clone())),
         RouteFilter::ExternalAuth(_) => {

@@ -6,18 +6,23 @@ mod backends;
 mod conflicts;
 mod gateways;
 mod http;
+pub(crate) mod istio;
 mod ports;
 mod sessions;
 mod tls;
 mod traffic;
 mod world;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde_json::json;
 use strait_api::{Gateway, GatewayClass, Kind, ObjectKey, Objects};
 
 pub use self::attachments::{Attachment, Attachments, Refusal, attachments};
+pub use self::istio::{Resolved, Trouble, TroubleKind};
 use self::{backends::Backends, gateways::GatewayState, world::World};
 use crate::{
     addresses::Assigned,
@@ -39,6 +44,10 @@ pub struct Compiled {
     pub plan: Plan,
     /// The status of every Gateway API object that concerns this controller, in order of kind, namespace and name.
     pub statuses: Vec<Status>,
+    /// What of Istio's objects is most likely not meant, in order.
+    pub troubles: Vec<Trouble>,
+    /// Names whose addresses back ends need.
+    pub names: BTreeSet<Arc<str>>,
 }
 
 impl Compiled {
@@ -73,10 +82,21 @@ fn classes(objects: &Objects) -> BTreeMap<Arc<str>, Option<Arc<GatewayClass>>> {
 
 /// Compiles `objects`, with the gateways at these addresses. `now` (RFC 3339) is written to conditions.
 pub fn compile(objects: &Objects, assigned: &Assigned, now: &str) -> Compiled {
-    compile_and_tell(objects, assigned, now, None)
+    compile_with(objects, assigned, &Resolved::new(), now)
 }
 
-fn compile_and_tell(objects: &Objects, assigned: &Assigned, now: &str, tell: Option<&mut Attachments>) -> Compiled {
+/// As [`compile`], with the addresses of [`Compiled::names`] as far as they are known.
+pub fn compile_with(objects: &Objects, assigned: &Assigned, resolved: &Resolved, now: &str) -> Compiled {
+    compile_and_tell(objects, assigned, resolved, now, None)
+}
+
+fn compile_and_tell(
+    objects: &Objects,
+    assigned: &Assigned,
+    resolved: &Resolved,
+    now: &str,
+    tell: Option<&mut Attachments>,
+) -> Compiled {
     let world = World::new(objects);
     let mut backends = Backends::default();
     let classes = classes(objects);
@@ -96,9 +116,14 @@ fn compile_and_tell(objects: &Objects, assigned: &Assigned, now: &str, tell: Opt
     statuses.extend(gateways::listener_set_statuses(&gateways, now));
     statuses.extend(backends.policy_statuses(&world, now));
     statuses.sort_by(|a, b| a.object.cmp(&b.object));
-    let ports = ports::ports(&gateways, attached.http, attached.l4);
+    let mut ports = ports::ports(&gateways, attached.http, attached.l4);
+    let mut rules = attached.rules;
+    let istio = istio::compile(&world, assigned, resolved, &mut backends, &mut rules);
+    ports.extend(istio.ports);
+    ports.sort_by_key(|port| (port.address, port.serve.is_udp(), port.port));
     let (backends, certificates) = backends.into_parts();
-    Compiled { plan: Plan { ports, rules: attached.rules, backends, certificates }, statuses }
+    let plan = Plan { ports, rules, backends, certificates };
+    Compiled { plan, statuses, troubles: istio.troubles, names: istio.names }
 }
 
 fn class_statuses(classes: &BTreeMap<Arc<str>, Option<Arc<GatewayClass>>>, now: &str) -> Vec<Status> {

@@ -9,7 +9,8 @@ use super::{
 use crate::{
     hosts::HostTable,
     matching::PathTable,
-    plan::{HttpListener, PortPlan, Serve, Split, Terminate, TlsListener, TlsThen},
+    ordered::RouteTable,
+    plan::{HttpListener, PortPlan, Serve, Split, Terminate, TlsListener, TlsThen, TlsVersions},
 };
 
 /// What every gateway's listeners come to, port by port.
@@ -64,19 +65,28 @@ fn empty(protocol: &str) -> Serve {
     }
 }
 
+fn by_precedence(hosts: HostTable<PathTable>) -> HostTable<RouteTable> {
+    hosts.map(RouteTable::Precedence)
+}
+
 /// Listeners of one port speak the same: what does not is in conflict, and not served.
 fn add(serve: &mut Serve, listener: &ListenerState<'_>, routes: Routes) {
     let of = listener.listener;
     let name = || Arc::clone(&of.name);
     match serve {
         Serve::Http(hosts) => {
-            hosts.entry(of.hostname.as_ref(), || HttpListener { name: name(), hosts: routes.http });
+            hosts.entry(of.hostname.as_ref(), || HttpListener { name: name(), hosts: by_precedence(routes.http) });
         }
         Serve::Tls(names) => {
-            let terminate =
-                || Terminate { certificates: listener.certificates.clone(), clients: listener.clients.clone() };
+            let terminate = || Terminate {
+                certificates: listener.certificates.clone(),
+                clients: listener.clients.clone(),
+                versions: TlsVersions::default(),
+            };
             let then = match (&*of.protocol, terminates(of)) {
-                ("HTTPS", _) => TlsThen::Http(terminate(), HttpListener { name: name(), hosts: routes.http }),
+                ("HTTPS", _) => {
+                    TlsThen::Http(terminate(), HttpListener { name: name(), hosts: by_precedence(routes.http) })
+                }
                 (_, true) => TlsThen::Tcp(terminate(), routes.l4),
                 (_, false) => TlsThen::Passthrough(routes.l4),
             };

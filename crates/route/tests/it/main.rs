@@ -6,6 +6,8 @@ mod addresses;
 mod bed;
 mod conditions;
 mod gateways;
+mod istio;
+mod istio_servers;
 mod listener_sets;
 mod matching;
 mod merging;

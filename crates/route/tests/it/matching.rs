@@ -37,6 +37,14 @@ impl Request for Asked<'_> {
     fn query(&self) -> Option<&str> {
         self.query
     }
+
+    fn authority(&self) -> &str {
+        ""
+    }
+
+    fn scheme(&self) -> &str {
+        "http"
+    }
 }
 
 /// The rule that takes a request to a port without TLS: namespace, name and rule of its route; empty for none.

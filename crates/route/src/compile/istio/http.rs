@@ -1,0 +1,422 @@
+//! HTTP routes of virtual services to rules and matches in order.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use strait_api::{
+    Kind, ObjectKey,
+    istio::{
+        AbortStatus, CorsPolicy, Headers, HttpAction, HttpBody, HttpFault, HttpMatch, HttpRedirect, HttpRoute,
+        HttpRouteDestination, RedirectPort as WrittenPort, RouteDestination, StringMatch, Strings, UnmatchedPreflights,
+    },
+};
+
+use super::{
+    NAMESPACE, Trouble, TroubleKind,
+    bind::{Service, absolute},
+    delegates::Expanded,
+    destinations::Destinations,
+    key_of,
+    registry::Registry,
+};
+use crate::{
+    compile::backends::Backends,
+    matching::whole,
+    ordered::{OrderedMatch, PathText, Text},
+    plan::{
+        Abort, CorsPolicy as Cors, Direct, Edits, Fault, Filter, Mirror, PathRewrite, Redirect, RedirectPort,
+        RegexRewrite, Rewrite, Rule, RuleId, Split, WeightedBackend,
+    },
+};
+
+/// The longest that a request is held up on purpose.
+const LONGEST_DELAY: std::time::Duration = std::time::Duration::from_hours(1);
+
+/// Where a virtual service is bound: what its matches may ask about.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'p> {
+    /// As `NAMESPACE/NAME`.
+    pub(super) gateway: &'p str,
+    /// The gate's workload.
+    pub(super) workload: &'p str,
+    /// That of the listener.
+    pub(super) port: u16,
+}
+
+impl Place<'_> {
+    /// Whether something with these conditions is for here: gateways that are named come in place of what is said of clients.
+    pub(super) fn suits(
+        &self,
+        port: Option<u16>,
+        gateways: &[Arc<str>],
+        labels: &Strings,
+        namespace: Option<&Arc<str>>,
+        home: &str,
+    ) -> bool {
+        if port.is_some_and(|port| port != self.port) {
+            return false;
+        }
+        if !gateways.is_empty() {
+            return gateways.iter().any(|name| *absolute(name, home) == *self.gateway);
+        }
+        let own = super::labels(self.workload);
+        labels.iter().all(|(key, value)| own.contains(&(&**key, &**value)))
+            && namespace.is_none_or(|namespace| &**namespace == NAMESPACE)
+    }
+}
+
+/// What compiles routes.
+pub(super) struct Compiler<'c, 'a> {
+    pub(super) destinations: Destinations<'a>,
+    pub(super) backends: &'c mut Backends,
+    pub(super) rules: &'c mut Vec<Rule>,
+    pub(super) troubles: Vec<Trouble>,
+}
+
+impl<'c, 'a> Compiler<'c, 'a> {
+    pub(super) fn new(
+        registry: Registry<'a>,
+        backends: &'c mut Backends,
+        rules: &'c mut Vec<Rule>,
+        troubles: Vec<Trouble>,
+    ) -> Self {
+        Self { destinations: Destinations::new(registry), backends, rules, troubles }
+    }
+
+    /// What went wrong, and the names whose addresses are needed.
+    pub(super) fn finish(self) -> (Vec<Trouble>, BTreeSet<Arc<str>>) {
+        (self.troubles, self.destinations.registry.names)
+    }
+
+    pub(super) fn rule(&mut self, rule: Rule) -> RuleId {
+        let id = RuleId::try_from(self.rules.len()).unwrap_or(RuleId::MAX);
+        self.rules.push(rule);
+        id
+    }
+
+    /// The matches of a virtual service at a place, in order. After one that takes everything none is ever asked.
+    pub(super) fn routes(&mut self, service: &Service<'_>, place: Place<'_>) -> Vec<Arc<OrderedMatch>> {
+        let mut out: Vec<Arc<OrderedMatch>> = Vec::new();
+        for expanded in &service.routes {
+            let before = out.len();
+            self.route(service, expanded, place, &mut out);
+            if out[before..].iter().any(|of| of.is_everything()) {
+                break;
+            }
+        }
+        out
+    }
+
+    fn route(
+        &mut self,
+        service: &Service<'_>,
+        expanded: &Expanded<'_>,
+        place: Place<'_>,
+        out: &mut Vec<Arc<OrderedMatch>>,
+    ) {
+        let route = &*expanded.route;
+        let everything;
+        let home = &service.of.meta.namespace;
+        let suits =
+            |of: &&HttpMatch| place.suits(of.port, &of.gateways, &of.source_labels, of.source_namespace.as_ref(), home);
+        let matches: Vec<&HttpMatch> = if route.matches.is_empty() {
+            everything = any_request(route);
+            vec![&everything]
+        } else {
+            route.matches.iter().filter(suits).collect()
+        };
+        // What takes the place of the part that was matched depends on the match.
+        let by_match = route.rewrite.as_ref().is_some_and(|rewrite| rewrite.uri.is_some())
+            || matches!(&route.action, HttpAction::Redirect(HttpRedirect { prefix_rewrite: Some(_), .. }));
+        let mut common = None;
+        for of in matches {
+            let object = key_of(Kind::VirtualService, &expanded.from.meta);
+            let Some(mut compiled) = self.compiled_match(of, &object) else { continue };
+            let id = match common {
+                Some(id) if !by_match => id,
+                _ => self.compiled_rule(expanded, of.uri.as_ref(), place, &object),
+            };
+            common = Some(id);
+            compiled.rule = id;
+            out.push(Arc::new(compiled));
+        }
+    }
+
+    /// None for a match that takes no request.
+    fn compiled_match(&mut self, of: &HttpMatch, object: &ObjectKey) -> Option<OrderedMatch> {
+        let mut text = |of: &StringMatch, location| match of {
+            StringMatch::Exact(text) => Some(Text::Exact(Arc::clone(text))),
+            StringMatch::Prefix(text) => Some(Text::Prefix(Arc::clone(text))),
+            StringMatch::Present => Some(Text::Present),
+            StringMatch::Regex(pattern) => match whole(pattern) {
+                Ok(regex) => Some(Text::Regex(regex)),
+                Err(why) => {
+                    let message = format!("{pattern}: {why}: this match takes no request");
+                    let object = object.clone();
+                    self.troubles.push(Trouble { kind: TroubleKind::Unusable, object, location, message });
+                    None
+                }
+            },
+        };
+        let at = || of.location.clone();
+        // Claims are of tokens, and none is known to be good here.
+        if of.headers.keys().chain(of.without_headers.keys()).any(|name| name.starts_with('@')) {
+            return None;
+        }
+        let path = match &of.uri {
+            Some(uri) => Some(PathText { text: text(uri, at())?, ignore_case: of.ignore_uri_case }),
+            None => None,
+        };
+        let mut fields: Vec<(Arc<str>, Text)> = Vec::new();
+        for (name, part) in [(":scheme", &of.scheme), (":method", &of.method), (":authority", &of.authority)] {
+            if let Some(part) = part {
+                fields.push((name.into(), text(part, at())?));
+            }
+        }
+        // Upstream takes these names for the parts of the first line, and reads them there alone.
+        let is_part = |name: &Arc<str>| matches!(&**name, "uri" | "scheme" | "method" | "authority");
+        for (name, part) in of.headers.iter().filter(|(name, _)| !is_part(name)) {
+            fields.push((Arc::clone(name), text(part, at())?));
+        }
+        let mut without = Vec::new();
+        for (name, part) in of.without_headers.iter().filter(|(name, _)| !is_part(name)) {
+            without.push((Arc::clone(name), text(part, at())?));
+        }
+        let mut query = Vec::new();
+        for (name, part) in &of.query_params {
+            query.push((Arc::clone(name), text(part, at())?));
+        }
+        Some(OrderedMatch { rule: 0, path, fields, without, query })
+    }
+
+    fn compiled_rule(
+        &mut self,
+        expanded: &Expanded<'_>,
+        uri: Option<&StringMatch>,
+        place: Place<'_>,
+        object: &ObjectKey,
+    ) -> RuleId {
+        let route = &*expanded.route;
+        let meta = &expanded.from.meta;
+        let index = route.name.as_ref().map_or_else(|| expanded.index.to_string(), ToString::to_string);
+        let mut filters = Vec::new();
+        filters.extend(route.cors_policy.as_ref().and_then(|policy| self.cors(policy, route, object)));
+        filters.extend(route.fault.as_ref().map(|of| Filter::Fault(fault(of))));
+        let own = route.headers.as_ref().map(edits).unwrap_or_default();
+        let mut split = Split::default();
+        match &route.action {
+            HttpAction::Route(destinations) => {
+                filters.extend(route.rewrite.as_ref().and_then(|_| self.rewrite(route, uri, object)));
+                for mirror in &route.mirrors {
+                    let to = &mirror.destination;
+                    let at = (&*meta.namespace, place.port);
+                    let told = (object, &mut self.troubles);
+                    let backend = Some(self.destinations.backend(to, at, self.backends, told));
+                    let fraction = (mirror.percentage.millionths, 1_000_000);
+                    filters.push(Filter::Mirror(Mirror { backend, fraction, shadow: true }));
+                }
+                split = self.http_split(destinations, &own, (&meta.namespace, place.port), object);
+            }
+            HttpAction::Redirect(of) => {
+                filters.extend(own);
+                filters.push(Filter::Redirect(redirect(of, uri)));
+            }
+            HttpAction::DirectResponse(of) => {
+                filters.extend(own);
+                let body = match &of.body {
+                    Some(HttpBody::Text(text)) => text.as_bytes().into(),
+                    Some(HttpBody::Bytes(bytes)) => Arc::clone(bytes),
+                    None => Arc::default(),
+                };
+                filters.push(Filter::Direct(Arc::new(Direct { status: of.status, body })));
+            }
+            // Delegates are put in place before.
+            HttpAction::Delegate(_) => filters.push(Filter::Unknown),
+        }
+        // Upstream neither limits nor repeats requests that it makes fail.
+        let is_faulty = route.fault.is_some();
+        self.rule(Rule {
+            name: format!("VirtualService/{}/{}/{index}", meta.namespace, meta.name).into(),
+            location: route.location.clone(),
+            filters,
+            split,
+            request_timeout: route.timeout.filter(|timeout| !timeout.is_zero() && !is_faulty),
+            backend_request_timeout: route
+                .retries
+                .as_ref()
+                .and_then(|retries| retries.per_try_timeout)
+                .filter(|_| !is_faulty),
+            retries: route.retries.as_ref().filter(|_| !is_faulty).map(|retries| Arc::new(retries.clone())),
+            retry: None,
+            session: None,
+        })
+    }
+
+    fn http_split(
+        &mut self,
+        destinations: &[HttpRouteDestination],
+        own: &[Filter],
+        at: (&str, u16),
+        object: &ObjectKey,
+    ) -> Split {
+        let mut split = Split::default();
+        for of in destinations.iter().filter(|of| of.weight > 0) {
+            let told = (object, &mut self.troubles);
+            let backend = Some(self.destinations.backend(&of.destination, at, self.backends, told));
+            // Edits of the route are laid over those of the destination, as Envoy does.
+            let mut filters = of.headers.as_ref().map(edits).unwrap_or_default();
+            filters.extend_from_slice(own);
+            split.total = split.total.saturating_add(of.weight);
+            split.targets.push(WeightedBackend { weight: of.weight, backend, filters });
+        }
+        split
+    }
+
+    /// Back ends of a TLS or TCP route.
+    pub(super) fn split(&mut self, destinations: &[RouteDestination], at: (&str, u16), object: &ObjectKey) -> Split {
+        let mut split = Split::default();
+        for of in destinations.iter().filter(|of| of.weight > 0) {
+            let told = (object, &mut self.troubles);
+            let backend = Some(self.destinations.backend(&of.destination, at, self.backends, told));
+            split.total = split.total.saturating_add(of.weight);
+            split.targets.push(WeightedBackend { weight: of.weight, backend, filters: Vec::new() });
+        }
+        split
+    }
+
+    fn rewrite(&mut self, route: &HttpRoute, uri: Option<&StringMatch>, object: &ObjectKey) -> Option<Filter> {
+        let of = route.rewrite.as_ref()?;
+        let path = match (&of.uri, &of.uri_regex_rewrite) {
+            (Some(with), _) => Some(replaced(with, uri)),
+            (None, Some(rewrite)) => {
+                const PROGRAM: usize = 1 << 20;
+                let builder = regex::RegexBuilder::new(&rewrite.pattern).size_limit(PROGRAM).build();
+                match builder {
+                    Ok(regex) => Some(PathRewrite::Regex(RegexRewrite { regex, with: Arc::clone(&rewrite.rewrite) })),
+                    Err(_) => {
+                        let message = format!("{}: too large an expression: requests get a 500", rewrite.pattern);
+                        let (object, location) = (object.clone(), route.location.clone());
+                        self.troubles.push(Trouble { kind: TroubleKind::Unusable, object, location, message });
+                        return Some(Filter::Unknown);
+                    }
+                }
+            }
+            (None, None) => None,
+        };
+        Some(Filter::Rewrite(Rewrite { hostname: of.authority.clone(), path }))
+    }
+
+    fn cors(&mut self, of: &CorsPolicy, route: &HttpRoute, object: &ObjectKey) -> Option<Filter> {
+        let mut origins = Vec::new();
+        for origin in &of.allow_origins {
+            match origin {
+                // Of before: a star in place of an origin is all of them.
+                StringMatch::Exact(text) if &**text == "*" => origins.push(Text::Present),
+                StringMatch::Exact(text) => origins.push(Text::Exact(Arc::clone(text))),
+                StringMatch::Prefix(text) => origins.push(Text::Prefix(Arc::clone(text))),
+                StringMatch::Present => {}
+                StringMatch::Regex(pattern) => match whole(pattern) {
+                    Ok(regex) => origins.push(Text::Regex(regex)),
+                    Err(why) => {
+                        let message = format!("{pattern}: {why}: it allows no origin");
+                        let (object, location) = (object.clone(), route.location.clone());
+                        self.troubles.push(Trouble { kind: TroubleKind::Unusable, object, location, message });
+                    }
+                },
+            }
+        }
+        let list = |names: &[Arc<str>]| {
+            (!names.is_empty()).then(|| names.iter().map(|name| &**name).collect::<Vec<_>>().join(",").into())
+        };
+        Some(Filter::CorsPolicy(Arc::new(Cors {
+            origins,
+            methods: list(&of.allow_methods),
+            headers: list(&of.allow_headers),
+            expose: list(&of.expose_headers),
+            max_age: of.max_age.map(|age| age.as_secs().to_string().into()),
+            credentials: of.allow_credentials.unwrap_or(false),
+            forward_unmatched: of.unmatched_preflights == UnmatchedPreflights::Forward,
+        })))
+    }
+}
+
+/// What a route without matches has.
+fn any_request(route: &HttpRoute) -> HttpMatch {
+    HttpMatch {
+        name: None,
+        uri: None,
+        scheme: None,
+        method: None,
+        authority: None,
+        headers: Default::default(),
+        without_headers: Default::default(),
+        query_params: Default::default(),
+        port: None,
+        source_labels: Strings::new(),
+        source_namespace: None,
+        gateways: Vec::new(),
+        ignore_uri_case: false,
+        stat_prefix: None,
+        location: route.location.clone(),
+    }
+}
+
+/// What `with` takes the place of: the prefix that was matched, or else the whole path. Nothing matched is the prefix `/`.
+fn replaced(with: &Arc<str>, uri: Option<&StringMatch>) -> PathRewrite {
+    let with = Arc::clone(with);
+    match uri {
+        Some(StringMatch::Prefix(prefix)) => PathRewrite::Start { length: prefix.len(), with },
+        Some(StringMatch::Exact(_) | StringMatch::Regex(_)) => PathRewrite::Full(with),
+        None | Some(StringMatch::Present) => PathRewrite::Start { length: 1, with },
+    }
+}
+
+fn redirect(of: &HttpRedirect, uri: Option<&StringMatch>) -> Redirect {
+    let whole = of.uri.as_ref().map(|uri| PathRewrite::Full(Arc::clone(uri)));
+    Redirect {
+        scheme: of.scheme.clone(),
+        hostname: of.authority.clone(),
+        path: whole.or_else(|| of.prefix_rewrite.as_ref().map(|with| replaced(with, uri))),
+        port: match of.port {
+            WrittenPort::Unset => RedirectPort::Kept,
+            WrittenPort::Number(port) => RedirectPort::Number(port),
+            WrittenPort::ProtocolDefault => RedirectPort::Scheme,
+            WrittenPort::RequestPort => RedirectPort::Request,
+        },
+        status: of.redirect_code,
+    }
+}
+
+fn fault(of: &HttpFault) -> Fault {
+    Fault {
+        delay: of
+            .delay
+            .as_ref()
+            .map(|delay| (delay.fixed_delay.min(LONGEST_DELAY), (delay.percentage.millionths, 1_000_000))),
+        abort: of.abort.as_ref().map(|abort| {
+            let with = match abort.status {
+                AbortStatus::HttpStatus(status) => Abort::Http(status),
+                AbortStatus::GrpcStatus(status) => Abort::Grpc(status),
+            };
+            (with, (abort.percentage.millionths, 1_000_000))
+        }),
+    }
+}
+
+/// Edits of fields, and of the host.
+fn edits(of: &Headers) -> Vec<Filter> {
+    let pairs = |all: &Strings| {
+        let others = all.iter().filter(|(name, _)| &***name != "host");
+        others.map(|(name, value)| (Arc::clone(name), Arc::clone(value))).collect::<Vec<_>>()
+    };
+    let mut out = Vec::new();
+    let host = of.request.set.get("host").or_else(|| of.request.add.get("host"));
+    out.extend(host.map(|host| Filter::Rewrite(Rewrite { hostname: Some(Arc::clone(host)), path: None })));
+    for (operations, request) in [(&of.request, true), (&of.response, false)] {
+        let edits =
+            Edits { set: pairs(&operations.set), add: pairs(&operations.add), remove: operations.remove.clone() };
+        if edits != Edits::default() {
+            out.push(if request { Filter::RequestHeaders(edits) } else { Filter::ResponseHeaders(edits) });
+        }
+    }
+    out
+}
