@@ -113,5 +113,7 @@ codes! {
     RULE_WITHOUT_BACKEND = "rule-without-backend", Warning, "a rule that has no back end and does not answer itself";
     WEIGHTS_ALL_ZERO = "weights-all-zero", Warning, "a rule whose back ends all have the weight 0";
     FILTER_UNSUPPORTED = "filter-unsupported", Error, "a filter that is not known: what its rule would take is answered with 500";
+    GATEWAY_NOT_SELECTED = "gateway-not-selected", Warning, "an Istio Gateway whose selector selects no workload of the gate";
+    MATCH_UNUSABLE = "match-unusable", Warning, "a match or an expression of a VirtualService that can take no request";
     REDIRECT_LOOP = "redirect-loop", Error, "a redirect to where the request came from";
 }

@@ -18,6 +18,7 @@ mod cluster;
 mod cover;
 mod gateway;
 mod isolation;
+mod istio;
 mod manifests;
 mod near;
 mod objects;
@@ -117,6 +118,7 @@ pub fn analyze(manifests: &Manifests<'_>) -> Vec<Finding> {
     tiers::check(&context, &mut report);
     blocks::check(&context, &mut report);
     gateway::check(&context, now, &mut report);
+    istio::check(&context, &mut report);
     if context.cluster.groups.is_empty() {
         objects::no_pods(&context, &mut report);
     } else {

@@ -42,7 +42,10 @@ pub fn assign<'a>(ours: impl Iterator<Item = &'a Arc<Gateway>>, pool: IpNet, bef
             }
         }
     }
-    let mut next = pool.hosts();
+    // Those of Istio's gateways stay theirs.
+    let reserved: BTreeSet<IpAddr> =
+        before.iter().filter(|((namespace, _), _)| namespace.is_empty()).flat_map(|(_, all)| all).copied().collect();
+    let mut next = pool.hosts().filter(|address| !reserved.contains(address));
     for (gateway, open) in ours.iter().zip(open) {
         for _ in 0..open {
             next.find(|address| give(&mut assigned, gateway, *address));

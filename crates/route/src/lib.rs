@@ -20,7 +20,7 @@ mod table;
 pub use addresses::{Assigned, assign, assign_istio};
 pub use compile::{
     Attachment, Attachments, CONTROLLER, Compiled, DEFAULT_CLASS, Refusal, Resolved, Trouble, TroubleKind, attachments,
-    compile, compile_with,
+    compile, compile_with, troubles,
 };
 pub use hosts::{HostTable, intersection};
 pub use matching::{Candidate, Path, PathTable, Request, Value, whole};

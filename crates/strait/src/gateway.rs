@@ -1,9 +1,10 @@
-//! `strait gateway`, `strait try` and `strait status render`: Gateway API manifests to a running gate, and to statuses.
+//! `strait gateway`, `strait try` and `strait status render`: Gateway API and Istio manifests to a running gate, and to statuses.
 
 mod handover;
 mod limits;
 mod outside;
 mod render;
+mod resolve;
 mod stand_in;
 mod yaml;
 
@@ -28,7 +29,7 @@ use nix::{
 };
 use strait_api::{Directory, Objects};
 use strait_proxy::{Drain, Gate, Options, PortMap};
-use strait_route::{Assigned, Compiled, Plan, Serve, Status, assign, compile};
+use strait_route::{Assigned, Compiled, Plan, Serve, Status, assign, assign_istio, compile, compile_with};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, oneshot},
@@ -37,13 +38,14 @@ use tokio::{
 pub(crate) use outside::ADMIN;
 pub(crate) use render::{RenderArgs, render};
 
-use self::stand_in::StandIns;
+use self::{resolve::Resolver, stand_in::StandIns};
 
-/// Serve Gateways and their routes (Gateway API) as an L7 gate, without root
+/// Serve Gateways and their routes (Gateway API, Istio) as an L7 gate, without root
 ///
 /// Each Gateway of a class with the controller `strait.dev/gateway-controller`, or of the class `strait`, gets an address of the pool:
 /// the one that its `spec.addresses` asks for, else the next free one in order of namespace and name. It listens on the ports of its
-/// listeners, or on mapped ones. Back ends come from `EndpointSlice`s. Changed files are taken up at once, broken ones keep their last good version.
+/// listeners, or on mapped ones. Istio's Gateways that select `istio: ingressgateway` (or `istio: ingress`, `istio: egressgateway`, as upstream's
+/// charts label them) share an address and are merged by port. Back ends come from `EndpointSlice`s. Changed files are taken up at once, broken ones keep their last good version.
 ///
 /// SIGTERM and SIGINT end it: what waits to be accepted is served, idle connections end, responses say `Connection: close`, and what is
 /// not done after `--drain-time` is cut off. A second signal ends it at once. Exit code: 0 once drained, 128 and the signal's number after a second one.
@@ -178,6 +180,7 @@ fn serve(args: ServeArgs, stand_ins: Option<StandIns>, hot_restart_path: Option<
         assigned: Assigned::new(),
         statuses: Vec::new(),
         said: BTreeSet::new(),
+        resolver: Resolver::new(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
     runtime.block_on(async {
@@ -260,6 +263,7 @@ struct Running {
     statuses: Vec<Status>,
     /// What was said of what went wrong, so that it is said once.
     said: BTreeSet<String>,
+    resolver: Resolver,
 }
 
 impl Running {
@@ -273,6 +277,7 @@ impl Running {
     ) -> anyhow::Result<Drain> {
         let watcher = self.directory.watcher().context("cannot watch the manifests")?;
         let mut changes = watch(watcher)?;
+        self.warm_up().await;
         let mut lines = self.apply(gate)?;
         if let Some(taken) = taken {
             taken.serving()?;
@@ -289,6 +294,9 @@ impl Running {
         loop {
             tokio::select! {
                 _ = signals.next() => return Ok(Drain::Ending),
+                () = self.resolver.changed(), if !taking_over => {
+                    self.apply(gate)?;
+                }
                 Some(taken_up) = changes.recv(), if !taking_over => {
                     let change = self.directory.refresh();
                     let _ = taken_up.send(());
@@ -308,6 +316,20 @@ impl Running {
         }
     }
 
+    /// Looks up the names that back ends are behind before anything is served, at most so long.
+    async fn warm_up(&mut self) {
+        const MOST: Duration = Duration::from_secs(2);
+        let names = compile(self.directory.objects(), &self.assign(self.directory.objects()), "").names;
+        if !names.is_empty() {
+            self.resolver.want(&names);
+            self.resolver.all_found(MOST).await;
+        }
+    }
+
+    fn assign(&self, objects: &Objects) -> Assigned {
+        addresses(objects, self.pool, &self.assigned)
+    }
+
     /// Serves what the manifests say now. Gives what people are told of it at the start.
     fn apply(&mut self, gate: &mut Gate) -> anyhow::Result<Vec<String>> {
         let mut said = BTreeSet::new();
@@ -322,8 +344,12 @@ impl Running {
             }
             None => self.directory.objects().clone(),
         };
-        self.assigned = assign(Compiled::gateways(&objects), self.pool, &self.assigned);
-        let mut compiled = compile(&objects, &self.assigned, &now());
+        self.assigned = self.assign(&objects);
+        let mut compiled = compile_with(&objects, &self.assigned, self.resolver.resolved(), &now());
+        for name in self.resolver.want(&compiled.names) {
+            said.insert(format!("{name} is not looked up: there are too many names; its back ends get no request"));
+        }
+        said.extend(compiled.troubles.iter().map(ToString::to_string));
         compiled.keep_times(&self.statuses);
         if let Some(path) = &self.status {
             write_status(path, &compiled)?;
@@ -343,8 +369,11 @@ impl Running {
         let mut lines = Vec::new();
         for port in &plan.ports {
             let at = self.ports.get(&port.port).copied().unwrap_or(port.port);
-            let (address, gateway) = (bracketed(port.address), &port.gateway);
-            lines.push(format!("Gateway {gateway}: {address}:{at} (port {}, {})", port.port, spoken(&port.serve)));
+            let address = bracketed(port.address);
+            // Those of Istio's that share a port are served as one.
+            for gateway in port.gateway.split(',') {
+                lines.push(format!("Gateway {gateway}: {address}:{at} (port {}, {})", port.port, spoken(&port.serve)));
+            }
             if self.stand_ins.is_none() {
                 continue;
             }
@@ -425,8 +454,15 @@ fn write_status(path: &Path, compiled: &Compiled) -> anyhow::Result<()> {
     std::fs::rename(&part, path).with_context(|| format!("cannot write {}", path.display()))
 }
 
+/// The addresses of all gateways, the Gateway API's first.
+fn addresses(objects: &Objects, pool: IpNet, before: &Assigned) -> Assigned {
+    let mut assigned = assign(Compiled::gateways(objects), pool, before);
+    assign_istio(objects, pool, before, &mut assigned);
+    assigned
+}
+
 /// Where a set of objects has gateways: every one as if it had an address of the pool.
 fn compiled(objects: &Objects, pool: IpNet) -> Compiled {
-    let assigned = assign(Compiled::gateways(objects), pool, &Assigned::new());
+    let assigned = addresses(objects, pool, &Assigned::new());
     compile(objects, &assigned, &now())
 }

@@ -90,6 +90,13 @@ pub fn compile_with(objects: &Objects, assigned: &Assigned, resolved: &Resolved,
     compile_and_tell(objects, assigned, resolved, now, None)
 }
 
+/// What of Istio's objects is most likely not meant, for people who ask before anything is served.
+pub fn troubles(objects: &Objects) -> Vec<Trouble> {
+    let one = vec![std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)];
+    let assigned = istio::workloads(objects).into_keys().map(|workload| (istio::key(workload), one.clone())).collect();
+    compile(objects, &assigned, "").troubles
+}
+
 fn compile_and_tell(
     objects: &Objects,
     assigned: &Assigned,
