@@ -1,6 +1,7 @@
 //! The CORS protocol of the Fetch standard, as the `CORS` filter of the Gateway API has it.
 
 use strait_api::Cors;
+use strait_route::CorsPolicy;
 
 /// Whether an origin may read answers.
 pub(crate) fn allows(cors: &Cors, origin: &str) -> bool {
@@ -63,6 +64,36 @@ pub(crate) fn fields(cors: &Cors, origin: &str) -> Vec<(&'static str, String)> {
         let names: Vec<&str> = cors.expose_headers.iter().map(|name| &**name).collect();
         out.push(("access-control-expose-headers", names.join(", ")));
     }
+    out
+}
+
+/// The fields that answer a preflight by a policy of Istio's; none where the origin is not allowed.
+pub(crate) fn policy_preflight(policy: &CorsPolicy, origin: &str) -> Vec<(&'static str, String)> {
+    let mut out = policy_fields(policy, origin);
+    if !out.is_empty() {
+        out.retain(|(name, _)| *name != EXPOSE);
+        let lists = [
+            ("access-control-allow-methods", &policy.methods),
+            ("access-control-allow-headers", &policy.headers),
+            ("access-control-max-age", &policy.max_age),
+        ];
+        out.extend(lists.into_iter().filter_map(|(name, list)| Some((name, list.as_ref()?.to_string()))));
+    }
+    out
+}
+
+const EXPOSE: &str = "access-control-expose-headers";
+
+/// The fields that go with every answer to an origin that a policy of Istio's allows.
+pub(crate) fn policy_fields(policy: &CorsPolicy, origin: &str) -> Vec<(&'static str, String)> {
+    if !policy.allows(origin) {
+        return Vec::new();
+    }
+    let mut out = vec![("access-control-allow-origin", origin.to_owned())];
+    if policy.credentials {
+        out.push(("access-control-allow-credentials", "true".to_owned()));
+    }
+    out.extend(policy.expose.iter().map(|list| (EXPOSE, list.to_string())));
     out
 }
 

@@ -139,6 +139,14 @@ impl Limit {
     }
 }
 
+/// Waits as a rule's fault asks; a worker that is to end does not wait.
+async fn hold_up(worker: &Worker, delay: Duration) {
+    tokio::select! {
+        () = sleep(delay) => {}
+        () = worker.draining() => {}
+    }
+}
+
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
@@ -199,8 +207,12 @@ impl Exchange {
     /// Serves the request whose head was read.
     pub(crate) async fn run(&mut self, side: &mut Side, deadline: &Deadline) -> Next {
         let Some(Open { worker, client, live }) = self.open.clone() else { return Next::Close };
-        let took = &mut self.record.rule;
-        let forward = match decide(&worker, &live, &client, &self.head, self.text.as_slice(), took) {
+        let (took, mut delay) = (&mut self.record.rule, None);
+        let decision = decide(&worker, &live, &client, &self.head, self.text.as_slice(), (took, &mut delay));
+        if let Some(delay) = delay {
+            Box::pin(hold_up(&worker, delay)).await;
+        }
+        let forward = match decision {
             Decision::Answer(answer) => return self.answer(&worker, side, deadline, answer).await,
             Decision::Forward(forward) => Forward { request_id: self.record.request_id, ..forward },
         };
@@ -386,7 +398,7 @@ impl Exchange {
         match &mut upstream.side {
             Side::Http1(_) => {
                 let out = self.body.out.end();
-                write::request(&live.plan, forward, client, &self.head, self.text.as_slice(), out);
+                write::request(&live.plan, forward, None, client, &self.head, self.text.as_slice(), out);
             }
             Side::Http2(stream) => {
                 let (head, bytes, target) = (&self.head, self.text.as_slice(), &upstream.target);
@@ -425,14 +437,20 @@ impl Exchange {
             }
         }
         let Some(whole) = self.body.whole() else { return };
-        let mut copy = Vec::new();
-        write::request(&live.plan, forward, client, &self.head, self.text.as_slice(), &mut copy);
-        match side {
-            Side::Http1(_) => copy.extend_from_slice(whole),
-            Side::Http2(_) => http2::encode_whole(self.body.framing, whole, &mut copy),
-        }
-        for backend in &forward.mirrors {
-            mirror::send(worker, *backend, copy.clone());
+        for (backend, shadow) in &forward.mirrors {
+            let host = || {
+                let asked = self.head.authority.text(self.text.as_slice());
+                shadow_of(forward.host.as_deref().unwrap_or(asked))
+            };
+            let host = shadow.then(host);
+            let mut copy = Vec::new();
+            let bytes = self.text.as_slice();
+            write::request(&live.plan, forward, host.as_deref(), client, &self.head, bytes, &mut copy);
+            match side {
+                Side::Http1(_) => copy.extend_from_slice(whole),
+                Side::Http2(_) => http2::encode_whole(self.body.framing, whole, &mut copy),
+            }
+            mirror::send(worker, *backend, copy);
         }
     }
 
@@ -729,3 +747,9 @@ impl Wire {
 
 /// How long a connection that ends is still read.
 pub(crate) const LINGER: Duration = Duration::from_secs(1);
+
+/// The host of a copy, as Envoy marks it: `-shadow` behind the name, before a port.
+fn shadow_of(host: &str) -> String {
+    let port = host.rfind(':').filter(|at| !host[*at..].contains(']')).unwrap_or(host.len());
+    format!("{}-shadow{}", &host[..port], &host[port..])
+}

@@ -1,10 +1,10 @@
 //! Filters of a rule and of the back end that was chosen, put together for one request.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use strait_api::Cors;
-use strait_http::{Known, Overlay, RequestHead};
-use strait_route::{Filter, Mirror, PathRewrite, Redirect, Rule};
+use strait_http::{Known, Overlay, RequestHead, split_authority};
+use strait_route::{Abort, CorsPolicy, Direct, Fault, Filter, Mirror, PathRewrite, Redirect, RedirectPort, Rule};
 
 use crate::{
     cors,
@@ -114,6 +114,9 @@ pub(crate) struct Applied<'a> {
     pub(crate) path: Option<&'a PathRewrite>,
     redirect: Option<&'a Redirect>,
     cors: Option<&'a Cors>,
+    policy: Option<&'a CorsPolicy>,
+    direct: Option<&'a Direct>,
+    pub(crate) fault: Option<&'a Fault>,
     /// A filter that is not known: nothing passes without it.
     unknown: bool,
 }
@@ -133,6 +136,9 @@ impl<'a> Applied<'a> {
                     applied.path = rewrite.path.as_ref().or(applied.path);
                 }
                 Filter::Cors(cors) => applied.cors = Some(cors),
+                Filter::CorsPolicy(policy) => applied.policy = Some(policy),
+                Filter::Direct(direct) => applied.direct = Some(direct),
+                Filter::Fault(fault) => applied.fault = Some(fault),
                 Filter::Unknown => applied.unknown = true,
                 Filter::ResponseHeaders(_) | Filter::Mirror(_) => {}
             }
@@ -170,21 +176,90 @@ pub(crate) fn answers(filters: Filters<'_>, applied: &Applied<'_>, asked: &Asked
         let headers = asked.field("access-control-request-headers");
         let fields = cors::preflight(of, origin, method, headers);
         let fields = fields.into_iter().map(|(name, value)| (name.into(), value)).collect();
-        return Some(Answer { reason: local::PREFLIGHT, fields });
+        return Some(Answer { fields, ..Answer::of(local::PREFLIGHT) });
+    }
+    if let (Some(of), Some(origin)) = (applied.policy, asked.field("origin"))
+        && asked.head.method.bytes(asked.bytes) == b"OPTIONS"
+        && asked.field("access-control-request-method").is_some()
+        && (of.allows(origin) || !of.forward_unmatched)
+    {
+        let fields = cors::policy_preflight(of, origin);
+        let fields = fields.into_iter().map(|(name, value)| (name.into(), value)).collect();
+        return Some(Answer { fields, ..Answer::of(local::PREFLIGHT) });
+    }
+    if let Some(direct) = applied.direct {
+        let reason = Reason { status: direct.status, ..local::DIRECT };
+        let mut fields = Fields::new();
+        edited(filters, &mut fields);
+        return Some(Answer { fields, body: Some(Arc::clone(&direct.body)), ..Answer::of(reason) });
     }
     let redirect = applied.redirect?;
     let reason = Reason { status: redirect.status, ..local::REDIRECTED };
     let mut fields: Fields = vec![("location".into(), location(redirect, asked))];
+    edited(filters, &mut fields);
+    Some(Answer { fields, ..Answer::of(reason) })
+}
+
+/// Adds what filters put into answers.
+fn edited(filters: Filters<'_>, fields: &mut Fields) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     filters.response().each(|name, value| fields.push((text(name).into(), text(value))));
-    Some(Answer { reason, fields })
+}
+
+/// What a fault does to a request: how long it is held up, and the answer that it gets then in place of the back end's.
+pub(crate) fn inject(fault: &Fault, mut draw: impl FnMut((u32, u32)) -> bool) -> (Option<Duration>, Option<Answer>) {
+    let delay = fault.delay.filter(|(_, part)| draw(*part)).map(|(delay, _)| delay);
+    let abort = fault.abort.filter(|(_, part)| draw(*part)).map(|(abort, _)| {
+        let body = Some(Arc::from(&b"fault filter abort"[..]));
+        let (status, call) = match abort {
+            Abort::Http(status) => (status, None),
+            Abort::Grpc(code) => (status_of(code), Some(code)),
+        };
+        Answer { body, call, ..Answer::of(Reason { status, ..local::ABORTED }) }
+    });
+    (delay, abort)
+}
+
+/// The status of HTTP that stands for one of gRPC's (google.rpc.Code).
+const fn status_of(code: u8) -> u16 {
+    match code {
+        0 => 200,
+        1 => 499,
+        3 | 9 | 11 => 400,
+        4 => 504,
+        5 => 404,
+        6 | 10 => 409,
+        7 => 403,
+        8 => 429,
+        12 => 501,
+        14 => 503,
+        16 => 401,
+        _ => 500,
+    }
 }
 
 /// Where a redirect leads.
 fn location(redirect: &Redirect, asked: &Asked<'_>) -> String {
     let scheme = redirect.scheme.as_deref().unwrap_or(if asked.https { "https" } else { "http" });
     let known = if scheme == "https" { 443 } else { 80 };
-    let port = redirect.port.unwrap_or(if redirect.scheme.is_some() { known } else { asked.port });
+    let authority = split_authority(asked.head.authority.bytes(asked.bytes));
+    let given = authority.and_then(|authority| authority.port);
+    let of_scheme = |https: bool| if https { 443 } else { 80 };
+    let port = match redirect.port {
+        RedirectPort::Number(port) => port,
+        RedirectPort::Listener => {
+            if redirect.scheme.is_some() {
+                known
+            } else {
+                asked.port
+            }
+        }
+        RedirectPort::Scheme => known,
+        RedirectPort::Request => given.unwrap_or(of_scheme(asked.https)),
+        // Another host has the port that is written behind it; the default of the scheme before is none of the next one's.
+        RedirectPort::Kept if redirect.hostname.is_some() => known,
+        RedirectPort::Kept => given.filter(|port| *port != of_scheme(asked.https)).unwrap_or(known),
+    };
     let host = redirect.hostname.as_deref().unwrap_or(asked.host);
     let mut path = String::new();
     match &redirect.path {
@@ -196,7 +271,8 @@ fn location(redirect: &Redirect, asked: &Asked<'_>) -> String {
         let _ = write!(out, ":{port}");
     }
     out.push_str(&path);
-    if let Some(query) = asked.head.query {
+    // A path that brings a query has that one.
+    if let Some(query) = asked.head.query.filter(|_| !path.contains('?')) {
         out.push('?');
         out.push_str(query.text(asked.bytes));
     }

@@ -11,7 +11,7 @@ use std::{
 use rustls::{ClientConfig, ServerConfig};
 use strait_route::{
     Backend, BackendId, BackendProtocol, BackendTls, Certificate, ClientValidation, HttpListener, Plan, RuleId, Serve,
-    Split, TlsThen,
+    Split, TlsThen, TlsVersions,
 };
 
 use crate::{backend::Target, local, record::Reason, split::Turns, telemetry::Names, tls};
@@ -42,6 +42,7 @@ type Key = (SocketAddr, BackendProtocol, Option<u32>);
 struct Server {
     certificates: Vec<Certificate>,
     clients: Option<ClientValidation>,
+    versions: TlsVersions,
     http: bool,
     config: Result<Arc<ServerConfig>, tls::Unusable>,
 }
@@ -93,13 +94,17 @@ impl Live {
                 let shown = terminate.certificates.iter().filter_map(|id| self.plan.certificates.get(*id as usize));
                 let certificates: Vec<Certificate> = shown.cloned().collect();
                 let same = before.and_then(|before| before.servers.get(&key)).filter(|server| {
-                    server.http == http && server.clients == terminate.clients && server.certificates == certificates
+                    server.http == http
+                        && server.clients == terminate.clients
+                        && server.versions == terminate.versions
+                        && server.certificates == certificates
                 });
                 let config = match same.and_then(|server| server.config.as_ref().ok()) {
                     Some(config) => Ok(Arc::clone(config)),
                     None => tls::server(terminate, &self.plan.certificates, http),
                 };
-                self.servers.insert(key, Server { certificates, clients: terminate.clients.clone(), http, config });
+                let (clients, versions) = (terminate.clients.clone(), terminate.versions);
+                self.servers.insert(key, Server { certificates, clients, versions, http, config });
             }
         }
     }

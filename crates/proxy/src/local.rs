@@ -1,6 +1,6 @@
 //! Answers that the gate gives itself.
 
-use std::{borrow::Cow, future::poll_fn, task::Poll, time::Duration};
+use std::{borrow::Cow, future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use strait_http::{Version, phrase};
 
@@ -30,6 +30,8 @@ reasons! {
     TIMED_OUT: 504 "UT" "request_timeout";
     REDIRECTED: 302 "" "redirected";
     PREFLIGHT: 200 "" "cors_preflight";
+    DIRECT: 200 "" "direct_response";
+    ABORTED: 503 "FI" "fault_filter_abort";
 }
 
 /// Fields of an answer, names in small letters.
@@ -39,11 +41,15 @@ pub(crate) type Fields = Vec<(Cow<'static, str>, String)>;
 pub(crate) struct Answer {
     pub(crate) reason: Reason,
     pub(crate) fields: Fields,
+    /// The body that a rule holds.
+    pub(crate) body: Option<Arc<[u8]>>,
+    /// What gRPC's clients get, where a rule says that.
+    pub(crate) call: Option<u8>,
 }
 
 impl Answer {
     pub(crate) const fn of(reason: Reason) -> Self {
-        Self { reason, fields: Vec::new() }
+        Self { reason, fields: Vec::new(), body: None, call: None }
     }
 
     /// Says why it is made in a `Proxy-Status` field (RFC 9209), where that is `wanted`.
@@ -71,7 +77,7 @@ impl Answer {
     /// The status of gRPC that calls get in place of it. The codes are those that gRPC's clients would make of it (grpc/grpc,
     /// doc/http-grpc-status-mapping.md).
     pub(crate) fn call_status(&self) -> Option<u8> {
-        (!self.reason.flag.is_empty()).then(|| code(self.reason.status))
+        (!self.reason.flag.is_empty()).then(|| self.call.unwrap_or_else(|| code(self.reason.status)))
     }
 
     /// Writes it to a gRPC call: that status in its head, and nothing else, where others get one of HTTP.
@@ -90,16 +96,17 @@ impl Answer {
 
     /// Writes it as HTTP/1.
     pub(crate) fn write(&self, version: Version, keep_alive: bool, is_head: bool, out: &mut Vec<u8>) {
-        let Self { reason, fields } = self;
+        let Self { reason, fields, body, .. } = self;
         let text = phrase(reason.status);
         // A redirect or preflight needs no words.
-        let body = if reason.flag.is_empty() { String::new() } else { format!("{text}: {}\n", reason.details) };
+        let words = if reason.flag.is_empty() { String::new() } else { format!("{text}: {}\n", reason.details) };
+        let body = body.as_deref().unwrap_or(words.as_bytes());
         out.extend_from_slice(format!("HTTP/1.1 {} {text}\r\n", reason.status).as_bytes());
         for (name, value) in fields {
             out.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
         }
         out.extend_from_slice(format!("content-length: {}\r\n", body.len()).as_bytes());
-        if !body.is_empty() {
+        if !body.is_empty() && !fields.iter().any(|(name, _)| name == "content-type") {
             out.extend_from_slice(b"content-type: text/plain\r\n");
         }
         if !keep_alive {
@@ -109,7 +116,7 @@ impl Answer {
         }
         out.extend_from_slice(b"\r\n");
         if !is_head {
-            out.extend_from_slice(body.as_bytes());
+            out.extend_from_slice(body);
         }
     }
 }
@@ -117,7 +124,7 @@ impl Answer {
 /// The whole answer to a connection that there is no room for.
 pub(crate) fn overloaded() -> Vec<u8> {
     let mut out = Vec::new();
-    let answer = Answer { reason: OVERLOADED, fields: vec![("retry-after".into(), "1".to_owned())] };
+    let answer = Answer { fields: vec![("retry-after".into(), "1".to_owned())], ..Answer::of(OVERLOADED) };
     answer.write(Version::Http11, false, false, &mut out);
     out
 }
@@ -132,7 +139,7 @@ impl Answer {
         deadline: &Deadline,
         within: Duration,
     ) {
-        let Self { reason, fields } = self;
+        let Self { reason, fields, body, .. } = self;
         let told = fields.iter().map(|(name, value)| (&**name, value.as_bytes()));
         if let Some(code) = self.call_status().filter(|_| is_call) {
             let code = code.to_string();
@@ -145,11 +152,12 @@ impl Answer {
             return stream.status(200, &all, true);
         }
         let text = phrase(reason.status);
-        let body = if reason.flag.is_empty() { String::new() } else { format!("{text}: {}\n", reason.details) };
+        let words = if reason.flag.is_empty() { String::new() } else { format!("{text}: {}\n", reason.details) };
+        let body = body.as_deref().unwrap_or(words.as_bytes());
         let length = body.len().to_string();
         let mut all: Vec<(&str, &[u8])> = told.collect();
         all.push(("content-length", length.as_bytes()));
-        if !body.is_empty() {
+        if !body.is_empty() && !fields.iter().any(|(name, _)| name == "content-type") {
             all.push(("content-type", b"text/plain"));
         }
         let end = is_head || body.is_empty();
@@ -157,7 +165,7 @@ impl Answer {
         if end {
             return;
         }
-        let mut rest = body.as_bytes();
+        let mut rest = body;
         let sent = poll_fn(|cx| {
             match stream.send(rest, true, cx) {
                 Some(count) if count < rest.len() => rest = &rest[count..],

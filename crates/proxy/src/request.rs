@@ -1,12 +1,12 @@
 //! From a request's head to what is done with it.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use strait_http::{RequestHead, Target as Form, normalize, split_authority};
 use strait_route::{BackendId, Plan, RuleId};
 
 use crate::{
-    filters::{Applied, Asked, Filters, answers},
+    filters::{Applied, Asked, Filters, answers, inject},
     live::{Found, Snapshot},
     local::{self, Answer},
     record::Client,
@@ -32,8 +32,8 @@ pub(crate) struct Forward {
     pub(crate) path: Option<String>,
     /// The host, where it is not the one that was asked.
     pub(crate) host: Option<String>,
-    /// Back ends that get a copy.
-    pub(crate) mirrors: Vec<BackendId>,
+    /// Back ends that get a copy, and whether its host tells that it is one.
+    pub(crate) mirrors: Vec<(BackendId, bool)>,
     pub(crate) upgrade: bool,
     /// The id of a request that came without one.
     pub(crate) request_id: Option<RequestId>,
@@ -52,6 +52,7 @@ struct Matched<'a> {
     head: &'a RequestHead,
     bytes: &'a [u8],
     path: &'a str,
+    https: bool,
 }
 
 impl strait_route::Request for Matched<'_> {
@@ -73,16 +74,25 @@ impl strait_route::Request for Matched<'_> {
     fn query(&self) -> Option<&str> {
         self.head.query.map(|query| query.text(self.bytes))
     }
+
+    fn authority(&self) -> &str {
+        self.head.authority.text(self.bytes)
+    }
+
+    fn scheme(&self) -> &str {
+        if self.https { "https" } else { "http" }
+    }
 }
 
-/// Decides what is done with the request whose head was read from `bytes`. `took` is told the rule that took it.
+/// Decides what is done with the request whose head was read from `bytes`. `took` is told the rule that took it, `delay` how long it is to be
+/// held up before.
 pub(crate) fn decide(
     worker: &Worker,
     live: &Snapshot,
     client: &Client,
     head: &RequestHead,
     bytes: &[u8],
-    took: &mut Option<RuleId>,
+    (took, delay): (&mut Option<RuleId>, &mut Option<Duration>),
 ) -> Decision {
     let refuse = |reason| Decision::Answer(Answer::of(reason));
     // What is not for an origin is not for a gate: it is no forward proxy.
@@ -99,7 +109,7 @@ pub(crate) fn decide(
         Found::Misdirected => return refuse(local::MISDIRECTED),
         Found::Nothing => return refuse(local::NO_ROUTE),
     };
-    let matched = Matched { head, bytes, path };
+    let matched = Matched { head, bytes, path, https: client.https };
     let Some((id, rule)) = listener
         .hosts
         .find(&lower)
@@ -112,8 +122,16 @@ pub(crate) fn decide(
     let asked = Asked { head, bytes, host, path, https: client.https, port: client.port };
     if !rule.filters.is_empty() {
         let filters = Filters::of(rule, None);
-        if let Some(answer) = answers(filters, &Applied::new(filters), &asked) {
+        let applied = Applied::new(filters);
+        if let Some(answer) = answers(filters, &applied, &asked) {
             return Decision::Answer(answer);
+        }
+        if let Some(fault) = applied.fault {
+            let (held, abort) = inject(fault, |part| worker.draw(part));
+            *delay = held;
+            if let Some(answer) = abort {
+                return Decision::Answer(answer);
+            }
         }
     }
     let Some(choice) = live.choose(id, &rule.split) else { return refuse(local::NO_BACKEND) };
@@ -131,7 +149,10 @@ pub(crate) fn decide(
         }
         None => (path.as_bytes() != head.path.bytes(bytes)).then(|| path.to_owned()),
     };
-    let copies = filters.mirrors().filter(|mirror| worker.draw(mirror.fraction)).filter_map(|mirror| mirror.backend);
+    let copies = filters
+        .mirrors()
+        .filter(|mirror| worker.draw(mirror.fraction))
+        .filter_map(|mirror| Some((mirror.backend?, mirror.shadow)));
     Decision::Forward(Forward {
         rule: id,
         choice,

@@ -72,8 +72,11 @@ pub(crate) fn server(
     if keys.is_empty() {
         return Err(Unusable("there is no certificate".into()));
     }
+    let spoken =
+        [(terminate.versions.tls12, &rustls::version::TLS12), (terminate.versions.tls13, &rustls::version::TLS13)];
+    let versions: Vec<_> = spoken.into_iter().filter(|(spoken, _)| *spoken).map(|(_, version)| version).collect();
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(&versions)
         .map_err(unusable)?;
     let builder = match &terminate.clients {
         None => builder.with_no_client_auth(),
@@ -112,10 +115,68 @@ fn client_verifier(
         return Ok(Arc::new(Anyone { provider: Arc::clone(provider) }));
     }
     let roots = Arc::new(roots(&validation.authorities));
-    WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider))
-        .build()
-        .map(|verifier| verifier as Arc<_>)
-        .map_err(unusable)
+    let builder = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider));
+    let builder = if validation.optional { builder.allow_unauthenticated() } else { builder };
+    let verifier = builder.build().map_err(unusable)?;
+    if validation.names.is_empty() {
+        return Ok(verifier);
+    }
+    Ok(Arc::new(Named { verifier, names: validation.names.clone() }))
+}
+
+/// Clients whose certificates are good and have one of the names.
+#[derive(Debug)]
+struct Named {
+    verifier: Arc<dyn ClientCertVerifier>,
+    names: Vec<Arc<str>>,
+}
+
+impl ClientCertVerifier for Named {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.verifier.root_hint_subjects()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.verifier.client_auth_mandatory()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        let verified = self.verifier.verify_client_cert(end, intermediates, now)?;
+        let certificate = webpki::EndEntityCert::try_from(end)
+            .map_err(|_| rustls::Error::from(rustls::CertificateError::BadEncoding))?;
+        let mut names = certificate.valid_dns_names().chain(certificate.valid_uri_names());
+        if names.any(|name| self.names.iter().any(|allowed| **allowed == *name)) {
+            return Ok(verified);
+        }
+        Err(rustls::CertificateError::NotValidForName.into())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier.supported_verify_schemes()
+    }
 }
 
 /// How both sides' certificates are shown to be their own: rustls' way, whatever else is checked of them.
@@ -184,15 +245,22 @@ pub(crate) fn client(tls: &BackendTls, certificates: &[Certificate]) -> Result<A
         None => return Err(Unusable("there is no authority to believe".into())),
         Some(Authorities::Pem(pem)) => pem.to_vec(),
         Some(Authorities::System) => system_authorities()?,
+        Some(Authorities::Anyone) => Vec::new(),
     };
+    let anyone = tls.authorities == Some(Authorities::Anyone);
     let roots = Arc::new(roots(&pem));
-    if roots.is_empty() {
+    if roots.is_empty() && !anyone {
         return Err(Unusable("there is no authority to believe".into()));
     }
     let names =
         tls.host_names.iter().chain((tls.host_names.is_empty() && tls.uris.is_empty()).then_some(&tls.hostname));
-    let verifier =
-        Names { roots, hosts: names.cloned().collect(), uris: tls.uris.clone(), provider: Arc::clone(&provider) };
+    let verifier = Names {
+        anyone,
+        roots,
+        hosts: names.cloned().collect(),
+        uris: tls.uris.clone(),
+        provider: Arc::clone(&provider),
+    };
     let builder =
         ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(unusable)?;
     let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
@@ -219,6 +287,8 @@ fn system_authorities() -> Result<Vec<u8>, Unusable> {
 /// A back end's certificate must lead to an authority and have one of the names.
 #[derive(Debug)]
 struct Names {
+    /// `insecureSkipVerify`: nothing of it is looked at, but that the back end holds its key.
+    anyone: bool,
     roots: Arc<RootCertStore>,
     hosts: Vec<Arc<str>>,
     uris: Vec<Arc<str>>,
@@ -234,6 +304,9 @@ impl ServerCertVerifier for Names {
         _ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
+        if self.anyone {
+            return Ok(ServerCertVerified::assertion());
+        }
         let algorithms = self.provider.signature_verification_algorithms.all;
         let parsed = rustls::server::ParsedCertificate::try_from(end)?;
         rustls::client::verify_server_cert_signed_by_trust_anchor(

@@ -82,10 +82,11 @@ impl Overlay for ForBackend<'_> {
     }
 }
 
-/// Writes a request for a back end as HTTP/1.
+/// Writes a request for a back end as HTTP/1; for `host`, where that is not the request's.
 pub(crate) fn request(
     plan: &Plan,
     forward: &Forward,
+    host: Option<&str>,
     client: &Client,
     head: &RequestHead,
     bytes: &[u8],
@@ -94,7 +95,7 @@ pub(crate) fn request(
     let path = forward.path.as_deref().map_or_else(|| head.path.bytes(bytes), str::as_bytes);
     let path = if head.target == Form::Asterisk { b"*" } else { path };
     let (mark, query) = head.query.map_or((&b""[..], &b""[..]), |query| (b"?", query.bytes(bytes)));
-    let host = forward.host.as_deref().map_or_else(|| head.authority.bytes(bytes), str::as_bytes);
+    let host = host.or(forward.host.as_deref()).map_or_else(|| head.authority.bytes(bytes), str::as_bytes);
     let overlay = ForBackend::new(plan, forward, client, head, bytes);
     let target = [path, mark, query];
     // In HTTP/2 an upgrade needs no key (RFC 8441, 5.1); in HTTP/1 there is none without.
@@ -182,10 +183,18 @@ impl<'a> ForClient<'a> {
         let filters = forward.filters(plan);
         let mut cross = Vec::new();
         for filter in filters.iter() {
-            if let Filter::Cors(of) = filter
-                && let Some(origin) = head.head.get("origin", bytes)
-            {
-                cross = cors::fields(of, origin.text(bytes));
+            let origin = || head.head.get("origin", bytes).map(|origin| origin.text(bytes));
+            match filter {
+                Filter::Cors(of) => cross = origin().map_or(cross, |origin| cors::fields(of, origin)),
+                Filter::CorsPolicy(of) => cross = origin().map_or(cross, |origin| cors::policy_fields(of, origin)),
+                Filter::RequestHeaders(_)
+                | Filter::ResponseHeaders(_)
+                | Filter::Redirect(_)
+                | Filter::Rewrite(_)
+                | Filter::Mirror(_)
+                | Filter::Direct(_)
+                | Filter::Fault(_)
+                | Filter::Unknown => {}
             }
         }
         Self { edits: filters.response(), cross }

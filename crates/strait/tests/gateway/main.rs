@@ -5,12 +5,14 @@
 mod backend;
 mod backend_tls;
 mod bed;
+mod bookinfo;
 mod conformance;
 mod cost;
 mod h1;
 mod h2;
 mod h2_server;
 mod h2_shared;
+mod istio;
 mod l4;
 mod life;
 mod mirror;
