@@ -7,6 +7,7 @@ mod bed;
 mod conditions;
 mod gateways;
 mod istio;
+mod istio_routes;
 mod istio_servers;
 mod listener_sets;
 mod matching;

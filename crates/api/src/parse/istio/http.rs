@@ -163,8 +163,18 @@ fn route_destination(d: &mut Decoder<'_>, node: &Node) -> Option<HttpRouteDestin
     Some(HttpRouteDestination { destination: destination?, weight, headers })
 }
 
-/// A path that takes the place of another: nothing that ends the request line. A query is part of it where there is one.
+/// A path that takes the place of another: nothing that ends it.
 fn path(d: &mut Decoder<'_>, node: &Node) -> Option<Arc<str>> {
+    let path = path_and_query(d, node)?;
+    if path.contains('?') {
+        d.refuse(node, "a path without '?': the query stays as it is");
+        return None;
+    }
+    Some(path)
+}
+
+/// As [`path`], perhaps with a query in place of the request's.
+fn path_and_query(d: &mut Decoder<'_>, node: &Node) -> Option<Arc<str>> {
     d.checked(node, |text| {
         let valid = text.len() <= 4096 && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
         valid.then_some(()).ok_or("at most 4096 visible ASCII characters without '#'")
@@ -177,7 +187,7 @@ fn redirect(d: &mut Decoder<'_>, node: &Node) -> Option<HttpRedirect> {
         [("FROM_PROTOCOL_DEFAULT", RedirectPort::ProtocolDefault), ("FROM_REQUEST_PORT", RedirectPort::RequestPort)];
     let before = d.errors.len();
     let mut fields = d.fields(node)?;
-    let uri = d.optional(&mut fields, "uri", path);
+    let uri = d.optional(&mut fields, "uri", path_and_query);
     let prefix_rewrite = d.optional(&mut fields, "prefixRewrite", path);
     let authority =
         d.optional(
@@ -295,7 +305,8 @@ fn rewrite(d: &mut Decoder<'_>, node: &Node) -> Option<HttpRewrite> {
 /// What an expression's matches become: `\1` is a group, `\\` a backslash.
 fn substitution(d: &mut Decoder<'_>, node: &Node) -> Option<Arc<str>> {
     d.checked(node, |text| {
-        let visible = text.len() <= 4096 && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
+        let visible =
+            text.len() <= 4096 && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#' && byte != b'?');
         let mut after = false;
         let escapes = text.bytes().all(|byte| {
             let fine = !after || byte.is_ascii_digit() || byte == b'\\';
@@ -304,7 +315,7 @@ fn substitution(d: &mut Decoder<'_>, node: &Node) -> Option<Arc<str>> {
         });
         (visible && escapes && !after)
             .then_some(())
-            .ok_or("visible ASCII characters without '#', with \\0-\\9 for groups and \\\\ for a backslash")
+            .ok_or("visible ASCII characters without '#' and '?', with \\0-\\9 for groups and \\\\ for a backslash")
     })
 }
 

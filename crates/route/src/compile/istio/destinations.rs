@@ -147,13 +147,13 @@ impl<'a> Destinations<'a> {
         let files = [&of.client_certificate, &of.private_key, &of.ca_certificates, &of.ca_crl];
         let (credential, own) = match of.mode {
             ClientTlsMode::Disable => return None,
-            _ if files.iter().any(|file| file.is_some()) => {
-                return Some(Err(format!("certificates for {host} are in files, which are not read")));
-            }
             ClientTlsMode::Simple => (of.credential_name.as_deref(), false),
             ClientTlsMode::Mutual => (of.credential_name.as_deref(), true),
             ClientTlsMode::IstioMutual => (Some(IDENTITY), true),
         };
+        if files.iter().any(|file| file.is_some()) {
+            return Some(Err(format!("certificates for {host} are in files, which are not read")));
+        }
         let client_certificate = match credential.filter(|_| own).map(|name| secrets::certificate(name, home, world)) {
             Some(Err(why)) => return Some(Err(format!("{why}, for connections to {host}"))),
             Some(Ok(certificate)) => Some(backends.certificate(certificate)),

@@ -1,6 +1,9 @@
 //! HTTP routes of virtual services to rules and matches in order.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use strait_api::{
     Kind, ObjectKey,
@@ -347,9 +350,9 @@ fn any_request(route: &HttpRoute) -> HttpMatch {
         scheme: None,
         method: None,
         authority: None,
-        headers: Default::default(),
-        without_headers: Default::default(),
-        query_params: Default::default(),
+        headers: BTreeMap::new(),
+        without_headers: BTreeMap::new(),
+        query_params: BTreeMap::new(),
         port: None,
         source_labels: Strings::new(),
         source_namespace: None,

@@ -36,10 +36,13 @@ enum Spoken {
 }
 
 fn spoken(server: &Server) -> Spoken {
-    match server.port.protocol {
-        protocol if protocol.is_http() => Spoken::Http,
-        protocol if protocol.is_tls() => Spoken::Tls,
-        _ => Spoken::Tcp,
+    let protocol = server.port.protocol;
+    if protocol.is_http() {
+        Spoken::Http
+    } else if protocol.is_tls() {
+        Spoken::Tls
+    } else {
+        Spoken::Tcp
     }
 }
 
