@@ -114,10 +114,8 @@ impl<'a> Destinations<'a> {
             instances.retain(|instance| instance.has(&subset.labels));
         }
         let (settings, upgrade) = rules.settings(subset, port.number());
-        let protocol = match port.protocol() {
-            BackendProtocol::Http1 if upgrade => BackendProtocol::Http2,
-            protocol => protocol,
-        };
+        let spoken = port.protocol();
+        let protocol = if upgrade && spoken == BackendProtocol::Http1 { BackendProtocol::Http2 } else { spoken };
         let (namespace, service) = match found {
             Found::Kubernetes(service) => (Arc::clone(&service.meta.namespace), Arc::clone(&service.meta.name)),
             Found::Entry(entry) => (Arc::clone(&entry.meta.namespace), Arc::clone(host)),

@@ -202,7 +202,7 @@ impl<'c, 'a> Compiler<'c, 'a> {
         let meta = &expanded.from.meta;
         let index = route.name.as_ref().map_or_else(|| expanded.index.to_string(), ToString::to_string);
         let mut filters = Vec::new();
-        filters.extend(route.cors_policy.as_ref().and_then(|policy| self.cors(policy, route, object)));
+        filters.extend(route.cors_policy.as_ref().map(|policy| self.cors(policy, route, object)));
         filters.extend(route.fault.as_ref().map(|of| Filter::Fault(fault(of))));
         let own = route.headers.as_ref().map(edits).unwrap_or_default();
         let mut split = Split::default();
@@ -293,22 +293,20 @@ impl<'c, 'a> Compiler<'c, 'a> {
             (None, Some(rewrite)) => {
                 const PROGRAM: usize = 1 << 20;
                 let builder = regex::RegexBuilder::new(&rewrite.pattern).size_limit(PROGRAM).build();
-                match builder {
-                    Ok(regex) => Some(PathRewrite::Regex(RegexRewrite { regex, with: Arc::clone(&rewrite.rewrite) })),
-                    Err(_) => {
-                        let message = format!("{}: too large an expression: requests get a 500", rewrite.pattern);
-                        let (object, location) = (object.clone(), route.location.clone());
-                        self.troubles.push(Trouble { kind: TroubleKind::Unusable, object, location, message });
-                        return Some(Filter::Unknown);
-                    }
-                }
+                let Ok(regex) = builder else {
+                    let message = format!("{}: too large an expression: requests get a 500", rewrite.pattern);
+                    let (object, location) = (object.clone(), route.location.clone());
+                    self.troubles.push(Trouble { kind: TroubleKind::Unusable, object, location, message });
+                    return Some(Filter::Unknown);
+                };
+                Some(PathRewrite::Regex(RegexRewrite { regex, with: Arc::clone(&rewrite.rewrite) }))
             }
             (None, None) => None,
         };
         Some(Filter::Rewrite(Rewrite { hostname: of.authority.clone(), path }))
     }
 
-    fn cors(&mut self, of: &CorsPolicy, route: &HttpRoute, object: &ObjectKey) -> Option<Filter> {
+    fn cors(&mut self, of: &CorsPolicy, route: &HttpRoute, object: &ObjectKey) -> Filter {
         let mut origins = Vec::new();
         for origin in &of.allow_origins {
             match origin {
@@ -330,7 +328,7 @@ impl<'c, 'a> Compiler<'c, 'a> {
         let list = |names: &[Arc<str>]| {
             (!names.is_empty()).then(|| names.iter().map(|name| &**name).collect::<Vec<_>>().join(",").into())
         };
-        Some(Filter::CorsPolicy(Arc::new(Cors {
+        Filter::CorsPolicy(Arc::new(Cors {
             origins,
             methods: list(&of.allow_methods),
             headers: list(&of.allow_headers),
@@ -338,7 +336,7 @@ impl<'c, 'a> Compiler<'c, 'a> {
             max_age: of.max_age.map(|age| age.as_secs().to_string().into()),
             credentials: of.allow_credentials.unwrap_or(false),
             forward_unmatched: of.unmatched_preflights == UnmatchedPreflights::Forward,
-        })))
+        }))
     }
 }
 

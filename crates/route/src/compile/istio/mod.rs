@@ -96,7 +96,7 @@ pub(crate) fn workloads(objects: &Objects) -> BTreeMap<&'static str, Vec<&Arc<Ga
     let mut out: BTreeMap<&'static str, Vec<&Arc<Gateway>>> = BTreeMap::new();
     for (name, labels) in &WORKLOADS {
         let named = |gateway: &&Arc<Gateway>| !gateway.selector.is_empty() && selects(gateway, labels);
-        if all.iter().any(|gateway| named(&gateway)) {
+        if all.iter().any(named) {
             out.insert(name, Vec::new());
         }
     }

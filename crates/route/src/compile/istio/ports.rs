@@ -73,7 +73,7 @@ pub(super) fn ports(
     let mut out = Vec::new();
     for (port, servers) in by_port {
         let Some((_, first)) = servers.first() else { continue };
-        let mut at = Port { workload, address, port, bound, compiler };
+        let mut at = Port { workload, address, number: port, bound, compiler };
         let serve = match spoken(first) {
             Spoken::Http => Serve::Http(at.http(&servers)),
             Spoken::Tls => Serve::Tls(at.tls(&servers)),
@@ -105,29 +105,32 @@ fn claimed(
 struct Port<'p, 'b, 'c, 'a> {
     workload: &'p str,
     address: IpAddr,
-    port: u16,
+    number: u16,
     bound: &'p Bound<'b>,
     compiler: &'p mut Compiler<'c, 'a>,
 }
 
-/// The routes of one host so far, each with the virtual service that it is of.
+/// A match, and the virtual service that it is of.
+type Routed<'s> = (Arc<OrderedMatch>, &'s Arc<VirtualService>);
+
+/// The routes of one host so far.
 #[derive(Default)]
 struct Host<'s> {
     /// All is redirected to HTTPS.
     redirect: bool,
-    matches: Vec<(Arc<OrderedMatch>, &'s Arc<VirtualService>)>,
+    matches: Vec<Routed<'s>>,
 }
 
 impl<'b> Port<'_, 'b, '_, '_> {
     fn place<'g>(&'g self, gateway: &'g str) -> Place<'g> {
-        Place { gateway, workload: self.workload, port: self.port }
+        Place { gateway, workload: self.workload, port: self.number }
     }
 
     /// Plain ports have one table of hosts for all their servers.
     fn http(&mut self, servers: &[Of<'_>]) -> HostTable<HttpListener> {
         let hosts = self.hosts(servers);
         let mut table = HostTable::default();
-        table.entry(None, || HttpListener { name: format!("http.{}", self.port).into(), hosts });
+        table.entry(None, || HttpListener { name: format!("http.{}", self.number).into(), hosts });
         table
     }
 
@@ -135,7 +138,7 @@ impl<'b> Port<'_, 'b, '_, '_> {
     fn hosts(&mut self, servers: &[Of<'_>]) -> HostTable<RouteTable> {
         let mut all: BTreeMap<Option<Arc<str>>, Host<'b>> = BTreeMap::new();
         // Of several gateways the virtual services come in order of their age.
-        let mut routes: Vec<(usize, Option<Arc<str>>, Arc<OrderedMatch>, &'b Arc<VirtualService>)> = Vec::new();
+        let mut routes: Vec<(usize, Option<Arc<str>>, Routed<'b>)> = Vec::new();
         let mut seen = BTreeSet::new();
         for (gateway, server) in servers {
             let redirect = server.tls.as_ref().is_some_and(|tls| tls.https_redirect);
@@ -151,19 +154,19 @@ impl<'b> Port<'_, 'b, '_, '_> {
                 if service.routes.is_empty() || hosts.is_empty() {
                     continue;
                 }
-                let place = Place { gateway: &name, workload: self.workload, port: self.port };
+                let place = Place { gateway: &name, workload: self.workload, port: self.number };
                 let matches = self.compiler.routes(service, place);
                 for host in hosts {
                     all.entry(host.clone()).or_default().redirect |= redirect;
                     if seen.insert((host.clone(), age, name.clone())) {
-                        routes.extend(matches.iter().map(|of| (age, host.clone(), Arc::clone(of), service.of)));
+                        routes.extend(matches.iter().map(|of| (age, host.clone(), (Arc::clone(of), service.of))));
                     }
                 }
             }
         }
         routes.sort_by_key(|(age, ..)| *age);
-        for (_, host, of, service) in routes {
-            all.entry(host).or_default().matches.push((of, service));
+        for (_, host, routed) in routes {
+            all.entry(host).or_default().matches.push(routed);
         }
         let mut table = HostTable::default();
         for (host, routes) in all {
@@ -179,7 +182,7 @@ impl<'b> Port<'_, 'b, '_, '_> {
     }
 
     /// Tells of virtual services that claim the same paths of one host.
-    fn tell_claims(&mut self, host: Option<&str>, matches: &[(Arc<OrderedMatch>, &Arc<VirtualService>)]) {
+    fn tell_claims(&mut self, host: Option<&str>, matches: &[Routed<'_>]) {
         let mut by_path: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         let mut told = BTreeSet::new();
         for (index, (of, service)) in matches.iter().enumerate() {
@@ -243,13 +246,13 @@ impl<'b> Port<'_, 'b, '_, '_> {
             let meta = &gateway.meta;
             let protocol = server.port.protocol.to_string().to_lowercase();
             let name: Arc<str> =
-                format!("{protocol}.{}.{}.{}.{}", self.port, server.port.name, meta.name, meta.namespace).into();
+                format!("{protocol}.{}.{}.{}.{}", self.number, server.port.name, meta.name, meta.namespace).into();
             let https = server.port.protocol == strait_api::istio::PortProtocol::Https;
             let mut new: Vec<&Arc<str>> = Vec::new();
             for host in &server.hosts {
                 if let Some(first) = first.get(&host.host) {
                     let message =
-                        format!("the server name {} of port {} is also claimed at {first}", host.host, self.port);
+                        format!("the server name {} of port {} is also claimed at {first}", host.host, self.number);
                     claimed(self.compiler, Kind::IstioGateway, meta, &server.location, message);
                 } else {
                     first.insert(Arc::clone(&host.host), server.location.clone());
@@ -277,18 +280,15 @@ impl<'b> Port<'_, 'b, '_, '_> {
                     let split = if https { None } else { self.connections(*of) };
                     for host in new {
                         let terminate = self.terminate(gateway, server, tls);
-                        let then = match &routes {
-                            Some(hosts) => {
-                                let hosts = hosts.clone();
-                                TlsThen::Http(terminate, HttpListener { name: Arc::clone(&name), hosts })
+                        let then = if let Some(hosts) = &routes {
+                            let hosts = hosts.clone();
+                            TlsThen::Http(terminate, HttpListener { name: Arc::clone(&name), hosts })
+                        } else {
+                            let mut inside = HostTable::default();
+                            if let Some(split) = split.clone() {
+                                inside.entry(None, || split);
                             }
-                            None => {
-                                let mut inside = HostTable::default();
-                                if let Some(split) = split.clone() {
-                                    inside.entry(None, || split);
-                                }
-                                TlsThen::Tcp(terminate, inside)
-                            }
+                            TlsThen::Tcp(terminate, inside)
                         };
                         table.entry(table_name(host).as_ref(), || TlsListener { name: Arc::clone(&name), then });
                     }
@@ -362,7 +362,7 @@ impl<'b> Port<'_, 'b, '_, '_> {
                 if hosts.is_empty() {
                     continue;
                 }
-                let split = self.compiler.split(&route.route, (home, self.port), &object);
+                let split = self.compiler.split(&route.route, (home, self.number), &object);
                 for host in hosts {
                     if let Some(first) = first.get(&host) {
                         if *first != route.location {
@@ -398,12 +398,12 @@ impl<'b> Port<'_, 'b, '_, '_> {
             };
             let Some(route) = service.of.tcp.iter().find(suits) else { continue };
             if let Some((_, first)) = &found {
-                let message = format!("connections to port {} are also claimed at {first}", self.port);
+                let message = format!("connections to port {} are also claimed at {first}", self.number);
                 claimed(self.compiler, Kind::VirtualService, &service.of.meta, &route.location, message);
                 continue;
             }
             let object = key_of(Kind::VirtualService, &service.of.meta);
-            let split = self.compiler.split(&route.route, (home, self.port), &object);
+            let split = self.compiler.split(&route.route, (home, self.number), &object);
             found = Some((split, route.location.clone()));
         }
         found.map(|(split, _)| split)

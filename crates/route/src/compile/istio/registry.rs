@@ -199,7 +199,7 @@ impl<'a> Registry<'a> {
                 let named = of.target_pod.as_deref().and_then(|name| self.pods.get(&(namespace, name)));
                 let pod = named.or_else(|| self.addresses.get(address)).copied();
                 let endpoint = Endpoint { address: *address, port: number };
-                out.insert(endpoint.clone(), self.instance(endpoint, pod));
+                out.insert(endpoint.clone(), of_pod(endpoint, pod));
             }
         }
         // Machines that a service selects are its endpoints as pods are.
@@ -220,11 +220,6 @@ impl<'a> Registry<'a> {
         out.into_values().collect()
     }
 
-    fn instance(&self, endpoint: Endpoint, pod: Option<&'a Pod>) -> Instance<'a> {
-        let account = pod.map(|pod| (&*pod.meta.namespace, &*pod.spec.service_account_name));
-        Instance { endpoint, labels: pod.map(|pod| &pod.meta.labels), account }
-    }
-
     fn of_entry(&mut self, entry: &'a ServiceEntry, port: &'a EntryPort) -> Vec<Instance<'a>> {
         let target = port.target_port.unwrap_or(port.number);
         let namespace = &*entry.meta.namespace;
@@ -239,7 +234,7 @@ impl<'a> Registry<'a> {
             let pods = self.pods.values().filter(|pod| &*pod.meta.namespace == namespace);
             for pod in pods.filter(|pod| selector.iter().all(|(key, value)| pod.meta.labels.get(key) == Some(value))) {
                 if let Some(address) = pod.pod_ips.first() {
-                    out.push(self.instance(Endpoint { address: *address, port: target }, Some(pod)));
+                    out.push(of_pod(Endpoint { address: *address, port: target }, Some(pod)));
                 }
             }
             return out;
@@ -297,6 +292,11 @@ impl<'a> Registry<'a> {
         let most = if by == Resolution::DnsRoundRobin { 1 } else { all.len() };
         all.into_iter().take(most).collect()
     }
+}
+
+fn of_pod(endpoint: Endpoint, pod: Option<&Pod>) -> Instance<'_> {
+    let account = pod.map(|pod| (&*pod.meta.namespace, &*pod.spec.service_account_name));
+    Instance { endpoint, labels: pod.map(|pod| &pod.meta.labels), account }
 }
 
 fn of_machine(endpoint: Endpoint, entry: &WorkloadEntry) -> Instance<'_> {
