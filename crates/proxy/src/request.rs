@@ -127,8 +127,8 @@ pub(crate) fn decide(
             return Decision::Answer(answer);
         }
         if let Some(fault) = applied.fault {
-            let (held, abort) = inject(fault, |part| worker.draw(part));
-            *delay = held;
+            let (wait, abort) = inject(fault, |part| worker.draw(part));
+            *delay = wait;
             if let Some(answer) = abort {
                 return Decision::Answer(answer);
             }

@@ -68,7 +68,7 @@ impl<T> HostTable<T> {
 
     /// The same names with what `make` makes of their values.
     pub fn map<U>(self, make: impl Fn(T) -> U) -> HostTable<U> {
-        let all = |values: BTreeMap<Arc<str>, T>| values.into_iter().map(|(name, value)| (name, make(value))).collect();
+        let all = |values: Table<T>| values.into_iter().map(|(name, value)| (name, make(value))).collect();
         HostTable { exact: all(self.exact), wildcards: all(self.wildcards), any: self.any.map(&make) }
     }
 

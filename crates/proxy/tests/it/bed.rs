@@ -17,8 +17,8 @@ use strait_base::Location;
 use strait_http::RequestHead;
 use strait_proxy::{Client, ConnectionRecord, Gate, Observer, Options, PortMap, Record};
 use strait_route::{
-    Backend, BackendProtocol, Candidate, Endpoint, HostTable, HttpListener, Path, PathTable, Plan, PortPlan, Rule,
-    Serve, Split, WeightedBackend,
+    Backend, BackendProtocol, Candidate, Endpoint, HostTable, HttpListener, Path, PathTable, Plan, PortPlan,
+    RouteTable, Rule, Serve, Split, WeightedBackend,
 };
 
 /// Beds of this process so far.
@@ -122,6 +122,7 @@ impl Bed {
             request_timeout,
             backend_request_timeout: None,
             retry: None,
+            retries: None,
             session: None,
         };
         let rules = vec![
@@ -137,7 +138,7 @@ impl Bed {
         }
         table.sort();
         let mut hosts = HostTable::default();
-        hosts.entry(None, || table);
+        hosts.entry(None, || RouteTable::Precedence(table));
         let mut listeners = HostTable::default();
         listeners.entry(None, || HttpListener { name: "http".into(), hosts });
         let port = |port, serve| PortPlan { address: self.address, port, gateway: "default/gate".into(), serve };

@@ -1,7 +1,7 @@
 //! Bookinfo's routing manifests do what their names say, asked through a gate. Those for the mesh alone are asked in a variant that binds
 //! their virtual services to a gateway; those for services as parents in a variant with the gateway as parent.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use crate::bed::{Gate, PATIENCE, curl, raw, shared};
 
@@ -15,7 +15,7 @@ spec:
 ";
 
 /// A gate over these manifests of Bookinfo's, and others beside them. Virtual services without gateways get one where `bound`.
-fn gate(root: &PathBuf, files: &[&str], others: &str, bound: bool) -> Gate {
+fn gate(root: &Path, files: &[&str], others: &str, bound: bool) -> Gate {
     let folder = tempfile::tempdir().unwrap();
     for (index, file) in files.iter().enumerate() {
         let text = fs::read_to_string(root.join(file)).unwrap();
@@ -68,8 +68,11 @@ fn shares(all: &[(&str, usize)]) -> BTreeMap<String, usize> {
     all.iter().map(|(who, count)| ((*who).to_owned(), *count)).collect()
 }
 
+/// Who answers, and how often.
+type Shares = &'static [(&'static str, usize)];
+
 /// Manifest, service, who asks, and who answers a hundred requests.
-type Case = (&'static str, &'static str, &'static str, &'static [(&'static str, usize)]);
+type Case = (&'static str, &'static str, &'static str, Shares);
 
 const ROUTED: &[Case] = &[
     ("virtual-service-all-v1", "productpage", "", &[("productpage-v1", 100)]),
@@ -105,7 +108,7 @@ fn virtual_services() {
         let same = running.as_ref().is_some_and(|(name, _)| name == manifest);
         if !same {
             // Gates of one test have the same addresses.
-            running = None;
+            drop(running.take());
             let own = format!("networking/{manifest}.yaml");
             let mut files = PLATFORM.to_vec();
             files.push(&own);
@@ -226,7 +229,7 @@ fn gateway_api() {
         assert_eq!(curl(&[], &format!("http://{at}{path}")).status, status, "{path}");
     }
     drop(ingress);
-    let cases: [(&str, &[(&str, &[(&str, usize)])]); 5] = [
+    let cases: [(&str, &[(&str, Shares)]); 5] = [
         ("route-reviews-v1", &[("reviews", &[("reviews-v1", 100)])]),
         ("route-reviews-v3", &[("reviews", &[("reviews-v3", 100)])]),
         ("route-reviews-50-v3", &[("reviews", &[("reviews-v1", 50), ("reviews-v3", 50)])]),
