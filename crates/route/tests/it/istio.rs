@@ -547,6 +547,7 @@ fn destinations() {
 
 /// Which rule counts for a host, and which of its settings for a port and a subset.
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table")]
 fn destination_rules() {
     let spoken = |lines: &str, to: &str| {
         let compiled = compiled(&format!("{}{lines}", routed(&format!("{{route: [{{destination: {{{to}}}}}]}}"))));

@@ -53,6 +53,7 @@ fn shook(compiled: &Compiled, name: &str) -> String {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table")]
 fn tls_modes() {
     let full = [("tls.crt", PEM), ("tls.key", KEY), ("ca.crt", PEM)];
     let both = "(true, true)";

@@ -38,11 +38,11 @@ impl Request for Asked<'_> {
         self.query
     }
 
-    fn authority(&self) -> &str {
+    fn authority(&self) -> &'static str {
         ""
     }
 
-    fn scheme(&self) -> &str {
+    fn scheme(&self) -> &'static str {
         "http"
     }
 }
