@@ -26,6 +26,14 @@ impl RouteTable {
             Self::Ordered(table) => table.find(request),
         }
     }
+
+    /// The rules that it leads to, in no particular order, perhaps more than once.
+    pub fn rules(&self) -> Vec<RuleId> {
+        match self {
+            Self::Precedence(table) => table.candidates().map(|candidate| candidate.rule).collect(),
+            Self::Ordered(table) => table.matches().map(|of| of.rule).collect(),
+        }
+    }
 }
 
 /// Matches in order. Those of one exact path are found by it, so that a long list of them costs no more than a short one.

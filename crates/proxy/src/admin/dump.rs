@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use strait_route::{
-    Authorities, Backend, BackendProtocol, Filter, HostTable, HttpListener, PathTable, Plan, PortPlan, Rule, Serve,
+    Authorities, Backend, BackendProtocol, Filter, HostTable, HttpListener, Plan, PortPlan, RouteTable, Rule, Serve,
     Split, Terminate, TlsListener, TlsThen,
 };
 
@@ -46,9 +46,9 @@ fn http(plan: &Plan, host: &str, listener: &HttpListener) -> Value {
     json!({ "name": &*listener.name, "hostname": host, "hosts": hosts(plan, &listener.hosts) })
 }
 
-fn hosts(plan: &Plan, hosts: &HostTable<PathTable>) -> Vec<Value> {
-    let host = |(name, table): (String, &PathTable)| {
-        let rules: std::collections::BTreeSet<_> = table.candidates().map(|candidate| candidate.rule).collect();
+fn hosts(plan: &Plan, hosts: &HostTable<RouteTable>) -> Vec<Value> {
+    let host = |(name, table): (String, &RouteTable)| {
+        let rules: std::collections::BTreeSet<_> = table.rules().into_iter().collect();
         let routes = rules.into_iter().filter_map(|rule| plan.rules.get(rule as usize));
         let routes: Vec<_> =
             routes.map(|rule| json!({ "name": &*rule.name, "location": rule.location.to_string() })).collect();
@@ -131,7 +131,7 @@ fn filters(plan: &Plan, filters: &[Filter]) -> Vec<Value> {
             "scheme": of.scheme.as_deref(),
             "hostname": of.hostname.as_deref(),
             "path": of.path.as_ref().map(|path| format!("{path:?}")),
-            "port": of.port,
+            "port": format!("{:?}", of.port),
             "statusCode": of.status,
         }),
         Filter::Rewrite(of) => json!({
@@ -144,7 +144,9 @@ fn filters(plan: &Plan, filters: &[Filter]) -> Vec<Value> {
             "backend": of.backend.and_then(|id| backend_name(plan, id)),
             "fraction": { "numerator": of.fraction.0, "denominator": of.fraction.1 },
         }),
-        Filter::Cors(_) => json!({ "type": "CORS" }),
+        Filter::Cors(_) | Filter::CorsPolicy(_) => json!({ "type": "CORS" }),
+        Filter::Direct(of) => json!({ "type": "DirectResponse", "status": of.status, "bytes": of.body.len() }),
+        Filter::Fault(of) => json!({ "type": "Fault", "fault": format!("{of:?}") }),
         Filter::Unknown => json!({ "type": null }),
     };
     filters.iter().map(filter).collect()
@@ -159,6 +161,7 @@ fn backend(plan: &Plan, backend: &Backend) -> Value {
             "authorities": match &tls.authorities {
                 None => "none",
                 Some(Authorities::System) => "system",
+                Some(Authorities::Anyone) => "anyone",
                 Some(Authorities::Pem(_)) => "given",
             },
             "clientCertificate": tls.client_certificate.and_then(|id| certificate_name(plan, id)),
