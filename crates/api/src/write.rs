@@ -126,6 +126,7 @@ fn pod_spec(spec: &PodSpec) -> Value {
         ("hostname", json!(spec.hostname)),
         ("subdomain", json!(spec.subdomain)),
         ("containers", list(&spec.containers, container)),
+        ("volumes", list(&spec.secrets, |name| json!({"name": name, "secret": {"secretName": name}}))),
     ])
 }
 

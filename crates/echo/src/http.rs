@@ -2,6 +2,7 @@
 
 mod answer;
 mod delay;
+mod flaky;
 
 use std::{convert::Infallible, io, net::SocketAddr, rc::Rc};
 
@@ -22,6 +23,8 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::{sleep, timeout},
 };
+
+pub(crate) use flaky::Failures;
 
 use crate::{grpc, listen::Shared, tls::Assertions};
 
@@ -101,6 +104,10 @@ async fn respond(request: Request<Incoming>, connection: &Connection) -> Respons
     }
     if let Some(code) = path.strip_prefix("/status/") {
         return plain(status(code), "");
+    }
+    if let Some(failure) = connection.shared.failures.next(path, head.uri.query().unwrap_or_default(), limits.request) {
+        sleep(failure.after).await;
+        return self::failure(failure.status, "as it was asked");
     }
     match delay::asked(head.uri.query().unwrap_or_default(), limits.request) {
         Ok(pause) => sleep(pause).await,

@@ -14,6 +14,7 @@
 //!
 //! It never trusts what it reads: headers, bodies, connections and silences are bounded (see [`Limits`]).
 
+mod authority;
 mod grpc;
 mod http;
 mod listen;
@@ -25,6 +26,7 @@ mod udp;
 
 use std::{fmt, net::IpAddr, str::FromStr, time::Duration};
 
+pub use authority::{Authority, Certificate};
 pub use listen::{BindError, Server};
 use serde::Serialize;
 use strait_base::Protocol;
@@ -39,6 +41,8 @@ pub struct Config {
     pub listen: Vec<IpAddr>,
     /// Who answers.
     pub context: Context,
+    /// What is shown to those who speak TLS; one that is made for the purpose where none is given, or where it cannot be used.
+    pub certificate: Option<Certificate>,
     /// Bounds.
     pub limits: Limits,
 }

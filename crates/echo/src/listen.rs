@@ -15,7 +15,7 @@ use tokio::{
     task::LocalSet,
 };
 
-use crate::{Config, Context, Limits, Port, tcp, tls::Tls, udp};
+use crate::{Config, Context, Limits, Port, http::Failures, tcp, tls::Tls, udp};
 
 /// Connections the kernel queues before they are accepted.
 const BACKLOG: i32 = 1024;
@@ -43,6 +43,7 @@ pub(crate) struct Shared {
     pub(crate) context: Context,
     pub(crate) limits: Limits,
     pub(crate) tls: Tls,
+    pub(crate) failures: Failures,
     pub(crate) connections: Arc<Semaphore>,
 }
 
@@ -70,8 +71,9 @@ impl Server {
             }
         }
         let shared = Rc::new(Shared {
-            tls: Tls::new(&config.context),
+            tls: Tls::new(&config.context, config.certificate),
             context: config.context,
+            failures: Failures::default(),
             connections: Arc::new(Semaphore::new(config.limits.connections)),
             limits: config.limits,
         });

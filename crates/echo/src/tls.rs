@@ -9,23 +9,25 @@ use rustls::{
     SignatureScheme,
     client::danger::HandshakeSignatureValid,
     crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, PrivateKeyDer, UnixTime},
+    pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject as _},
     server::danger::{ClientCertVerified, ClientCertVerifier},
 };
 use serde::Serialize;
 use tokio_rustls::TlsAcceptor;
 
-use crate::Context;
+use crate::{Certificate, Context};
 
 /// The server side of TLS.
 pub(crate) struct Tls {
     names: Vec<String>,
+    given: Option<Certificate>,
     acceptor: OnceCell<Option<TlsAcceptor>>,
 }
 
 impl Tls {
     /// A certificate for the names by which `context` is reached; none is made yet, most ports never see TLS.
-    pub(crate) fn new(context: &Context) -> Self {
+    /// One that is given is shown as it is.
+    pub(crate) fn new(context: &Context, given: Option<Certificate>) -> Self {
         let Context { namespace, service, pod, .. } = context;
         let mut names = vec!["localhost".to_owned()];
         if !pod.is_empty() {
@@ -38,12 +40,16 @@ impl Tls {
                 names.push(format!("{service}.{namespace}.svc.cluster.local"));
             }
         }
-        Self { names, acceptor: OnceCell::new() }
+        Self { names, given, acceptor: OnceCell::new() }
     }
 
     /// The acceptor, or `None` where no certificate could be made (the names are no DNS names).
     pub(crate) fn acceptor(&self) -> Option<TlsAcceptor> {
-        self.acceptor.get_or_init(|| self.make().ok()).clone()
+        let made = || match &self.given {
+            Some(given) => read(given).and_then(|(chain, key)| acceptor(chain, key).ok()).or_else(|| self.make().ok()),
+            None => self.make().ok(),
+        };
+        self.acceptor.get_or_init(made).clone()
     }
 
     fn make(&self) -> Result<TlsAcceptor, Box<dyn std::error::Error>> {
@@ -53,14 +59,27 @@ impl Tls {
         let key = KeyPair::generate()?;
         let certificate = params.self_signed(&key)?;
         let key = PrivateKeyDer::try_from(key.serialize_der())?;
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()?
-            .with_client_cert_verifier(Arc::new(AnyClient(provider)))
-            .with_single_cert(vec![certificate.der().clone()], key)?;
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(TlsAcceptor::from(Arc::new(config)))
+        acceptor(vec![certificate.der().clone()], key)
     }
+}
+
+fn acceptor(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<TlsAcceptor, Box<dyn std::error::Error>> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()?
+        .with_client_cert_verifier(Arc::new(AnyClient(provider)))
+        .with_single_cert(chain, key)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// Chain and key of PEM.
+fn read(given: &Certificate) -> Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(given.chain.as_bytes()).collect::<Result<_, _>>().ok()?;
+    Some((chain, PrivateKeyDer::from_pem_slice(given.key.as_bytes()).ok()?))
 }
 
 /// What a handshake settled, in the words of Go's `crypto/tls`.

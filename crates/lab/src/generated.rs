@@ -78,6 +78,7 @@ pub fn with_name_server(written: &Objects) -> Objects {
                 ports: vec![port("dns", strait_base::Protocol::Udp), port("dns-tcp", strait_base::Protocol::Tcp)],
             }]
             .into(),
+            secrets: Vec::new(),
         },
         phase: PodPhase::Pending,
         pod_ips: Vec::new(),

@@ -86,6 +86,7 @@ fn pod_spec(d: &mut Decoder<'_>, node: &Node) -> Option<PodSpec> {
         Some(containers.into_iter().map(|(container, _)| container).collect::<Vec<_>>())
     });
     let sidecars = d.list(&mut fields, "initContainers", |d, node| container(d, node, &mut names));
+    let secrets = d.list(&mut fields, "volumes", volume);
     d.close(&fields, &["hostIPC", "hostPID", "hostAliases"]);
     let mut containers = containers?;
     containers.extend(sidecars.into_iter().filter_map(|(container, restartable)| restartable.then_some(container)));
@@ -97,7 +98,19 @@ fn pod_spec(d: &mut Decoder<'_>, node: &Node) -> Option<PodSpec> {
         hostname,
         subdomain,
         containers: containers.into(),
+        secrets: secrets.into_iter().flatten().collect(),
     })
+}
+
+/// The secret that a volume is of, if it is of one.
+#[expect(clippy::option_option, reason = "outside: could not be read; inside: is of something else")]
+fn volume(d: &mut Decoder<'_>, node: &Node) -> Option<Option<Arc<str>>> {
+    let mut fields = d.fields(node)?;
+    let secret = d.optional(&mut fields, "secret", |d, node| {
+        let mut fields = d.fields(node)?;
+        d.optional(&mut fields, "secretName", Decoder::string)
+    });
+    Some(secret)
 }
 
 /// A string that is empty, which is as good as absent, or that `check` accepts.

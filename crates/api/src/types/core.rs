@@ -67,6 +67,8 @@ pub struct PodSpec {
     pub subdomain: Option<Arc<str>>,
     /// `containers`, then restartable `initContainers` (sidecars).
     pub containers: Shared<Vec<Container>>,
+    /// The secrets that `volumes` are of.
+    pub secrets: Vec<Arc<str>>,
 }
 
 /// A container.

@@ -17,7 +17,7 @@ pub(super) fn asked(query: &str, longest: Duration) -> Result<Duration, String> 
 }
 
 /// A sequence of decimal numbers with units, `1m30s`; or `0`.
-fn parse(text: &str) -> Option<Duration> {
+pub(super) fn parse(text: &str) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);
     }

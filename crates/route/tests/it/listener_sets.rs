@@ -164,6 +164,103 @@ spec: {parentRefs: [{name: g, sectionName: s}], rules: [{backendRefs: [{name: no
             ),
         ],
     ),
+    (
+        "ListenerSetAllowedNamespaceNone",
+        r"Gateway d/none 1
+spec: {gatewayClassName: strait, allowedListeners: {namespaces: {from: None}}, listeners: [{name: l, port: 80, protocol: TCP}]}
+---
+ListenerSet d/s
+spec: {parentRef: {name: none}, listeners: [{name: s, port: 81, protocol: TCP}]}
+---
+TCPRoute d/r
+spec: {parentRefs: [{kind: ListenerSet, name: s}], rules: [{backendRefs: [{name: nothing, port: 1}]}]}",
+        &[
+            ("ListenerSet d/s", "Accepted=False/NotAllowed Programmed=False/NotAllowed"),
+            ("TCPRoute d/r 0", "ListenerSet s Accepted=False/NoMatchingParent ResolvedRefs=False/BackendNotFound"),
+        ],
+    ),
+    (
+        "ListenerSetAllowedRoutesNamespaces: Same is the set's",
+        r"ListenerSet team/s
+spec: {parentRef: {name: chosen, namespace: d}, listeners: [{name: s, port: 82, protocol: HTTP}]}
+---
+HTTPRoute team/r
+spec: {parentRefs: [{kind: ListenerSet, name: s}]}
+---
+HTTPRoute d/r
+spec: {parentRefs: [{kind: ListenerSet, name: s, namespace: team}]}",
+        &[
+            ("HTTPRoute team/r 0", "ListenerSet s Accepted ResolvedRefs"),
+            ("HTTPRoute d/r 0", "ListenerSet team/s Accepted=False/NotAllowedByListeners ResolvedRefs"),
+        ],
+    ),
+    (
+        "ListenerSetAllowedRoutesSupportedKinds",
+        "ListenerSet d/s\nspec: {parentRef: {name: g}, listeners: [{name: s, port: 82, protocol: HTTP, allowedRoutes: {kinds: [{kind: TLSRoute}, {kind: HTTPRoute}]}}, {name: t, port: 83, protocol: TLS, tls: {mode: Passthrough}, allowedRoutes: {kinds: [{kind: UDPRoute}]}}]}",
+        &[
+            (
+                "ListenerSet d/s listener s",
+                "[HTTPRoute] routes=0 Accepted Programmed ResolvedRefs=False/InvalidRouteKinds Conflicted=False/NoConflicts",
+            ),
+            (
+                "ListenerSet d/s listener t",
+                "[] routes=0 Accepted Programmed ResolvedRefs=False/InvalidRouteKinds Conflicted=False/NoConflicts",
+            ),
+        ],
+    ),
+    (
+        "ListenerSetDualParentRefIndependence, ListenerSetRouteStatusScopedToParentRef",
+        r"ListenerSet d/s
+spec: {parentRef: {name: g}, listeners: [{name: s, port: 82, protocol: HTTP}]}
+---
+HTTPRoute d/r
+spec: {parentRefs: [{name: g}, {kind: ListenerSet, name: s}]}
+---
+HTTPRoute d/other
+spec: {parentRefs: [{name: g}]}",
+        &[
+            ("HTTPRoute d/r 0", "Gateway g Accepted=False/NotAllowedByListeners ResolvedRefs"),
+            ("HTTPRoute d/r 1", "ListenerSet s Accepted ResolvedRefs"),
+            ("HTTPRoute d/other 0", "Gateway g Accepted=False/NotAllowedByListeners ResolvedRefs"),
+            ("HTTPRoute d/other 1", ""),
+        ],
+    ),
+    (
+        "ListenerSetGatewayParentSectionNameNotFound",
+        r"ListenerSet d/s
+spec: {parentRef: {name: g}, listeners: [{name: s, port: 82, protocol: HTTP}]}
+---
+HTTPRoute d/r
+spec: {parentRefs: [{name: g, sectionName: s}, {kind: ListenerSet, name: s, sectionName: l}]}",
+        &[
+            ("HTTPRoute d/r 0", "Gateway g#s Accepted=False/NoMatchingParent ResolvedRefs"),
+            ("HTTPRoute d/r 1", "ListenerSet s#l Accepted=False/NoMatchingParent ResolvedRefs"),
+        ],
+    ),
+    (
+        "ListenerSetReferenceGrant: what is granted to gateways is not granted to sets",
+        r"Secret team/cert
+type: kubernetes.io/tls
+stringData:
+  tls.crt: |
+    -----BEGIN CERTIFICATE-----
+    AAAA
+    -----END CERTIFICATE-----
+  tls.key: |
+    -----BEGIN PRIVATE KEY-----
+    AAAA
+    -----END PRIVATE KEY-----
+---
+ReferenceGrant team/gateways
+spec: {from: [{group: gateway.networking.k8s.io, kind: Gateway, namespace: d}], to: [{group: '', kind: Secret}]}
+---
+ListenerSet d/s
+spec: {parentRef: {name: g}, listeners: [{name: s, port: 8443, protocol: HTTPS, tls: {certificateRefs: [{name: cert, namespace: team}]}}]}",
+        &[(
+            "ListenerSet d/s listener s",
+            "[HTTPRoute GRPCRoute] routes=0 Accepted Programmed=False/Invalid ResolvedRefs=False/RefNotPermitted Conflicted=False/NoConflicts",
+        )],
+    ),
 ];
 
 #[test]

@@ -12,8 +12,10 @@ use ipnet::IpNet;
 use strait_api::{EndpointSlice, Object, Objects, Pod};
 use strait_base::Protocol;
 use strait_cluster::{Options, expand};
-use strait_echo::{Config, Context, Limits, Port, Server};
+use strait_echo::{Authority, Certificate, Config, Context, Limits, Port, Server};
 use tokio::task::{AbortHandle, LocalSet};
+
+use super::trust::{self, Names};
 
 /// The echo servers, on a thread of their own.
 pub(super) struct StandIns {
@@ -23,6 +25,8 @@ pub(super) struct StandIns {
     addresses: BTreeMap<IpAddr, IpAddr>,
     running: BTreeMap<Arc<str>, What>,
     pool: IpNet,
+    /// Signs what stand-ins without a certificate of their own show.
+    authority: Authority,
 }
 
 /// What a pod serves.
@@ -32,11 +36,15 @@ struct What {
     ports: BTreeSet<(Protocol, u16)>,
     namespace: Arc<str>,
     pod: Arc<str>,
+    /// The certificate that the pod mounts.
+    mounted: Option<Certificate>,
+    /// The names that policies ask for, where it mounts none.
+    names: Option<Names>,
 }
 
 enum Order {
     /// Serve in place of what was served under that name; what came of it.
-    Start(Arc<str>, What, mpsc::Sender<Result<(), String>>),
+    Start(Arc<str>, Box<Config>, mpsc::Sender<Result<(), String>>),
     Stop(Arc<str>),
 }
 
@@ -49,12 +57,12 @@ impl StandIns {
             let mut servers: BTreeMap<Arc<str>, AbortHandle> = BTreeMap::new();
             while let Some(order) = received.recv().await {
                 match order {
-                    Order::Start(name, what, done) => {
+                    Order::Start(name, config, done) => {
                         if let Some(before) = servers.remove(&name) {
                             before.abort();
                             tokio::task::yield_now().await;
                         }
-                        let result = Server::bind(config(&what)).map_err(|error| error.to_string());
+                        let result = Server::bind(*config).map_err(|error| error.to_string());
                         let result = result.map(|server| {
                             let task = tokio::task::spawn_local(async move { server.run().await });
                             servers.insert(name, task.abort_handle());
@@ -70,7 +78,8 @@ impl StandIns {
             }
         };
         thread::Builder::new().name("echo".into()).spawn(move || LocalSet::new().block_on(&runtime, run))?;
-        Ok(Self { orders, expanded: None, addresses: BTreeMap::new(), running: BTreeMap::new(), pool })
+        let authority = Authority::new().context("cannot make an authority for stand-ins")?;
+        Ok(Self { orders, expanded: None, addresses: BTreeMap::new(), running: BTreeMap::new(), pool, authority })
     }
 
     /// The objects with a pod on loopback for each that they describe, and endpoints accordingly; and what could not be done.
@@ -90,7 +99,8 @@ impl StandIns {
             }
         }
         let slices: Vec<Arc<EndpointSlice>> = expanded.endpoint_slices().cloned().collect();
-        let wanted = self.wanted(&pods, &slices);
+        let wanted = self.wanted(&expanded, &pods, &slices);
+        trust::believe(&mut expanded, &self.authority);
         for mut slice in slices {
             let of = Arc::make_mut(&mut slice);
             let endpoints = of.endpoints.iter_mut();
@@ -104,7 +114,8 @@ impl StandIns {
     }
 
     /// What each pod serves: the ports of its containers, and those that endpoints name at its address.
-    fn wanted(&self, pods: &[Arc<Pod>], slices: &[Arc<EndpointSlice>]) -> BTreeMap<Arc<str>, What> {
+    fn wanted(&self, objects: &Objects, pods: &[Arc<Pod>], slices: &[Arc<EndpointSlice>]) -> BTreeMap<Arc<str>, What> {
+        let names = trust::wanted(objects, slices);
         let mut by_address: BTreeMap<IpAddr, BTreeSet<(Protocol, u16)>> = BTreeMap::new();
         for slice in slices {
             let ports = || slice.ports.iter().filter_map(|port| Some((port.protocol, port.port?)));
@@ -123,7 +134,9 @@ impl StandIns {
             ports.retain(|(protocol, _)| *protocol != Protocol::Sctp);
             let (namespace, name) = (Arc::clone(&pod.meta.namespace), Arc::clone(&pod.meta.name));
             let key = format!("{namespace}/{name}").into();
-            wanted.insert(key, What { address: *address, ports, namespace, pod: name });
+            let mounted = trust::mounted(pod, objects);
+            let names = names.get(own).filter(|_| mounted.is_none()).cloned();
+            wanted.insert(key, What { address: *address, ports, namespace, pod: name, mounted, names });
         }
         wanted
     }
@@ -136,7 +149,8 @@ impl StandIns {
             wanted.iter().filter(|(name, what)| self.running.get(*name) != Some(what) && !what.ports.is_empty())
         {
             let (done, result) = mpsc::channel();
-            let _ = self.orders.send(Order::Start(Arc::clone(name), what.clone(), done));
+            let config = Box::new(config(what, &self.authority));
+            let _ = self.orders.send(Order::Start(Arc::clone(name), config, done));
             if let Ok(Err(error)) = result.recv() {
                 notes.push(format!("pod {name} has no stand-in: {error}"));
             }
@@ -145,8 +159,13 @@ impl StandIns {
     }
 }
 
-fn config(what: &What) -> Config {
+fn config(what: &What, authority: &Authority) -> Config {
+    let issued = what.names.as_ref().and_then(|names| {
+        let (hosts, uris) = (names.hosts.iter(), names.uris.iter());
+        authority.issue(hosts.map(|host| &**host), uris.map(|uri| &**uri)).ok()
+    });
     Config {
+        certificate: what.mounted.clone().or(issued),
         ports: what.ports.iter().map(|(protocol, number)| Port { number: *number, protocol: *protocol }).collect(),
         listen: vec![what.address],
         context: Context { namespace: what.namespace.to_string(), pod: what.pod.to_string(), ..Context::default() },

@@ -19,5 +19,6 @@ mod mirror;
 mod peers;
 mod prometheus;
 mod reload;
+mod stand_ins;
 mod telemetry;
 mod tls;

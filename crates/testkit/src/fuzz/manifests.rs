@@ -133,6 +133,23 @@ pub(super) fn run(family: Family, bytes: &[u8]) {
     }
 }
 
+/// The objects of the sample that are `wanted`.
+pub(super) fn cluster(wanted: impl Fn(&Object) -> bool) -> Objects {
+    sample().cluster.iter().filter(|object| wanted(object)).cloned().collect()
+}
+
+/// A manifest of the family with edits, as JSON.
+pub(super) fn edited(draw: &mut Draw, family: Family) -> String {
+    let sample = sample();
+    let of_family: Vec<&Value> =
+        sample.objects.iter().filter(|(kind, _)| family(*kind)).map(|(_, tree)| tree).collect();
+    let mut tree = (*draw.pick(&of_family)).clone();
+    for _ in 0..draw.weighted(&[(4, 1), (4, 2), (2, 4)]) {
+        edit(draw, &mut tree, sample);
+    }
+    tree.to_string()
+}
+
 /// An object of the sample, or a policy as the generator of cases draws it.
 fn start(draw: &mut Draw, family: Family, sample: &Sample) -> Value {
     if draw.chance(50) {

@@ -1,5 +1,5 @@
-//! What fuzzers throw bytes at: parsers of manifests and of what clients send, the packet engine, the judges. A target panics where a
-//! promise is broken.
+//! What fuzzers throw bytes at: parsers of manifests and of what clients send, the packet engine, the judges, routes and paths. A target
+//! panics where a promise is broken.
 //!
 //! ```text
 //!  fuzz/ (libFuzzer) ─┐            ┌─ text: as a file          ─→ parse ─→ read back
@@ -15,7 +15,9 @@ mod http2;
 mod judges;
 mod manifests;
 mod packets;
+mod paths;
 mod read;
+mod routes;
 
 /// One target.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +29,7 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 16] = [
+pub const TARGETS: [Target; 18] = [
     Target { name: "yaml", run: |bytes| drop(read::check("input.yaml", bytes)) },
     Target { name: "json", run: |bytes| drop(read::check("input.json", bytes)) },
     Target { name: "network_policy", run: |bytes| manifests::run(manifests::NETWORK_POLICY, bytes) },
@@ -44,6 +46,8 @@ pub const TARGETS: [Target; 16] = [
     Target { name: "h2_server", run: http2::server },
     Target { name: "h2_client", run: http2::client },
     Target { name: "hpack", run: http2::hpack },
+    Target { name: "routes", run: routes::run },
+    Target { name: "paths", run: paths::run },
 ];
 
 /// Runs the target of this name; nothing where there is none.

@@ -117,6 +117,7 @@ fn spec(node: &str, account: &str, host_network: bool, containers: Vec<Container
         hostname: None,
         subdomain: None,
         containers: containers.into(),
+        secrets: Vec::new(),
     }
 }
 
