@@ -73,7 +73,7 @@ pub(crate) struct GatewayArgs {
 ///
 /// Each pod that the manifests' workloads describe answers on an address of its own: HTTP/1.1, HTTP/2, gRPC, TLS,
 /// TCP and UDP, on its containerPorts and its Services' targetPorts. Prints a curl line for every host of every listener.
-/// A pod that mounts a TLS Secret shows that certificate. Others show one with the names that BackendTLSPolicies ask for, by an
+/// A pod that mounts a TLS Secret shows that certificate. Others show one with the names that policies for back ends ask for, by an
 /// authority that is believed beside those which the policies refer to: names are checked as they are, signatures are not.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \

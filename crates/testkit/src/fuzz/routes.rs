@@ -46,14 +46,11 @@ pub(super) fn run(bytes: &[u8]) {
 }
 
 /// Gateways are of the class that is served.
-fn here(object: Object) -> Object {
-    match object {
-        Object::Gateway(mut gateway) => {
-            Arc::make_mut(&mut gateway).class_name = strait_route::DEFAULT_CLASS.into();
-            Object::Gateway(gateway)
-        }
-        other => other,
+fn here(mut object: Object) -> Object {
+    if let Object::Gateway(gateway) = &mut object {
+        Arc::make_mut(gateway).class_name = strait_route::DEFAULT_CLASS.into();
     }
+    object
 }
 
 fn check(objects: &Objects) {
