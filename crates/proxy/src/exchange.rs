@@ -21,7 +21,7 @@ use std::{
 };
 
 use strait_http::{Framing, HeadError, RequestHead, ResponseHead, Version, h2::Code};
-use strait_route::Rule;
+use strait_route::{Retry, Rule};
 use tokio::{
     io::{AsyncWrite as _, AsyncWriteExt as _},
     time::{Sleep, sleep},
@@ -38,6 +38,8 @@ use crate::{
     record::{Client, Reason, Record, Sent},
     relay::{Body, Broken, Passed, tunnel},
     request::{Decision, Forward, decide},
+    retry::{Budget, Outcome, Tries},
+    session,
     side::{Side, Wire},
     worker::Worker,
     write::{self, ForClient, REQUEST_ID, Switched},
@@ -90,8 +92,6 @@ struct Upstream {
 /// Why there is no head of a response.
 #[derive(Clone, Copy)]
 enum Failed {
-    /// There is no connection.
-    Open(Reason),
     /// The back end went away before a byte of it.
     Closed,
     /// The back end says that it did not process the request.
@@ -106,13 +106,26 @@ enum Failed {
 impl Failed {
     const fn reason(self) -> Reason {
         match self {
-            Self::Open(reason) => reason,
             Self::Closed | Self::Refused => local::BACKEND_CLOSED,
             Self::Protocol => local::BACKEND_PROTOCOL,
             Self::Late => local::TIMED_OUT,
             Self::Client => local::CLIENT_GONE,
         }
     }
+
+    /// What is known of the request then; none where sending it again would be no use.
+    const fn outcome(self) -> Option<Outcome> {
+        match self {
+            Self::Refused => Some(Outcome::NotSent),
+            Self::Closed | Self::Late => Some(Outcome::Lost(self.reason().status)),
+            Self::Protocol | Self::Client => None,
+        }
+    }
+}
+
+/// That a request was not sent, where another endpoint or another time may do.
+fn not_sent(reason: Reason) -> Option<Outcome> {
+    matches!(reason, local::CONNECT_FAILED | local::BACKEND_CLOSED).then_some(Outcome::NotSent)
 }
 
 /// A time that something may take, to the millisecond, where a rule sets one. What counts it down is allocated once.
@@ -312,10 +325,16 @@ impl Exchange {
             Box::pin(self.mirror(worker, live, client, side, deadline, forward)).await;
         }
         let rule = live.plan.rules.get(forward.rule as usize);
+        let retry = rule.and_then(|rule| rule.retry.as_ref());
+        worker.budget(live.backend(forward.backend), Budget::request);
+        let mut tries = Tries::default();
         let mut again = None;
         loop {
-            let mut failed = match self.connect(worker, live, forward, again).await {
-                Err(reason) => (Failed::Open(reason), false),
+            let (outcome, reason) = match self.connect(worker, live, forward, again.take(), &tries.failed).await {
+                Err(reason) => {
+                    tries.failed.extend(self.record.sent.endpoint);
+                    (not_sent(reason), reason)
+                }
                 Ok(mut upstream) => {
                     let tried = if self.write_request(live, client, side, forward, &mut upstream) {
                         self.attempt(side, &mut upstream, deadline, worker.limits.idle, rule).await
@@ -323,49 +342,79 @@ impl Exchange {
                         Err(Failed::Refused)
                     };
                     match tried {
-                        Ok(()) => return self.respond(worker, live, forward, side, upstream, deadline).await,
+                        Ok(()) => {
+                            let answered = Outcome::Answered(self.response.status);
+                            if !self.wants_another(retry, &tries, answered) {
+                                return self.respond(worker, live, forward, side, upstream, deadline).await;
+                            }
+                            tries.failed.push(upstream.target.address);
+                            (Some(answered), local::RETRY_BUDGET)
+                        }
+                        Err(failed) if self.may_repeat(failed, upstream.kept) => {
+                            again = Some(upstream.target);
+                            continue;
+                        }
                         Err(failed) => {
                             if let (Failed::Late, Side::Http2(stream)) = (failed, &upstream.side) {
                                 stream.was_late();
                             }
-                            again = Some(upstream.target);
-                            (failed, upstream.kept)
+                            tries.failed.push(upstream.target.address);
+                            (failed.outcome(), failed.reason())
                         }
                     }
                 }
             };
-            if !self.may_try_again(&mut failed) {
-                return Err(failed.0.reason());
+            let wanted = outcome.is_some_and(|outcome| self.wants_another(retry, &tries, outcome));
+            let Some(retry) = retry.filter(|_| wanted) else { return Err(reason) };
+            if worker.budget(live.backend(forward.backend), Budget::retry) == Some(false) {
+                return Err(local::RETRY_BUDGET);
             }
+            self.response.clear();
+            self.response_text.clear();
+            self.record.first_byte = None;
+            let wait = tries.next(retry, worker.random());
+            Box::pin(sleep(wait)).await;
         }
     }
 
-    /// Whether a request that failed is to be sent again.
-    fn may_try_again(&self, (failed, kept): &mut (Failed, bool)) -> bool {
+    /// Whether the route wants the request to be sent again, and that can be done.
+    fn wants_another(&self, retry: Option<&Retry>, tries: &Tries, outcome: Outcome) -> bool {
+        let idempotent = || is_idempotent(self.head.method.bytes(self.text.as_slice()));
+        retry.is_some_and(|retry| self.body.can_restart() && tries.wants(retry, outcome, idempotent()))
+    }
+
+    /// Whether a request that failed is sent again at once, whatever the route says.
+    fn may_repeat(&self, failed: Failed, kept: bool) -> bool {
         match failed {
             // A kept connection that the back end closed meanwhile. Whether it had read the request is not certain (RFC 9110, 9.2.2).
-            Failed::Closed if *kept => {
+            Failed::Closed if kept => {
                 let method = self.head.method.bytes(self.text.as_slice());
                 let bodiless = matches!(self.head.head.framing, Framing::None | Framing::Length(0));
                 is_idempotent(method) && bodiless && self.body.can_restart()
             }
             Failed::Refused => self.record.sent.attempts < MOST_ATTEMPTS && self.body.can_restart(),
-            Failed::Open(_) | Failed::Closed | Failed::Protocol | Failed::Late | Failed::Client => false,
+            Failed::Closed | Failed::Protocol | Failed::Late | Failed::Client => false,
         }
     }
 
-    /// Chooses an endpoint, and gets a connection to it; to the one of the attempt before where there was one, and then a new one.
+    /// Chooses an endpoint, and gets a connection to it: that of the client's session, unless it failed; where `again` names one, that one
+    /// and by a new connection.
     async fn connect(
         &mut self,
         worker: &Rc<Worker>,
         live: &Snapshot,
         forward: &Forward,
         again: Option<Target>,
+        failed: &[SocketAddr],
     ) -> Result<Upstream, Reason> {
         self.record.sent.backend = Some(forward.backend);
-        let target = match again {
+        let kept = || {
+            let kept = forward.session.as_ref().filter(|_| failed.is_empty())?.kept.as_ref()?;
+            live.endpoint_at(forward.backend, kept.endpoint)
+        };
+        let target = match again.or_else(kept) {
             Some(target) => target,
-            None => live.endpoint(forward.backend)?,
+            None => live.endpoint(forward.backend, failed)?,
         };
         let attempts = self.record.sent.attempts + 1;
         self.record.sent =
@@ -563,7 +612,12 @@ impl Exchange {
         let unknown_end = framing == Framing::UntilClose || (framing == Framing::Chunked && old);
         let keep_alive = self.head.head.keep_alive && !unknown_end && !worker.is_draining();
         self.back = Body::new(framing).decoded(old);
-        let overlay = ForClient::new(&live.plan, forward, &self.head, self.text.as_slice());
+        let answered = (forward.backend, upstream.target.address);
+        let session = forward.session.as_ref().and_then(|asked| {
+            let rule = live.plan.rules.get(forward.rule as usize)?;
+            session::field(worker.seal(), &live.plan, rule, answered, asked, session::now())
+        });
+        let overlay = ForClient::new(&live.plan, forward, &self.head, self.text.as_slice(), session);
         let text = match &upstream.side {
             Side::Http1(from) => from.inbound.as_slice(),
             Side::Http2(_) => &self.response_text,

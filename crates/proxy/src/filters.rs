@@ -22,7 +22,7 @@ pub(crate) struct Filters<'a> {
 impl<'a> Filters<'a> {
     /// Those of a rule; with `choice` also those of that one of its back ends.
     pub(crate) fn of(rule: &'a Rule, choice: Option<usize>) -> Self {
-        let target = choice.and_then(|choice| rule.split.targets.get(choice));
+        let target = choice.and_then(|choice| rule.split.share(choice));
         Self { rule: &rule.filters, target: target.map_or(&[], |target| &target.filters) }
     }
 

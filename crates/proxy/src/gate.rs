@@ -27,6 +27,7 @@ use crate::{
     listen::{self, Listening, Place, PortMap, Sockets},
     live::Live,
     record::Observer,
+    session::{Seal, SessionKey},
     telemetry::{self, AccessLog, AccessLogError, Reporter, Sink, Telemetry},
     worker::{Part, Worker},
 };
@@ -54,6 +55,8 @@ pub struct Options {
     pub status: Option<SocketAddr>,
     /// Who sees all requests and connections that end.
     pub observer: Option<Arc<dyn Observer>>,
+    /// The key that sessions are sealed by; one of the process's own where not given.
+    pub session_key: Option<SessionKey>,
 }
 
 impl Default for Options {
@@ -193,6 +196,9 @@ impl Gate {
         };
         let (admin, status) = admin::start(asked, options.admin, options.status)
             .map_err(|(at, source)| GateError::Admin { at, source })?;
+        let seal =
+            Seal::new(options.session_key.as_ref()).map_err(|_| io::Error::other("the system has no randomness"))?;
+        let seal = Arc::new(seal);
         let mut threads = Vec::new();
         for index in 0..workers {
             let lines = sink.as_ref().map(Sink::lines);
@@ -206,6 +212,7 @@ impl Gate {
                 options: options.clone(),
                 admission: Arc::clone(&admission),
                 reporter,
+                seal: Arc::clone(&seal),
             };
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let run = move || LocalSet::new().block_on(&runtime, Worker::run(part));

@@ -64,7 +64,7 @@ impl Pass {
     async fn try_run(&mut self, backend: Option<BackendId>, mut stream: Stream, first: Buffer) -> Result<(), Reason> {
         let backend = backend.ok_or(local::NO_BACKEND)?;
         self.record.sent.backend = Some(backend);
-        let target = self.live.endpoint(backend)?;
+        let target = self.live.endpoint(backend, &[])?;
         (self.record.sent.endpoint, self.record.sent.attempts) = (Some(target.address), 1);
         let mut upstream = Box::pin(backend::connect(&self.worker, &self.live, backend, &target, &[HTTP1])).await?;
         self.record.sent.local = upstream.local();
@@ -225,7 +225,7 @@ async fn session(worker: &Worker, place: (std::net::IpAddr, u16)) -> Option<UdpS
     let port = live.datagram_port(place.0, place.1)?;
     let Serve::Udp(Some(split)) = &live.plan.ports[port].serve else { return None };
     let backend = split.targets[worker.choose_l4(place, "udp", split)?].backend?;
-    let target = live.endpoint(backend).ok()?;
+    let target = live.endpoint(backend, &[]).ok()?;
     let any = if target.address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
     let upstream = UdpSocket::bind(any).await.ok()?;
     upstream.connect(target.address).await.ok()?;

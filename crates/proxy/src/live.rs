@@ -191,6 +191,12 @@ impl Live {
         Some(self.clients.get(name)?.get(*index)?.config.as_ref())
     }
 
+    /// The targets of a back end, which begin at `start`.
+    fn targets(&self, backend: usize, start: usize) -> &[Target] {
+        let end = self.starts.get(backend + 1).copied().unwrap_or(self.targets.len());
+        &self.targets[start..end]
+    }
+
     pub(crate) fn backend(&self, id: u32) -> Option<&Backend> {
         self.plan.backends.get(id as usize)
     }
@@ -242,21 +248,33 @@ impl Snapshot {
         self.turns.borrow_mut().get_mut(rule as usize)?.next(split)
     }
 
-    /// The next endpoint of a back end, in turn.
+    /// The next endpoint of a back end, in turn; one of `failed` only where there is no other.
     ///
     /// # Errors
     /// The answer for the client where there is none.
-    pub(crate) fn endpoint(&self, backend: BackendId) -> Result<Target, Reason> {
+    pub(crate) fn endpoint(&self, backend: BackendId, failed: &[SocketAddr]) -> Result<Target, Reason> {
         let index = backend as usize;
         let (mut turns, start) = (self.endpoints.borrow_mut(), self.live.starts.get(index));
         let (Some(turn), Some(start)) = (turns.get_mut(index), start) else { return Err(local::NO_BACKEND) };
-        let end = self.live.starts.get(index + 1).copied().unwrap_or(self.live.targets.len());
-        let targets = &self.live.targets[*start..end];
+        let targets = self.live.targets(index, *start);
         if targets.is_empty() {
             return Err(local::NO_ENDPOINT);
         }
-        *turn = if *turn + 1 < targets.len() { *turn + 1 } else { 0 };
-        Ok(targets[*turn])
+        let mut tries = 0;
+        loop {
+            *turn = if *turn + 1 < targets.len() { *turn + 1 } else { 0 };
+            tries += 1;
+            if tries >= targets.len() || !failed.contains(&targets[*turn].address) {
+                return Ok(targets[*turn]);
+            }
+        }
+    }
+
+    /// The target of a back end at this address, if it is still there.
+    pub(crate) fn endpoint_at(&self, backend: BackendId, address: SocketAddr) -> Option<Target> {
+        let index = backend as usize;
+        let targets = self.live.targets(index, *self.live.starts.get(index)?);
+        targets.iter().find(|target| target.address == address).copied()
     }
 }
 

@@ -27,6 +27,7 @@ reasons! {
     CLIENT_GONE: 0 "DC" "client_disconnected";
     MALFORMED: 400 "DPE" "malformed_request";
     OVERLOADED: 503 "UO" "overload";
+    RETRY_BUDGET: 503 "URX" "retry_budget_exhausted";
     TIMED_OUT: 504 "UT" "request_timeout";
     REDIRECTED: 302 "" "redirected";
     PREFLIGHT: 200 "" "cors_preflight";

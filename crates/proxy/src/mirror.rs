@@ -28,7 +28,7 @@ pub(crate) fn send(worker: &Rc<Worker>, id: u32, request: Vec<u8>) {
 
 async fn exchange(worker: &Rc<Worker>, id: u32, request: &[u8]) -> Option<()> {
     let live = worker.live();
-    let target = live.endpoint(id).ok()?;
+    let target = live.endpoint(id, &[]).ok()?;
     match backend::open(worker, &live, id, &target, false).await.ok()?.0 {
         Side::Http1(wire) => on_wire(wire, request).await,
         Side::Http2(stream) => on_stream(stream, request, target.tls).await,

@@ -10,6 +10,7 @@ use crate::{
     live::{Found, Snapshot},
     local::{self, Answer},
     record::Client,
+    session,
     telemetry::RequestId,
     worker::Worker,
 };
@@ -25,7 +26,7 @@ pub(crate) enum Decision {
 /// A request on its way to a back end: what is sent there, but for the head's own parts. How it is written is not its matter.
 pub(crate) struct Forward {
     pub(crate) rule: RuleId,
-    /// Index among the targets of the rule's split.
+    /// Index among the shares of the rule's split.
     pub(crate) choice: usize,
     pub(crate) backend: BackendId,
     /// The path, where it is not just as it came.
@@ -37,6 +38,8 @@ pub(crate) struct Forward {
     pub(crate) upgrade: bool,
     /// The id of a request that came without one.
     pub(crate) request_id: Option<RequestId>,
+    /// Where sessions are kept: what the answer's token is made of.
+    pub(crate) session: Option<Box<session::Asked>>,
 }
 
 impl Forward {
@@ -134,13 +137,22 @@ pub(crate) fn decide(
             }
         }
     }
-    let Some(choice) = live.choose(id, &rule.split) else { return refuse(local::NO_BACKEND) };
+    let session = rule.keeps_sessions.then(|| {
+        let kept = session::find(worker.seal(), &live.plan, rule, head, bytes, session::now());
+        Box::new(session::Asked { kept, path: path.to_owned(), https: client.https })
+    });
+    let kept = session.as_ref().and_then(|asked| asked.kept.as_ref());
+    let Some(choice) = kept.map(|kept| kept.share).or_else(|| live.choose(id, &rule.split)) else {
+        return refuse(local::NO_BACKEND);
+    };
     let filters = Filters::of(rule, Some(choice));
     let applied = Applied::new(filters);
     if let Some(answer) = answers(filters, &applied, &asked) {
         return Decision::Answer(answer);
     }
-    let Some(backend) = rule.split.targets[choice].backend else { return refuse(local::NO_BACKEND) };
+    let Some(backend) = rule.split.share(choice).and_then(|share| share.backend) else {
+        return refuse(local::NO_BACKEND);
+    };
     let path = match applied.path {
         Some(rewrite) => {
             let mut out = String::new();
@@ -162,6 +174,7 @@ pub(crate) fn decide(
         mirrors: copies.collect(),
         upgrade: head.head.upgrade.is_some(),
         request_id: None,
+        session,
     })
 }
 

@@ -11,7 +11,7 @@ use std::{
 
 use ipnet::IpNet;
 use strait_http::RequestHead;
-use strait_route::{PortPlan, Split};
+use strait_route::{Backend, PortPlan, Split};
 use tokio::{
     sync::{Notify, Semaphore, watch},
     task::JoinHandle,
@@ -33,6 +33,8 @@ use crate::{
     overload,
     pool::Pool,
     record::{Client, ConnectionRecord, Observer, Record},
+    retry::Budget,
+    session::Seal,
     side::Wire,
     split::Turns,
     telemetry::Reporter,
@@ -48,6 +50,7 @@ pub(crate) struct Part {
     pub(crate) options: Options,
     pub(crate) admission: Arc<Admission>,
     pub(crate) reporter: Reporter,
+    pub(crate) seal: Arc<Seal>,
 }
 
 /// A listener and a server name.
@@ -81,6 +84,9 @@ pub(crate) struct Worker {
     open: Rc<(Cell<usize>, Notify)>,
     overloaded: Cell<bool>,
     random: Cell<u64>,
+    seal: Arc<Seal>,
+    /// By back end, of those that have one.
+    budgets: RefCell<BTreeMap<Arc<str>, Budget>>,
     /// Who is believed about clients' addresses.
     proxies: Vec<IpNet>,
     ports: PortMap,
@@ -101,7 +107,7 @@ struct Accepting {
 impl Worker {
     /// Serves until the gate ends and all connections have, or the gate is gone.
     pub(crate) async fn run(part: Part) {
-        let Part { index, workers, mut plans, phase, done, options, admission, reporter } = part;
+        let Part { index, workers, mut plans, phase, done, options, admission, reporter, seal } = part;
         let limits = options.limits;
         let worker = Rc::new(Self {
             limits,
@@ -123,6 +129,8 @@ impl Worker {
             open: Rc::default(),
             overloaded: Cell::new(false),
             random: Cell::new(0x9e37_79b9_7f4a_7c15),
+            seal,
+            budgets: RefCell::default(),
             proxies: options.proxies,
             ports: options.ports,
             index,
@@ -198,6 +206,10 @@ impl Worker {
         self.pool.borrow_mut().retain(|number| numbers.contains(&number));
         self.shared.borrow_mut().retain(|number| numbers.contains(&number));
         self.l4_turns.borrow_mut().clear();
+        if !self.budgets.borrow().is_empty() {
+            let budgeted = |name: &Arc<str>| live.plan.backends.iter().any(|backend| backend.name == *name);
+            self.budgets.borrow_mut().retain(|name, _| budgeted(name));
+        }
         *self.live.borrow_mut() = Rc::new(Snapshot::new(live));
     }
 
@@ -325,16 +337,42 @@ impl Worker {
         Arc::clone(&self.mirrors).try_acquire_owned().ok()
     }
 
+    /// What seals tokens of sessions.
+    pub(crate) fn seal(&self) -> &Seal {
+        &self.seal
+    }
+
+    /// What is left of a back end's budget of retries; none where it has none.
+    pub(crate) fn budget<T>(
+        &self,
+        backend: Option<&Backend>,
+        ask: impl FnOnce(&mut Budget, Instant) -> T,
+    ) -> Option<T> {
+        let backend = backend?;
+        let constraint = backend.retry_budget?;
+        let now = Instant::now();
+        let mut budgets = self.budgets.borrow_mut();
+        if !budgets.get(&backend.name).is_some_and(|budget| budget.is_of(&constraint)) {
+            budgets.insert(Arc::clone(&backend.name), Budget::new(constraint, now));
+        }
+        budgets.get_mut(&backend.name).map(|budget| ask(budget, now))
+    }
+
     /// True for about that part of the calls.
     pub(crate) fn draw(&self, (numerator, denominator): (u32, u32)) -> bool {
+        let drawn = self.random() >> 33;
+        drawn % u64::from(denominator.max(1)) < u64::from(numerator)
+    }
+
+    /// Any number.
+    pub(crate) fn random(&self) -> u64 {
         // xorshift64*: which requests are copied is no secret.
         let mut state = self.random.get();
         state ^= state >> 12;
         state ^= state << 25;
         state ^= state >> 27;
         self.random.set(state);
-        let drawn = state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33;
-        drawn % u64::from(denominator.max(1)) < u64::from(numerator)
+        state.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
     pub(crate) fn phase(&self) -> Phase {

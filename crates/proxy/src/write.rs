@@ -176,10 +176,18 @@ impl<T: Overlay> Overlay for Switched<T> {
 pub(crate) struct ForClient<'a> {
     edits: Edits<'a>,
     cross: Vec<(&'static str, String)>,
+    /// The token of the client's session.
+    session: Option<(String, String)>,
 }
 
 impl<'a> ForClient<'a> {
-    pub(crate) fn new(plan: &'a Plan, forward: &Forward, head: &RequestHead, bytes: &[u8]) -> Self {
+    pub(crate) fn new(
+        plan: &'a Plan,
+        forward: &Forward,
+        head: &RequestHead,
+        bytes: &[u8],
+        session: Option<(String, String)>,
+    ) -> Self {
         let filters = forward.filters(plan);
         let mut cross = Vec::new();
         for filter in filters.iter() {
@@ -197,18 +205,23 @@ impl<'a> ForClient<'a> {
                 | Filter::Unknown => {}
             }
         }
-        Self { edits: filters.response(), cross }
+        Self { edits: filters.response(), cross, session }
     }
 }
 
 impl Overlay for ForClient<'_> {
     fn drops(&self, name: &[u8]) -> bool {
-        self.edits.drops(name) || self.cross.iter().any(|(other, _)| is(name, other))
+        // A cookie goes beside others, a header in place of the back end's.
+        let session = self.session.as_ref().is_some_and(|(of, _)| of != "set-cookie" && is(name, of));
+        session || self.edits.drops(name) || self.cross.iter().any(|(other, _)| is(name, other))
     }
 
     fn each(&self, mut put: impl FnMut(&[u8], &[u8])) {
         self.edits.each(&mut put);
         for (name, value) in &self.cross {
+            put(name.as_bytes(), value.as_bytes());
+        }
+        if let Some((name, value)) = &self.session {
             put(name.as_bytes(), value.as_bytes());
         }
     }

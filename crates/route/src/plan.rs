@@ -182,6 +182,8 @@ pub struct Rule {
     pub retry: Option<Retry>,
     /// How a session keeps to one endpoint, whatever back ends say of themselves.
     pub session: Option<Session>,
+    /// Whether the rule, or a back end that it may go to, keeps sessions.
+    pub keeps_sessions: bool,
 }
 
 /// When a request is sent again: where no response came of it, or one with a status that is listed.
@@ -235,6 +237,18 @@ pub struct Split {
     pub retired: Vec<WeightedBackend>,
     /// The sum of the weights.
     pub total: u32,
+}
+
+impl Split {
+    /// All shares: those with weight, then the others.
+    pub fn shares(&self) -> impl Iterator<Item = &WeightedBackend> {
+        self.targets.iter().chain(&self.retired)
+    }
+
+    /// The share at that place among them.
+    pub fn share(&self, index: usize) -> Option<&WeightedBackend> {
+        self.targets.get(index).or_else(|| self.retired.get(index.checked_sub(self.targets.len())?))
+    }
 }
 
 /// A share of the traffic.

@@ -5,6 +5,7 @@ mod limits;
 mod outside;
 mod render;
 mod resolve;
+mod session_key;
 mod stand_in;
 mod trust;
 mod yaml;
@@ -107,6 +108,11 @@ struct ServeArgs {
     #[arg(long, value_name = "FILE")]
     status: Option<PathBuf>,
 
+    /// File with the key that sessions are sealed by, as 64 hexadecimal digits: gates that have the same know each other's sessions, and a
+    /// gate knows those of before it was started [default: a key that is made at the start]
+    #[arg(long, value_name = "FILE")]
+    session_key: Option<PathBuf>,
+
     /// Worker threads [default: the cores that the process may use]
     #[arg(long, value_name = "COUNT")]
     workers: Option<NonZeroUsize>,
@@ -158,6 +164,7 @@ fn serve(args: ServeArgs, stand_ins: Option<StandIns>, hot_restart_path: Option<
         workers: args.workers,
         limits: limits::limits(&args.limit)?,
         proxies: args.proxy_protocol_from,
+        session_key: args.session_key.as_deref().map(session_key::read).transpose()?,
         ..Options::default()
     };
     args.outside.into_options(&mut options);

@@ -97,6 +97,7 @@ pub(super) fn route(
                     retries: None,
                     retry: None,
                     session,
+                    keeps_sessions: false,
                 };
                 refuse_dropped(&mut compiled, &out);
                 add(&mut out, index, compiled, matches, rules);
@@ -145,6 +146,7 @@ fn http_rule(
         retries: None,
         retry: rule.retry.as_ref().and_then(sessions::retry),
         session,
+        keeps_sessions: false,
     };
     refuse_dropped(&mut compiled, out);
     compiled

@@ -26,7 +26,7 @@ pub use self::istio::{Resolved, Trouble, TroubleKind};
 use self::{backends::Backends, gateways::GatewayState, world::World};
 use crate::{
     addresses::Assigned,
-    plan::Plan,
+    plan::{Plan, WeightedBackend},
     status::{Condition, SUPPORTED_FEATURES, Status, conditions},
 };
 
@@ -129,6 +129,10 @@ fn compile_and_tell(
     ports.extend(istio.ports);
     ports.sort_by_key(|port| (port.address, port.serve.is_udp(), port.port));
     let (backends, certificates) = backends.into_parts();
+    let keeps = |share: &WeightedBackend| share.backend.is_some_and(|id| backends[id as usize].session.is_some());
+    for rule in &mut rules {
+        rule.keeps_sessions = rule.session.is_some() || rule.split.shares().any(keeps);
+    }
     let plan = Plan { ports, rules, backends, certificates };
     Compiled { plan, statuses, troubles: istio.troubles, names: istio.names }
 }

@@ -251,6 +251,7 @@ impl<'c, 'a> Compiler<'c, 'a> {
             retries: route.retries.as_ref().filter(|_| !is_faulty).map(|retries| Arc::new(retries.clone())),
             retry: None,
             session: None,
+            keeps_sessions: false,
         })
     }
 

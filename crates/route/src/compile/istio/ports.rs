@@ -232,6 +232,7 @@ impl<'b> Port<'_, 'b, '_, '_> {
             retries: None,
             retry: None,
             session: None,
+            keeps_sessions: false,
         });
         OrderedMatch { rule, path: None, fields: Vec::new(), without: Vec::new(), query: Vec::new() }
     }
