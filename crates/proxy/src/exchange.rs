@@ -336,12 +336,12 @@ impl Exchange {
                     (not_sent(reason), reason)
                 }
                 Ok(mut upstream) => {
-                    let tried = if self.write_request(live, client, side, forward, &mut upstream) {
+                    let outcome = if self.write_request(live, client, side, forward, &mut upstream) {
                         self.attempt(side, &mut upstream, deadline, worker.limits.idle, rule).await
                     } else {
                         Err(Failed::Refused)
                     };
-                    match tried {
+                    match outcome {
                         Ok(()) => {
                             let answered = Outcome::Answered(self.response.status);
                             if !self.wants_another(retry, &tries, answered) {

@@ -62,6 +62,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            session_key: None,
             ports: PortMap::new(),
             limits: Limits::default(),
             workers: None,

@@ -200,7 +200,8 @@ pub(crate) fn field(
     }
     if let Some(most) = session.absolute_timeout.filter(|_| session.permanent) {
         let left = most.as_millis().div_ceil(1000).saturating_sub(u128::from(now.saturating_sub(created)));
-        cookie.push_str(&format!("; Max-Age={left}"));
+        cookie.push_str("; Max-Age=");
+        cookie.push_str(&left.to_string());
     }
     Some(("set-cookie".to_owned(), cookie))
 }

@@ -124,6 +124,7 @@ impl Bed {
             retry: None,
             retries: None,
             session: None,
+            keeps_sessions: false,
         };
         let rules = vec![
             rule("all", split(0), None),

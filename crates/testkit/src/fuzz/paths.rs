@@ -34,6 +34,14 @@ impl Request for Asked {
     fn query(&self) -> Option<&str> {
         self.query
     }
+
+    fn authority(&self) -> &str {
+        ""
+    }
+
+    fn scheme(&self) -> &str {
+        "http"
+    }
 }
 
 /// Bytes choose a path, and rules.

@@ -163,9 +163,10 @@ fn served(compiled: &Compiled, of: &Attachment, name: &str) -> bool {
     let plan = &compiled.plan;
     let has = |listener: &HttpListener| {
         listener.hosts.iter().any(|(_, table)| {
-            table.candidates().any(|candidate| {
-                plan.rules.get(candidate.rule as usize).is_some_and(|rule| rule.name.starts_with(name))
-            })
+            table
+                .rules()
+                .iter()
+                .any(|&rule| plan.rules.get(rule as usize).is_some_and(|rule| rule.name.starts_with(name)))
         })
     };
     let gateway = format!("{}/{}", of.gateway.0, of.gateway.1);
