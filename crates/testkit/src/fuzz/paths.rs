@@ -35,11 +35,11 @@ impl Request for Asked {
         self.query
     }
 
-    fn authority(&self) -> &str {
+    fn authority(&self) -> &'static str {
         ""
     }
 
-    fn scheme(&self) -> &str {
+    fn scheme(&self) -> &'static str {
         "http"
     }
 }
