@@ -56,6 +56,11 @@ impl Gate {
         Self::start("gateway", Arc::clone(&self.folder), arguments)
     }
 
+    /// The same, of a folder that is somebody else's.
+    pub(crate) fn beside(folder: Arc<tempfile::TempDir>, arguments: &[&str]) -> Self {
+        Self::start("gateway", folder, arguments)
+    }
+
     fn start(role: &str, folder: Arc<tempfile::TempDir>, arguments: &[&str]) -> Self {
         let status = folder.path().with_extension("status");
         let mut command = command(role, folder.path(), arguments);

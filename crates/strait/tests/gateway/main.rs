@@ -25,3 +25,4 @@ mod spec;
 mod stand_ins;
 mod telemetry;
 mod tls;
+mod without_loss;
