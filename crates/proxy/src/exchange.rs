@@ -254,6 +254,7 @@ impl Exchange {
         answer.tell(worker.proxy_status);
         self.record.status = answer.reason.status;
         self.record.reason = Some(answer.reason);
+        self.record.response_body = answer.body().len() as u64;
         match side {
             Side::Http1(wire) => {
                 let mut out = Vec::new();
@@ -276,6 +277,7 @@ impl Exchange {
         self.record.status = if code.is_some() { 200 } else { answer.reason.status };
         self.record.grpc_status = code;
         self.record.reason = Some(answer.reason);
+        self.record.response_body = if is_head || code.is_some() { 0 } else { answer.body().len() as u64 };
         let wire = match side {
             Side::Http1(wire) => wire,
             Side::Http2(stream) => {
@@ -291,7 +293,7 @@ impl Exchange {
         } else {
             answer.write(head.version, keep_alive, is_head, &mut out);
         }
-        self.record.response_head = out.len() as u64;
+        self.record.response_head = out.len() as u64 - self.record.response_body;
         if !keep_alive {
             wire.end(&out, deadline).await;
             return Next::Close;

@@ -75,6 +75,16 @@ impl Answer {
         self.fields.push((Cow::Borrowed("proxy-status"), value));
     }
 
+    /// Its body: the given one, else what is wrong in words. A redirect or preflight needs none.
+    pub(crate) fn body(&self) -> Cow<'_, [u8]> {
+        let Reason { status, flag, details } = self.reason;
+        match &self.body {
+            Some(body) => Cow::Borrowed(body),
+            None if flag.is_empty() => Cow::Borrowed(&[]),
+            None => Cow::Owned(format!("{}: {details}\n", phrase(status)).into_bytes()),
+        }
+    }
+
     /// The status of gRPC that calls get in place of it. The codes are those that gRPC's clients would make of it (grpc/grpc,
     /// doc/http-grpc-status-mapping.md).
     pub(crate) fn call_status(&self) -> Option<u8> {
@@ -97,11 +107,9 @@ impl Answer {
 
     /// Writes it as HTTP/1.
     pub(crate) fn write(&self, version: Version, keep_alive: bool, is_head: bool, out: &mut Vec<u8>) {
-        let Self { reason, fields, body, .. } = self;
+        let Self { reason, fields, .. } = self;
         let text = phrase(reason.status);
-        // A redirect or preflight needs no words.
-        let words = if reason.flag.is_empty() { String::new() } else { format!("{text}: {}\n", reason.details) };
-        let body = body.as_deref().unwrap_or(words.as_bytes());
+        let body = self.body();
         out.extend_from_slice(format!("HTTP/1.1 {} {text}\r\n", reason.status).as_bytes());
         for (name, value) in fields {
             out.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
@@ -117,7 +125,7 @@ impl Answer {
         }
         out.extend_from_slice(b"\r\n");
         if !is_head {
-            out.extend_from_slice(body);
+            out.extend_from_slice(&body);
         }
     }
 }
@@ -140,7 +148,7 @@ impl Answer {
         deadline: &Deadline,
         within: Duration,
     ) {
-        let Self { reason, fields, body, .. } = self;
+        let Self { reason, fields, .. } = self;
         let told = fields.iter().map(|(name, value)| (&**name, value.as_bytes()));
         if let Some(code) = self.call_status().filter(|_| is_call) {
             let code = code.to_string();
@@ -152,9 +160,7 @@ impl Answer {
             all.extend(told);
             return stream.status(200, &all, true);
         }
-        let text = phrase(reason.status);
-        let words = if reason.flag.is_empty() { String::new() } else { format!("{text}: {}\n", reason.details) };
-        let body = body.as_deref().unwrap_or(words.as_bytes());
+        let body = self.body();
         let length = body.len().to_string();
         let mut all: Vec<(&str, &[u8])> = told.collect();
         all.push(("content-length", length.as_bytes()));
@@ -166,7 +172,7 @@ impl Answer {
         if end {
             return;
         }
-        let mut rest = body;
+        let mut rest = &*body;
         let sent = poll_fn(|cx| {
             match stream.send(rest, true, cx) {
                 Some(count) if count < rest.len() => rest = &rest[count..],
