@@ -12,7 +12,7 @@
 //! exchange ends, or is dropped, the worker gets it.
 
 use std::{
-    future::{Future, poll_fn},
+    future::poll_fn,
     net::SocketAddr,
     pin::{Pin, pin},
     rc::Rc,
@@ -24,7 +24,7 @@ use strait_http::{Framing, HeadError, RequestHead, ResponseHead, Version, h2::Co
 use strait_route::{Retry, Rule};
 use tokio::{
     io::{AsyncWrite as _, AsyncWriteExt as _},
-    time::{Sleep, sleep},
+    time::sleep,
 };
 
 use crate::{
@@ -41,6 +41,7 @@ use crate::{
     retry::{Budget, Outcome, Tries},
     session,
     side::{Side, Wire},
+    timer::Timer,
     worker::Worker,
     write::{self, ForClient, REQUEST_ID, Switched},
 };
@@ -68,8 +69,8 @@ pub(crate) struct Exchange {
     back: Body,
     record: Record,
     open: Option<Open>,
-    whole: Limit,
-    attempt: Limit,
+    whole: Timer,
+    attempt: Timer,
 }
 
 /// A request that has begun.
@@ -128,30 +129,6 @@ fn not_sent(reason: Reason) -> Option<Outcome> {
     matches!(reason, local::CONNECT_FAILED | local::BACKEND_CLOSED).then_some(Outcome::NotSent)
 }
 
-/// A time that something may take, to the millisecond, where a rule sets one. What counts it down is allocated once.
-#[derive(Default)]
-struct Limit(Option<Pin<Box<Sleep>>>);
-
-impl Limit {
-    fn set(&mut self, within: Option<Duration>) {
-        match (within, &mut self.0) {
-            (None, sleep) => *sleep = None,
-            (Some(within), Some(sleep)) => sleep.as_mut().reset(tokio::time::Instant::now() + within),
-            (Some(within), none) => *none = Some(Box::pin(sleep(within))),
-        }
-    }
-
-    /// Waits for `what`, which is pinned where it is: moved into this it would be there twice. None where it takes too long.
-    async fn of<F: Future>(&mut self, mut what: Pin<&mut F>) -> Option<F::Output> {
-        poll_fn(|cx| match (what.as_mut().poll(cx), &mut self.0) {
-            (Poll::Ready(output), _) => Poll::Ready(Some(output)),
-            (Poll::Pending, Some(sleep)) => sleep.as_mut().poll(cx).map(|()| None),
-            (Poll::Pending, None) => Poll::Pending,
-        })
-        .await
-    }
-}
-
 /// Waits as a rule's fault asks; a worker that is to end does not wait.
 async fn hold_up(worker: &Worker, delay: Duration) {
     tokio::select! {
@@ -181,8 +158,8 @@ impl Exchange {
             back: Body::default(),
             record: Record::new(now()),
             open: None,
-            whole: Limit::default(),
-            attempt: Limit::default(),
+            whole: Timer::default(),
+            attempt: Timer::default(),
         }
     }
 

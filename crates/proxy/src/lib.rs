@@ -37,6 +37,7 @@ mod session;
 mod side;
 mod split;
 mod telemetry;
+mod timer;
 mod tls;
 mod worker;
 mod write;
