@@ -43,7 +43,7 @@ use crate::{
     side::{Side, Wire},
     timer::Timer,
     worker::Worker,
-    write::{self, ForClient, REQUEST_ID, Switched},
+    write::{self, Accepted, ForClient, REQUEST_ID, Switched},
 };
 
 const GRPC_STATUS: &str = "grpc-status";
@@ -606,9 +606,14 @@ impl Exchange {
         }
         match &*side {
             Side::Http1(_) if switching => {
-                self.response.status = 101;
                 let out = self.back.out.end();
-                self.response.write(text, version, &overlay, keep_alive, out);
+                if self.response.status == 101 {
+                    self.response.write(text, version, &overlay, keep_alive, out);
+                } else {
+                    (self.response.status, self.response.head.framing) = (101, Framing::None);
+                    let accepted = Accepted::new(overlay, &self.head, self.text.as_slice());
+                    self.response.write(text, version, &accepted, keep_alive, out);
+                }
             }
             Side::Http1(_) => {
                 let out = self.back.out.end();

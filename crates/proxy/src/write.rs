@@ -5,6 +5,8 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use strait_http::{Overlay, RequestHead, Target as Form, Version, h2::Sent};
 use strait_route::{Filter, Plan};
 
@@ -110,6 +112,7 @@ pub(crate) fn request(
 struct Keyed<T>(T);
 
 const KEY: &str = "sec-websocket-key";
+const ACCEPT: &str = "sec-websocket-accept";
 
 impl<T: Overlay> Overlay for Keyed<T> {
     fn drops(&self, name: &[u8]) -> bool {
@@ -164,11 +167,43 @@ pub(crate) struct Switched<T>(pub(crate) T);
 
 impl<T: Overlay> Overlay for Switched<T> {
     fn drops(&self, name: &[u8]) -> bool {
-        is(name, "sec-websocket-accept") || is(name, "content-length") || self.0.drops(name)
+        is(name, ACCEPT) || is(name, "content-length") || self.0.drops(name)
     }
 
     fn each(&self, put: impl FnMut(&[u8], &[u8])) {
         self.0.each(put);
+    }
+}
+
+/// The response to a client of HTTP/1 whose WebSocket a back end of HTTP/2 took: that hop has no handshake of its own (RFC 8441, 5.1),
+/// this one must answer the client's key (RFC 6455, 4.2.2).
+pub(crate) struct Accepted<T> {
+    overlay: T,
+    accept: Option<String>,
+}
+
+impl<T> Accepted<T> {
+    pub(crate) fn new(overlay: T, head: &RequestHead, bytes: &[u8]) -> Self {
+        let accept = head.head.get(KEY, bytes).map(|key| {
+            let proof = [key.bytes(bytes), b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"].concat();
+            STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, &proof))
+        });
+        Self { overlay, accept }
+    }
+}
+
+impl<T: Overlay> Overlay for Accepted<T> {
+    fn drops(&self, name: &[u8]) -> bool {
+        is(name, ACCEPT) || is(name, "content-length") || self.overlay.drops(name)
+    }
+
+    fn each(&self, mut put: impl FnMut(&[u8], &[u8])) {
+        put(b"connection", b"upgrade");
+        put(b"upgrade", b"websocket");
+        if let Some(accept) = &self.accept {
+            put(ACCEPT.as_bytes(), accept.as_bytes());
+        }
+        self.overlay.each(put);
     }
 }
 

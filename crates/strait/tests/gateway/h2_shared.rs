@@ -2,8 +2,8 @@
 
 use std::{
     cell::Cell,
-    io::{BufRead as _, BufReader, Write as _},
-    net::{SocketAddr, TcpListener},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
     sync::atomic::{AtomicUsize, Ordering},
 };
 
@@ -12,7 +12,7 @@ use h2::{Reason, RecvStream, SendStream, ext::Protocol, server::SendResponse};
 use http::{HeaderMap, Method, Request, Response};
 
 use crate::{
-    bed::{Gate, http},
+    bed::{Gate, PATIENCE, http},
     h2::{H2C, outside},
     h2_server::{ask, connect, run},
 };
@@ -46,9 +46,13 @@ fn server<F: Future<Output = ()> + 'static>(
     at
 }
 
+/// A gateway whose requests all go to one service.
+fn to(service: &str) -> String {
+    http(&format!("  - backendRefs: [{{name: {service}, port: 80}}]\n"))
+}
+
 fn gate(at: SocketAddr) -> Gate {
-    let rules = "  - backendRefs: [{name: two, port: 80}]\n";
-    Gate::of(&[("all.yaml", &format!("{}{}", outside("two", at, H2C), http(rules)))])
+    Gate::of(&[("all.yaml", &format!("{}{}", outside("two", at, H2C), to("two")))])
 }
 
 /// A request that a back end says it did not process is sent again, whatever its method, with its body.
@@ -143,12 +147,11 @@ fn switching() -> SocketAddr {
     at
 }
 
-/// What comes after extended CONNECT goes both ways, to back ends of either version, and ends when a side ends it.
-#[test]
-fn websockets() {
+/// A server of HTTP/2 that takes WebSockets, and sends their bytes back.
+fn echo_of_websockets() -> SocketAddr {
     let mut builder = h2::server::Builder::new();
     builder.enable_connect_protocol();
-    let two = server(builder, |_, (request, mut respond)| async move {
+    server(builder, |_, (request, mut respond)| async move {
         assert_eq!(request.extensions().get::<Protocol>().unwrap().as_str(), "websocket");
         let mut body = request.into_body();
         let mut out = respond.send_response(Response::new(()), false).unwrap();
@@ -157,7 +160,13 @@ fn websockets() {
             out.send_data(data, false).unwrap();
         }
         out.send_data(Bytes::new(), true).unwrap();
-    });
+    })
+}
+
+/// What comes after extended CONNECT goes both ways, to back ends of either version, and ends when a side ends it.
+#[test]
+fn websockets() {
+    let two = echo_of_websockets();
     let rules = "  - matches: [{path: {value: /two}}]\n    backendRefs: [{name: two, port: 80}]\n  \
                  - backendRefs: [{name: one, port: 80}]\n";
     let gate = Gate::of(&[(
@@ -194,6 +203,36 @@ fn websockets() {
             }
         }
     });
+}
+
+/// A client of HTTP/1 has its key answered, whichever version the back end speaks.
+#[test]
+fn websocket_of_http1() {
+    let gate = Gate::of(&[("all.yaml", &format!("{}{}", outside("two", echo_of_websockets(), H2C), to("two")))]);
+    let mut stream = TcpStream::connect(gate.at("edge", 80)).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    // The example of RFC 6455, 1.3.
+    stream
+        .write_all(
+            b"GET /chat HTTP/1.1\r\nHost: a.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        )
+        .unwrap();
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        assert!(reader.read_line(&mut head).unwrap() > 0, "{head}");
+    }
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    for line in ["connection: upgrade", "upgrade: websocket", "sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="] {
+        assert!(head.lines().any(|other| other == line), "no {line} in {head}");
+    }
+    assert!(!head.contains("transfer-encoding") && !head.contains("content-length"), "{head}");
+    let frame = [&[0x81, 0x85, 0, 0, 0, 0][..], b"hello"].concat();
+    stream.write_all(&frame).unwrap();
+    let mut echoed = vec![0; frame.len()];
+    reader.read_exact(&mut echoed).unwrap();
+    assert_eq!(echoed, frame);
 }
 
 /// Sends a text as one frame, which is masked with nothing, and gives what comes back.
