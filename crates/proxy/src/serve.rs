@@ -135,6 +135,6 @@ mod tests {
     #[test]
     fn futures_are_small() {
         let size = size(serve);
-        assert!(size <= 2560, "{size} bytes");
+        assert!(size <= 2_720, "{size} bytes");
     }
 }
