@@ -32,7 +32,7 @@ impl Span {
     }
 
     /// Where in the buffer.
-    pub(crate) const fn range(self) -> std::ops::Range<usize> {
+    pub const fn range(self) -> std::ops::Range<usize> {
         self.start as usize..self.end as usize
     }
 

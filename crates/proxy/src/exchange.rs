@@ -11,21 +11,21 @@
 //! end's in [`Exchange::response`], whatever they came as. What is known of the request goes into its [`Record`] as it goes along; when the
 //! exchange ends, or is dropped, the worker gets it.
 
+mod head;
+mod switch;
+
 use std::{
     future::poll_fn,
     net::SocketAddr,
     pin::{Pin, pin},
     rc::Rc,
-    task::{Context, Poll, ready},
+    task::Poll,
     time::{Duration, Instant},
 };
 
-use strait_http::{Framing, HeadError, RequestHead, ResponseHead, Version, h2::Code};
+use strait_http::{Edits, Framing, HeadError, RequestHead, ResponseHead, Version, h2::Code};
 use strait_route::{Retry, Rule};
-use tokio::{
-    io::{AsyncWrite as _, AsyncWriteExt as _},
-    time::sleep,
-};
+use tokio::{io::AsyncWriteExt as _, time::sleep};
 
 use crate::{
     backend::{self, Target},
@@ -36,14 +36,13 @@ use crate::{
     local::{self, Answer},
     mirror,
     record::{Client, Reason, Record, Sent},
-    relay::{Body, Broken, Passed, tunnel},
-    request::{Decision, Forward, decide},
+    relay::{Body, Broken},
+    request::{Decision, Forward, decide, goes_no_further},
     retry::{Budget, Outcome, Tries},
-    session,
     side::{Side, Wire},
     timer::Timer,
     worker::Worker,
-    write::{self, Accepted, ForClient, REQUEST_ID, Switched},
+    write::{self, REQUEST_ID},
 };
 
 const GRPC_STATUS: &str = "grpc-status";
@@ -198,7 +197,14 @@ impl Exchange {
     pub(crate) async fn run(&mut self, side: &mut Side, deadline: &Deadline) -> Next {
         let Some(Open { worker, client, live }) = self.open.clone() else { return Next::Close };
         let (took, mut delay) = (&mut self.record.rule, None);
-        let decision = decide(&worker, &live, &client, &self.head, self.text.as_slice(), (took, &mut delay));
+        let decision = if worker.is_overloaded() {
+            self.head.head.keep_alive = false;
+            Decision::Answer(local::overload())
+        } else if let Some(answer) = goes_no_further(&self.head, &mut self.text) {
+            Decision::Answer(answer)
+        } else {
+            decide(&worker, &live, &client, &self.head, self.text.as_slice(), (took, &mut delay))
+        };
         if let Some(delay) = delay {
             Box::pin(hold_up(&worker, delay)).await;
         }
@@ -263,7 +269,8 @@ impl Exchange {
             }
         };
         self.body.skip(&mut wire.inbound);
-        let keep_alive = head.keep_alive && self.body.is_read();
+        // What follows a refused `CONNECT` may be meant for the tunnel.
+        let keep_alive = head.keep_alive && self.body.is_read() && self.head.target != strait_http::Target::Authority;
         let mut out = Vec::new();
         if let Some(code) = code {
             answer.refuse_call(code, keep_alive, &mut out);
@@ -561,7 +568,14 @@ impl Exchange {
                 if !response.is_interim() {
                     return Ok(());
                 }
-                // `100 Continue` was said already; other interim answers are not worth a write of their own.
+                // `100 Continue` was said already. HTTP/1.0 knows no interim answers (RFC 9110, 15.2).
+                if response.status != 100 && head.head.version != Version::Http10 {
+                    let text = back.inbound.as_slice();
+                    if !Box::pin(interim(side, response, text, deadline, idle)).await {
+                        return Err(Failed::Client);
+                    }
+                    deadline.set(idle);
+                }
                 back.inbound.consume(response.head.len);
             }
         }
@@ -591,44 +605,7 @@ impl Exchange {
         let unknown_end = framing == Framing::UntilClose || (framing == Framing::Chunked && old);
         let keep_alive = self.head.head.keep_alive && !unknown_end && !worker.is_draining();
         self.back = Body::new(framing).decoded(old);
-        let answered = (forward.backend, upstream.target.address);
-        let session = forward.session.as_ref().and_then(|asked| {
-            let rule = live.plan.rules.get(forward.rule as usize)?;
-            session::field(worker.seal(), &live.plan, rule, answered, asked, session::now())
-        });
-        let overlay = ForClient::new(&live.plan, forward, &self.head, self.text.as_slice(), session);
-        let text = match &upstream.side {
-            Side::Http1(from) => from.inbound.as_slice(),
-            Side::Http2(_) => &self.response_text,
-        };
-        if let Some(code) = self.response.head.get(GRPC_STATUS, text) {
-            self.record.grpc_status = code.text(text).parse().ok();
-        }
-        match &*side {
-            Side::Http1(_) if switching => {
-                let out = self.back.out.end();
-                if self.response.status == 101 {
-                    self.response.write(text, version, &overlay, keep_alive, out);
-                } else {
-                    (self.response.status, self.response.head.framing) = (101, Framing::None);
-                    let accepted = Accepted::new(overlay, &self.head, self.text.as_slice());
-                    self.response.write(text, version, &accepted, keep_alive, out);
-                }
-            }
-            Side::Http1(_) => {
-                let out = self.back.out.end();
-                self.response.write(text, version, &overlay, keep_alive, out);
-                self.record.response_head = out.len() as u64;
-            }
-            Side::Http2(stream) if switching => {
-                self.response.status = 200;
-                stream.respond(&self.response, text, &Switched(overlay), false);
-            }
-            Side::Http2(stream) => {
-                stream.respond(&self.response, text, &overlay, self.response.head.is_end());
-                self.record.response_head = self.response.head.len as u64;
-            }
-        }
+        self.respond_head(worker, live, forward, side, &upstream, (keep_alive, switching));
         if let Side::Http1(from) = &mut upstream.side {
             from.inbound.consume(self.response.head.len);
         }
@@ -690,58 +667,20 @@ impl Exchange {
         })
         .await
     }
-
-    /// Both sides go over to another protocol: bytes both ways from here on.
-    async fn switch(&mut self, worker: &Worker, side: &mut Side, upstream: Side, deadline: &Deadline) -> Next {
-        let (front, Wire { mut stream, inbound }) = match (side, upstream) {
-            (Side::Http1(front), Side::Http1(back)) => (front, back),
-            (front, back) => return self.tunnel(worker, front, back, deadline).await,
-        };
-        let mut down = std::mem::take(&mut self.back.out);
-        down.extend(inbound.as_slice());
-        let up = std::mem::take(&mut front.inbound);
-        let mut passed = Passed::default();
-        let idle = worker.limits.idle;
-        let _ = tunnel((&mut front.stream, up), (&mut stream, down), &mut passed, deadline, idle).await;
-        self.record.request_body = passed.up;
-        self.record.response_body = passed.down.saturating_sub(self.record.response_head);
-        Next::Close
-    }
 }
 
-impl Exchange {
-    /// The same where a side is a stream: its data is what the connection carries.
-    async fn tunnel(&mut self, worker: &Worker, side: &mut Side, mut upstream: Side, deadline: &Deadline) -> Next {
-        let (mut up, mut down) = (Body::new(Framing::UntilClose), Body::new(Framing::UntilClose));
-        down.out = std::mem::take(&mut self.back.out);
-        let idle = worker.limits.idle;
-        let mut closed = (false, false);
-        deadline.set(idle);
-        let _ = poll_fn(|cx| {
-            let reads = (up.reads(), down.reads());
-            closed.0 = closed.0 || poll_half(&mut up, side, &mut upstream, cx)?.is_ready();
-            closed.1 = closed.1 || poll_half(&mut down, &mut upstream, side, cx)?.is_ready();
-            if closed == (true, true) {
-                return Poll::Ready(Ok::<(), Broken>(()));
-            }
-            // Something moved: the clock of idleness starts anew.
-            if reads != (up.reads(), down.reads()) {
-                deadline.set(idle);
-            }
-            deadline.poll(cx).map(|Late| Ok(()))
-        })
-        .await;
-        (self.body.bytes, self.back.bytes) = (up.bytes(), down.bytes());
-        Next::Close
-    }
-}
-
-/// One direction of a tunnel: ready when its end was passed on.
-fn poll_half(body: &mut Body, from: &mut Side, to: &mut Side, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
-    ready!(body.poll(from, to, cx))?;
-    match to {
-        Side::Http1(wire) => Pin::new(&mut wire.stream).poll_shutdown(cx).map_err(|_| Broken::To),
-        Side::Http2(_) => Poll::Ready(Ok(())),
+/// Passes an interim response on. Whether the client took it.
+async fn interim(side: &mut Side, response: &ResponseHead, text: &[u8], deadline: &Deadline, idle: Duration) -> bool {
+    match side {
+        Side::Http1(front) => {
+            let mut out = Vec::new();
+            response.write(text, Version::Http11, &Edits::default(), true, &mut out);
+            front.send(&out, deadline, idle).await
+        }
+        Side::Http2(stream) => {
+            stream.respond(response, text, &Edits::default(), false);
+            true
+        }
     }
 }
 

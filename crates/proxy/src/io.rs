@@ -161,6 +161,11 @@ impl Buffer {
         &self.bytes[self.start..]
     }
 
+    /// The same bytes, to be edited in place.
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.start..]
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.start == self.bytes.len()
     }

@@ -14,6 +14,7 @@ mod admin;
 mod admission;
 mod backend;
 mod cors;
+mod date;
 mod deadline;
 mod exchange;
 mod filters;

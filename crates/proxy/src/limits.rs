@@ -13,6 +13,8 @@ pub struct Limits {
     pub idle: Duration,
     /// How long a connection that is only passed on may idle.
     pub tunnel_idle: Duration,
+    /// After this time, give or take a tenth, a connection ends with its next response; none where zero.
+    pub connection_age: Duration,
     /// Requests at once on a connection of HTTP/2; further ones are refused, and may be tried again.
     pub streams: u32,
     /// Connections of clients; further ones are refused.
@@ -23,7 +25,7 @@ pub struct Limits {
     pub client_connections: usize,
     /// Connections that are taken in a second; further ones wait in the backlog. None where zero.
     pub connection_rate: usize,
-    /// Memory of the process from which new connections are refused. Where none is given, nine tenths of what its cgroup and the machine allow.
+    /// Memory of the process from which requests are refused. Where none is given, nine tenths of what its cgroup and the machine allow.
     pub memory: usize,
     /// Bytes of a request's body that are held back: those of a copy.
     pub body_buffer: usize,
@@ -38,6 +40,7 @@ impl Default for Limits {
             head_time: Duration::from_secs(15),
             idle: Duration::from_mins(5),
             tunnel_idle: Duration::from_hours(1),
+            connection_age: Duration::from_hours(1),
             streams: 100,
             connections: 65_536,
             listener_connections: 32_768,
@@ -104,12 +107,13 @@ limits! {
     "header-time" Time(head_time, Duration::from_millis(1)) "from the first byte of a head, TLS handshake or PROXY header to its last";
     "idle" Time(idle, Duration::from_millis(1)) "between requests, and between two pieces of a body, either way";
     "tunnel-idle" Time(tunnel_idle, Duration::from_millis(1)) "without a byte on a connection that is only passed on";
+    "connection-age" Time(connection_age, Duration::ZERO) "after which a connection ends with its next response, give or take a tenth; 0s: never";
     "streams" Count32(streams, 1) "requests at once on a connection of HTTP/2";
     "connections" Count(connections, 1) "connections of clients";
     "listener-connections" Count(listener_connections, 1) "connections of one listener's port";
     "client-connections" Count(client_connections, 1) "connections of one client address, or of one /64 of IPv6";
     "connection-rate" Count(connection_rate, 0) "connections taken in a second; 0: as many as come";
-    "memory" Bytes(memory, 0) "memory from which new connections are refused; 0: nine tenths of what the process may have";
+    "memory" Bytes(memory, 0) "memory from which requests are refused; 0: nine tenths of what the process may have";
     "body-buffer" Bytes(body_buffer, 0) "bytes of a body that is copied to another back end; a larger one is not copied";
     "mirrors" Count(mirrors, 0) "copies of requests under way, of each worker";
 }
@@ -221,6 +225,7 @@ mod tests {
             ("header-time=1500ms", Ok("1500ms")),
             ("idle=90s", Ok("90s")),
             ("idle=2m", Ok("2m")),
+            ("connection-age=0s", Ok("0s")),
             ("streams=7", Ok("7")),
             ("memory=2GiB", Ok("2048MiB")),
             ("streams=0", Err("found 0 for streams, a number is wanted")),

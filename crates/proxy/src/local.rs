@@ -4,7 +4,7 @@ use std::{borrow::Cow, future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use strait_http::{Version, phrase};
 
-use crate::{deadline::Deadline, http2::Stream, record::Reason};
+use crate::{date, deadline::Deadline, http2::Stream, record::Reason};
 
 macro_rules! reasons {
     ($($name:ident: $status:literal $flag:literal $details:literal;)*) => {
@@ -28,6 +28,8 @@ reasons! {
     MALFORMED: 400 "DPE" "malformed_request";
     OVERLOADED: 503 "UO" "overload";
     RETRY_BUDGET: 503 "URX" "retry_budget_exhausted";
+    NO_FURTHER: 200 "" "max_forwards";
+    NO_TRACE: 405 "DPE" "trace_not_allowed";
     TIMED_OUT: 504 "UT" "request_timeout";
     REDIRECTED: 302 "" "redirected";
     PREFLIGHT: 200 "" "cors_preflight";
@@ -101,6 +103,7 @@ impl Answer {
         for (name, value) in &self.fields {
             out.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
         }
+        date::write(out);
         out.extend_from_slice(b"content-length: 0\r\n");
         out.extend_from_slice(if keep_alive { b"\r\n" } else { b"connection: close\r\n\r\n" });
     }
@@ -118,6 +121,7 @@ impl Answer {
         if !body.is_empty() && !fields.iter().any(|(name, _)| name == "content-type") {
             out.extend_from_slice(b"content-type: text/plain\r\n");
         }
+        date::write(out);
         if !keep_alive {
             out.extend_from_slice(b"connection: close\r\n");
         } else if version == Version::Http10 {
@@ -130,11 +134,15 @@ impl Answer {
     }
 }
 
+/// The answer where there is no room for a request.
+pub(crate) fn overload() -> Answer {
+    Answer { fields: vec![("retry-after".into(), "1".to_owned())], ..Answer::of(OVERLOADED) }
+}
+
 /// The whole answer to a connection that there is no room for.
 pub(crate) fn overloaded() -> Vec<u8> {
     let mut out = Vec::new();
-    let answer = Answer { fields: vec![("retry-after".into(), "1".to_owned())], ..Answer::of(OVERLOADED) };
-    answer.write(Version::Http11, false, false, &mut out);
+    overload().write(Version::Http11, false, false, &mut out);
     out
 }
 
@@ -149,9 +157,9 @@ impl Answer {
         within: Duration,
     ) {
         let Self { reason, fields, .. } = self;
-        let told = fields.iter().map(|(name, value)| (&**name, value.as_bytes()));
-        if let Some(code) = self.call_status().filter(|_| is_call) {
-            let code = code.to_string();
+        let (date, code) = (date::now(), self.call_status().filter(|_| is_call).map(|code| code.to_string()));
+        let told = fields.iter().map(|(name, value)| (&**name, value.as_bytes())).chain([("date", &date[..])]);
+        if let Some(code) = &code {
             let mut all: Vec<(&str, &[u8])> = vec![
                 ("content-type", b"application/grpc"),
                 ("grpc-status", code.as_bytes()),

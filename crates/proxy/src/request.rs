@@ -7,6 +7,7 @@ use strait_route::{BackendId, Plan, RuleId};
 
 use crate::{
     filters::{Applied, Asked, Filters, answers, inject},
+    io::Buffer,
     live::{Found, Snapshot},
     local::{self, Answer},
     record::Client,
@@ -195,4 +196,34 @@ fn normal_path<'a>(
 
 fn lower(host: &str) -> Cow<'_, str> {
     if host.bytes().any(|byte| byte.is_ascii_uppercase()) { host.to_ascii_lowercase().into() } else { host.into() }
+}
+
+/// Counts down how far `OPTIONS` and `TRACE` may go; the answer where that is no further (RFC 9110, 7.6.2).
+pub(crate) fn goes_no_further(head: &RequestHead, bytes: &mut Buffer) -> Option<Answer> {
+    let text = bytes.as_slice();
+    let is_trace = match head.method.bytes(text) {
+        b"OPTIONS" => false,
+        b"TRACE" => true,
+        _ => return None,
+    };
+    let left = head.head.get("max-forwards", text)?;
+    let digits = left.bytes(text);
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        // What is no number is passed on as it is.
+        return None;
+    }
+    if digits.iter().all(|digit| *digit == b'0') {
+        let reason = if is_trace { local::NO_TRACE } else { local::NO_FURTHER };
+        let allow = ("allow".into(), "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS".into());
+        return Some(Answer { fields: vec![allow], ..Answer::of(reason) });
+    }
+    // One less has as many digits, with a zero before them.
+    for digit in bytes.as_mut_slice().get_mut(left.range())?.iter_mut().rev() {
+        if *digit > b'0' {
+            *digit -= 1;
+            break;
+        }
+        *digit = b'9';
+    }
+    None
 }

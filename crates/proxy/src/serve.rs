@@ -44,6 +44,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, client: Client) {
 async fn each(worker: Rc<Worker>, wire: Wire, client: Rc<Client>, deadline: Deadline) {
     let mut side = Side::Http1(wire);
     let (mut next, mut used) = (Next::Request, false);
+    let old = worker.old();
     while let (Side::Http1(wire), Next::Request) = (&mut side, next) {
         if wire.inbound.is_empty() && !wire.first(&worker, &deadline, used).await {
             return;
@@ -53,6 +54,10 @@ async fn each(worker: Rc<Worker>, wire: Wire, client: Rc<Client>, deadline: Dead
         let read = deadline.limit(worker.limits.head_time, wire.read_head(&worker, &mut exchange)).await;
         match read {
             Ok(Ok(true)) => {
+                // The response says that the connection ends with it.
+                if old.is_some_and(|old| worker.deadlines.now() >= old) {
+                    exchange.head.head.keep_alive = false;
+                }
                 exchange.begin(&worker, &client);
                 next = exchange.run(&mut side, &deadline).await;
             }

@@ -22,6 +22,7 @@ use crate::{
     accept::{self, Reserve},
     admission::Admission,
     backend::Target,
+    date,
     deadline::{Deadlines, SWEEP},
     exchange::Exchange,
     gate::{GateError, Options, Phase, Serving, TakenUp},
@@ -191,7 +192,10 @@ impl Worker {
         let mut sweep = tokio::time::interval(SWEEP);
         loop {
             tokio::select! {
-                _ = sweep.tick() => self.deadlines.sweep(Instant::now().into_std()),
+                _ = sweep.tick() => {
+                    date::tick();
+                    self.deadlines.sweep(Instant::now().into_std());
+                }
                 changed = phase.changed(), if self.now_in.get() != Phase::Ending => {
                     // Without a sender the gate is gone: that is an end too.
                     self.now_in.set(if changed.is_ok() { *phase.borrow_and_update() } else { Phase::Ending });
@@ -356,6 +360,13 @@ impl Worker {
             budgets.insert(Arc::clone(&backend.name), Budget::new(constraint, now));
         }
         budgets.get_mut(&backend.name).map(|budget| ask(budget, now))
+    }
+
+    /// When a new connection is old. They must not all end at once.
+    pub(crate) fn old(&self) -> Option<std::time::Instant> {
+        let age = Some(self.limits.connection_age).filter(|age| !age.is_zero())?;
+        let thousandths = u32::try_from((self.random() >> 33) % 201).unwrap_or(0) + 900;
+        Instant::now().into_std().checked_add(age.checked_mul(thousandths)? / 1000)
     }
 
     /// True for about that part of the calls.

@@ -12,7 +12,7 @@ use strait_route::{Filter, Plan};
 
 use crate::{
     backend::Target,
-    cors,
+    cors, date,
     filters::Edits,
     http2::Stream,
     record::{Client, Protocol},
@@ -44,6 +44,7 @@ impl<'a> ForBackend<'a> {
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 const FORWARDED_PROTO: &str = "x-forwarded-proto";
+pub(crate) const DATE: &str = "date";
 pub(crate) const REQUEST_ID: &str = "x-request-id";
 
 fn is(name: &[u8], other: &str) -> bool {
@@ -213,6 +214,8 @@ pub(crate) struct ForClient<'a> {
     cross: Vec<(&'static str, String)>,
     /// The token of the client's session.
     session: Option<(String, String)>,
+    /// Where the response has no date: that of its arrival (RFC 9110, 6.6.1).
+    date: Option<date::Text>,
 }
 
 impl<'a> ForClient<'a> {
@@ -240,7 +243,14 @@ impl<'a> ForClient<'a> {
                 | Filter::Unknown => {}
             }
         }
-        Self { edits: filters.response(), cross, session }
+        Self { edits: filters.response(), cross, session, date: None }
+    }
+
+    /// The same of a response that has no date, where that is so.
+    pub(crate) fn dated(self, has_none: bool) -> Self {
+        // What filters say of it is the last word.
+        let date = (has_none && !self.edits.drops(DATE.as_bytes())).then(date::now);
+        Self { date, ..self }
     }
 }
 
@@ -258,6 +268,9 @@ impl Overlay for ForClient<'_> {
         }
         if let Some((name, value)) = &self.session {
             put(name.as_bytes(), value.as_bytes());
+        }
+        if let Some(date) = &self.date {
+            put(DATE.as_bytes(), date);
         }
     }
 }

@@ -40,6 +40,8 @@ pub(super) struct Driver {
     inbound: Buffer,
     deadline: Deadline,
     started: Instant,
+    /// When it is too old for further requests; only a client's ever is.
+    old: Option<Instant>,
     waits: Waits,
     unflushed: bool,
     /// Whether streams were woken that run before what they write is written.
@@ -89,12 +91,18 @@ impl Driver {
             inbound,
             deadline,
             started,
+            old: None,
             waits: Waits::Opening,
             unflushed: false,
             woke: false,
             moved: false,
             ending: false,
         }
+    }
+
+    /// The same, of a connection that may grow old.
+    pub(super) fn aging(self) -> Self {
+        Self { old: self.worker.old(), ..self }
     }
 
     /// Drives the connection to its end.
@@ -245,9 +253,9 @@ impl Driver {
         if self.deadline.poll(cx).is_ready() { Err(Over) } else { Ok(false) }
     }
 
-    /// Says that this side goes away, when the worker does.
+    /// Says that this side goes away, when the worker does or the connection is old.
     fn leave(&mut self) {
-        if self.worker.is_draining() {
+        if self.worker.is_draining() || self.old.is_some_and(|old| self.worker.deadlines.now() >= old) {
             self.link.state.borrow_mut().h2.leave();
         }
     }

@@ -37,7 +37,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, io: io::Stream, inbound: Buffer, c
         let deadline = worker.deadlines.enter();
         tokio::task::spawn_local(one(Rc::clone(&worker), Rc::clone(&client), exchange, stream, deadline, error));
     };
-    Driver::new(&worker, &link, io, inbound, deadline).run(&mut accept).await;
+    Driver::new(&worker, &link, io, inbound, deadline).aging().run(&mut accept).await;
 }
 
 /// Serves one request.

@@ -23,7 +23,7 @@ pub(super) fn limits(set: &[(String, String)]) -> anyhow::Result<Limits> {
 /// What the long help says of limits.
 pub(super) fn help() -> String {
     format!(
-        "Limits (--limit NAME=VALUE), with their defaults. A connection beyond one of connections or memory gets 503 with \
+        "Limits (--limit NAME=VALUE), with their defaults. A connection or request beyond one of connections or memory gets 503 with \
          `Retry-After`, one of TLS or TCP is closed; others are served meanwhile:\n{}",
         Limits::described()
     )

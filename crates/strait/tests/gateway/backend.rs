@@ -79,11 +79,26 @@ pub(crate) fn request(stream: &mut TcpStream, read: &mut Vec<u8>) -> Option<(Vec
     let head = String::from_utf8_lossy(&read[..end]).to_ascii_lowercase();
     let field = |name: &str| head.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
     let length = if field("transfer-encoding:").is_some() {
+        let mut at = end;
+        // Chunks, and the lines of the trailers behind the last one.
+        let mut last = false;
         loop {
-            // Test bodies hold no line of a single zero but the last chunk's.
-            match read[end..].windows(5).position(|part| part == b"0\r\n\r\n") {
-                Some(at) => break at + 5,
-                None => more(read)?,
+            let Some(length) = read[at..].windows(2).position(|part| part == b"\r\n") else {
+                more(read)?;
+                continue;
+            };
+            let line = String::from_utf8_lossy(&read[at..at + length]).into_owned();
+            at += length + 2;
+            if last && line.is_empty() {
+                break at - end;
+            }
+            if !last {
+                let size = usize::from_str_radix(line.split(';').next()?.trim(), 16).ok()?;
+                last = size == 0;
+                at += if last { 0 } else { size + 2 };
+                while read.len() < at {
+                    more(read)?;
+                }
             }
         }
     } else {

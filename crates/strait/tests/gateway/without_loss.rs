@@ -169,6 +169,7 @@ impl Load {
 
     async fn secure(&self, alpn: &[u8]) -> Result<tokio_rustls::client::TlsStream<TcpStream>, String> {
         let stream = TcpStream::connect(self.https).await.map_err(|error| error.to_string())?;
+        let _ = stream.set_nodelay(true);
         let name = ServerName::try_from("a.example").unwrap();
         let stream = self.authority.client(alpn).connect(name, stream).await.map_err(|error| error.to_string())?;
         let shown = stream.get_ref().1.peer_certificates().unwrap()[0].to_vec();
@@ -215,6 +216,37 @@ impl Load {
     }
 }
 
+/// A client of each kind, and two of the plain one.
+fn clients(load: &Rc<Load>) -> [tokio::task::JoinHandle<()>; 7] {
+    let client = |who: &'static str, kind: usize| {
+        let load = Rc::clone(load);
+        tokio::task::spawn_local(async move {
+            load.go_on(who, async |load| match kind {
+                0 => load.plain(who, usize::MAX).await,
+                1 => load.plain(who, 1).await,
+                2 => load.tls().await,
+                3 => {
+                    let stream = TcpStream::connect(load.http).await.map_err(|error| error.to_string())?;
+                    let _ = stream.set_nodelay(true);
+                    load.http2(who, stream, usize::MAX).await
+                }
+                4 => load.http2(who, load.secure(b"h2").await?, 50).await,
+                _ => load.tcp().await,
+            })
+            .await;
+        })
+    };
+    [
+        client("HTTP/1", 0),
+        client("HTTP/1", 0),
+        client("HTTP/1, a connection each", 1),
+        client("TLS", 2),
+        client("HTTP/2", 3),
+        client("HTTP/2 over TLS", 4),
+        client("TCP", 5),
+    ]
+}
+
 async fn echo(stream: &mut TcpStream, most: usize) -> Result<(), String> {
     for _ in 0..most {
         stream.write_all(b"hello").await.map_err(|error| error.to_string())?;
@@ -257,32 +289,7 @@ fn nothing_fails() {
     // Another process is started beside the clients: they must not wait for it.
     let started = Arc::new(Mutex::new(Vec::new()));
     run(async {
-        let client = |who: &'static str, kind: usize| {
-            let load = Rc::clone(&load);
-            tokio::task::spawn_local(async move {
-                load.go_on(who, async |load| match kind {
-                    0 => load.plain(who, usize::MAX).await,
-                    1 => load.plain(who, 1).await,
-                    2 => load.tls().await,
-                    3 => {
-                        let stream = TcpStream::connect(load.http).await.map_err(|error| error.to_string())?;
-                        load.http2(who, stream, usize::MAX).await
-                    }
-                    4 => load.http2(who, load.secure(b"h2").await?, 50).await,
-                    _ => load.tcp().await,
-                })
-                .await;
-            })
-        };
-        let clients = [
-            client("HTTP/1", 0),
-            client("HTTP/1", 0),
-            client("HTTP/1, a connection each", 1),
-            client("TLS", 2),
-            client("HTTP/2", 3),
-            client("HTTP/2 over TLS", 4),
-            client("TCP", 5),
-        ];
+        let clients = clients(&load);
         // What a change does not concern goes on: from the first one to the first restart, and beyond.
         let mut kept = TcpStream::connect(load.tcp).await.unwrap();
         for number in 2..=CHANGES + 1 {

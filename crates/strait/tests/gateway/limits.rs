@@ -1,0 +1,295 @@
+//! Each limit bites, and others are served meanwhile.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+};
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+use crate::{
+    backend::{self, service},
+    bed::{Gate, PATIENCE, curl, http, parse, raw},
+    h2_server::{self, run},
+};
+
+fn gate(arguments: &[&str]) -> Gate {
+    let manifests = service("one", backend::http().0) + &http("  - backendRefs: [{name: one, port: 8080}]\n");
+    Gate::alone(&[("all.yaml", &manifests)], arguments)
+}
+
+fn connect(at: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(at).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// Asks on a connection; gives the status, none where it is closed.
+fn status(stream: &mut TcpStream) -> Option<u16> {
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").ok()?;
+    let mut answer = [0; 4096];
+    let length = stream.read(&mut answer).ok().filter(|length| *length > 0)?;
+    Some(parse(&String::from_utf8_lossy(&answer[..length])).status)
+}
+
+fn is_closed(stream: &mut TcpStream) -> bool {
+    matches!(stream.read(&mut [0; 4096]), Ok(0) | Err(_))
+}
+
+/// Memory of a process that is resident, in KiB.
+fn resident(gate: &Gate) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", gate.child.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+}
+
+/// Heads beyond their limits, by what is set: the status of the request.
+#[test]
+fn heads() {
+    let cases = [
+        ("header-bytes=1KiB", format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "y".repeat(1024)), 431),
+        ("header-count=3", "GET / HTTP/1.1\r\nHost: a\r\nA: 1\r\nB: 2\r\nC: 3\r\n\r\n".into(), 431),
+        ("target-bytes=16", "GET /0123456789abcdef HTTP/1.1\r\nHost: a\r\n\r\n".into(), 414),
+    ];
+    for (limit, request, expected) in cases {
+        let gate = gate(&["--limit", limit]);
+        assert_eq!(parse(&raw(gate.at("edge", 80), &request)).status, expected, "{limit}");
+        assert_eq!(curl(&["-A", "", "-H", "Accept:"], &format!("http://{}/", gate.at("edge", 80))).status, 200);
+    }
+}
+
+/// Who takes too long is let go: between requests, amid a head, amid a body, and while an answer is to be read. Ten times as many as may
+/// be open wait meanwhile, and one that does not is served.
+#[test]
+fn slow() {
+    let cases = [
+        ("header-time=300ms", &b"GET / HTTP/1.1\r\nHost: a\r\nX: "[..]),
+        ("idle=300ms", b""),
+        ("idle=300ms", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\npart"),
+        ("idle=300ms", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\npa"),
+    ];
+    for (limit, sent) in cases {
+        let gate = gate(&["--limit", limit]);
+        let at = gate.at("edge", 80);
+        let mut slow: Vec<_> = (0..200).map(|_| connect(at)).collect();
+        for stream in &mut slow {
+            stream.write_all(sent).unwrap();
+        }
+        assert_eq!(curl(&[], &format!("http://{at}/")).status, 200, "{limit}");
+        for stream in &mut slow {
+            let mut rest = Vec::new();
+            let _ = stream.read_to_end(&mut rest);
+            let status = parse(&String::from_utf8_lossy(&rest)).status;
+            assert!(matches!(status, 0 | 408 | 502 | 504), "{limit}: {status}");
+        }
+        assert!(resident(&gate) < 100 << 10, "{} KiB", resident(&gate));
+    }
+}
+
+/// Connections beyond a limit are told to come again, and as one ends another one is taken.
+#[test]
+fn connections() {
+    for limit in ["connections=4", "listener-connections=4", "client-connections=4"] {
+        let gate = gate(&["--limit", limit]);
+        let at = gate.at("edge", 80);
+        let mut open: Vec<_> = (0..4).map(|_| connect(at)).collect();
+        for stream in &mut open {
+            assert_eq!(status(stream), Some(200), "{limit}");
+        }
+        for _ in 0..20 {
+            let answer = parse(&raw(at, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
+            assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")), "{limit}");
+            assert_eq!(answer.header("connection"), Some("close"));
+        }
+        assert_eq!(status(&mut open[0]), Some(200), "{limit}: others are served meanwhile");
+        drop(open.pop());
+        let deadline = jiff::Timestamp::now() + PATIENCE;
+        loop {
+            let mut next = connect(at);
+            if status(&mut next) == Some(200) {
+                break;
+            }
+            assert!(jiff::Timestamp::now() < deadline, "{limit}: nobody is taken any more");
+        }
+        if limit.starts_with("client") {
+            // Clients count one by one.
+            let other = raw_from("127.0.0.2", at);
+            assert!(other.starts_with("HTTP/1.1 200"), "{other}");
+        }
+    }
+}
+
+fn raw_from(source: &str, at: SocketAddr) -> String {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::new(source.parse().unwrap(), 0).into()).unwrap();
+    socket.connect(&at.into()).unwrap();
+    let mut stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer);
+    answer
+}
+
+/// A connection that is old ends with a response that says so.
+#[test]
+fn connection_age() {
+    let gate = gate(&["--limit", "connection-age=200ms"]);
+    let mut stream = connect(gate.at("edge", 80));
+    let deadline = jiff::Timestamp::now() + PATIENCE;
+    let last = loop {
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        let mut answer = [0; 4096];
+        let length = stream.read(&mut answer).unwrap();
+        let text = String::from_utf8_lossy(&answer[..length]).into_owned();
+        assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+        if text.contains("connection: close\r\n") {
+            break text;
+        }
+        assert!(jiff::Timestamp::now() < deadline, "it goes on for ever");
+    };
+    assert!(is_closed(&mut stream), "{last}");
+}
+
+/// One of HTTP/2 goes away, and no request on it is lost.
+#[test]
+fn connection_age_of_http2() {
+    let gate = gate(&["--limit", "connection-age=200ms"]);
+    let at = gate.at("edge", 80);
+    run(async {
+        let stream = tokio::net::TcpStream::connect(at).await.unwrap();
+        let (send, connection) = h2::client::handshake(stream).await.unwrap();
+        let connection = tokio::task::spawn_local(connection);
+        let ended = tokio::time::timeout(PATIENCE, async {
+            loop {
+                let request = http::Request::get("http://a.example/").body(()).unwrap();
+                match h2_server::ask(&send, request, Bytes::new(), HeaderMap::new()).await {
+                    Ok(answer) => assert_eq!(answer.status, 200),
+                    Err(error) => break error,
+                }
+            }
+        });
+        let error = ended.await.expect("it goes on for ever");
+        assert_eq!((error.is_go_away(), error.reason()), (true, Some(h2::Reason::NO_ERROR)), "{error}");
+        drop(send);
+        tokio::time::timeout(PATIENCE, connection).await.unwrap().unwrap().unwrap();
+    });
+}
+
+/// So many connections a second are taken, and the others wait in the backlog.
+#[test]
+fn connection_rate() {
+    let gate = gate(&["--limit", "connection-rate=20", "--workers", "1"]);
+    let at = gate.at("edge", 80);
+    let start = jiff::Timestamp::now();
+    for _ in 0..20 {
+        assert!(raw(at, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").starts_with("HTTP/1.1 200"));
+    }
+    let took = jiff::Timestamp::now().duration_since(start);
+    assert!(took.as_millis() > 700, "{took:?}");
+}
+
+/// With too little memory left requests are refused, on new connections and on old ones.
+#[test]
+fn memory() {
+    let gate = gate(&["--limit", "memory=1MiB"]);
+    let at = gate.at("edge", 80);
+    let deadline = jiff::Timestamp::now() + PATIENCE;
+    loop {
+        let answer = parse(&raw(at, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
+        if answer.status == 503 {
+            assert_eq!(answer.header("retry-after"), Some("1"));
+            break;
+        }
+        assert!(jiff::Timestamp::now() < deadline, "nothing is refused");
+    }
+}
+
+/// Without a descriptor left connections are told to come again, the processor does not spin, and later all is well.
+#[test]
+fn descriptors() {
+    let gate = gate(&["--workers", "1", "--limit", "idle=1h"]);
+    let at = gate.at("edge", 80);
+    let pid = gate.child.id();
+    // With it a connection to the back end is there, which the others use in their turn.
+    let mut first = connect(at);
+    assert_eq!(status(&mut first), Some(200));
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    let limit = format!("--nofile={}:{}", open + 10, open + 10);
+    let set = std::process::Command::new("prlimit").args([&limit, "--pid", &pid.to_string()]).status().unwrap();
+    assert!(set.success());
+    let mut held: Vec<_> = (0..40).map(|_| connect(at)).collect();
+    let answers: Vec<_> = held.iter_mut().map(status).collect();
+    let served = answers.iter().filter(|status| **status == Some(200)).count();
+    let refused = answers.iter().filter(|status| matches!(status, Some(503) | None)).count();
+    assert!(served > 0 && refused > 10 && served + refused == 40, "{answers:?}");
+    // One that was open before goes on.
+    assert_eq!(status(&mut first), Some(200));
+    held.clear();
+    let deadline = jiff::Timestamp::now() + PATIENCE;
+    while status(&mut connect(at)) != Some(200) {
+        assert!(jiff::Timestamp::now() < deadline, "it does not recover");
+    }
+}
+
+/// Clients' addresses are believed from those that are named alone, and only as a whole header.
+#[test]
+fn proxy_protocol() {
+    let gate = gate(&["--proxy-protocol-from", "127.0.0.2/32", "--limit", "header-time=300ms"]);
+    let at = gate.at("edge", 80);
+    let ask = |source: &str, first: &[u8]| {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::new(source.parse().unwrap(), 0).into()).unwrap();
+        socket.connect(&at.into()).unwrap();
+        let mut stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        // In two pieces, wherever they part.
+        let text = [first, b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"].concat();
+        let (one, two) = text.split_at(first.len() / 2);
+        let _ = stream.write_all(one);
+        std::thread::yield_now();
+        let _ = stream.write_all(two);
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        answer
+    };
+    let binary = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x07\xc6\x33\x64\x01\x04\xd2\0\x50";
+    let local = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
+    let cases: [(&str, &[u8], Option<&str>); 7] = [
+        ("127.0.0.2", b"PROXY TCP4 192.0.2.7 198.51.100.1 1234 80\r\n", Some("192.0.2.7")),
+        ("127.0.0.2", b"PROXY TCP6 2001:db8::7 2001:db8::1 1234 80\r\n", Some("2001:db8::7")),
+        ("127.0.0.2", binary, Some("192.0.2.7")),
+        ("127.0.0.2", local, Some("127.0.0.2")),
+        ("127.0.0.2", b"", None),
+        ("127.0.0.2", b"PROXY TCP4 192.0.2.7", None),
+        ("127.0.0.1", b"", Some("127.0.0.1")),
+    ];
+    for (source, first, expected) in cases {
+        let answer = ask(source, first);
+        let seen = answer
+            .lines()
+            .find_map(|line| line.to_ascii_lowercase().strip_prefix("x-forwarded-for: ").map(str::to_owned));
+        assert_eq!(seen.as_deref(), expected, "{}: {answer}", String::from_utf8_lossy(first));
+    }
+    // Who is not named sends no request with it.
+    let answer = ask("127.0.0.1", b"PROXY TCP4 192.0.2.7 198.51.100.1 1234 80\r\n");
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+}
+
+/// What cannot be a limit is said so, with the names of all.
+#[test]
+fn wrong() {
+    for (limit, expected) in
+        [("speed=1", "the limits are header-bytes"), ("idle=5", "a time, as 500ms"), ("idle", "a name and a value")]
+    {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_strait"))
+            .args(["gateway", "-f", ".", "--limit", limit])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(2) && said.contains(expected), "{said}");
+    }
+    let help = std::process::Command::new(env!("CARGO_BIN_EXE_strait")).args(["gateway", "--help"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&help.stdout).contains("client-connections=16384"));
+}
