@@ -17,7 +17,7 @@ mod switch;
 use std::{
     future::poll_fn,
     net::SocketAddr,
-    pin::{Pin, pin},
+    pin::pin,
     rc::Rc,
     task::Poll,
     time::{Duration, Instant},

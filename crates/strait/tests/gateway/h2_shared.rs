@@ -147,7 +147,7 @@ fn switching() -> SocketAddr {
     at
 }
 
-/// A server of HTTP/2 that takes WebSockets, and sends their bytes back.
+/// A server of HTTP/2 that takes `WebSocket`s, and sends their bytes back.
 fn echo_of_websockets() -> SocketAddr {
     let mut builder = h2::server::Builder::new();
     builder.enable_connect_protocol();
