@@ -22,10 +22,10 @@ fn by_code_and_within_timeouts() {
         rule("/retry/500", "    retry: {codes: [500], attempts: 3}\n"),
         rule("/retry/all", "    retry: {codes: [500, 502, 503, 504], attempts: 2, backoff: 1ms}\n"),
         rule("/retry/never", "    retry: {codes: [500], attempts: 0}\n"),
-        rule("/retry/late", "    retry: {attempts: 2}\n    timeouts: {backendRequest: 300ms}\n"),
+        rule("/retry/late", "    retry: {attempts: 2}\n    timeouts: {backendRequest: 1s}\n"),
         rule(
             "/retry/whole",
-            "    retry: {codes: [500], attempts: 5}\n    timeouts: {backendRequest: 300ms, request: 900ms}\n",
+            "    retry: {codes: [500], attempts: 5}\n    timeouts: {backendRequest: 1s, request: 3s}\n",
         ),
     ];
     let gate = Gate::of(&[("all.yaml", &(app("one") + &http(&rules.concat())))]);
