@@ -125,6 +125,8 @@ fn over_changes() {
     for _ in 0..6 {
         assert_eq!(curl(&["-H", &with], &url).pod(), first.pod());
     }
+    // Both would listen at the same addresses.
+    drop(gate);
     let other = Gate::of(&[("all.yaml", &rules("1"))]);
     let answer = curl(&["-H", &with], &format!("http://{}/split", other.at("edge", 80)));
     assert!(answer.header("set-cookie").is_some(), "a token of another gate");

@@ -46,8 +46,10 @@ impl Seen {
     fn lines(&self, count: usize) -> Vec<String> {
         let mut lines = Vec::new();
         until(&format!("{count} lines in the log"), || {
-            lines = fs::read_to_string(&self.log).unwrap().lines().map(str::to_owned).collect();
-            lines.len() >= count
+            let text = fs::read_to_string(&self.log).unwrap();
+            lines = text.lines().map(str::to_owned).collect();
+            // The last one may be half there.
+            lines.len() >= count && text.ends_with('\n')
         });
         assert_eq!(lines.len(), count, "{lines:#?}");
         lines
