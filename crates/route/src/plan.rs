@@ -265,7 +265,7 @@ pub struct WeightedBackend {
 /// A service's port, or what else a reference leads to.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Backend {
-    /// As `namespace/name:port`.
+    /// As `namespace/name:port`; of Istio's rules as Istio names clusters, `outbound|port|subset|host`.
     pub name: Arc<str>,
     /// The namespace of the service.
     pub namespace: Arc<str>,

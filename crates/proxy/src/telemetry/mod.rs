@@ -81,7 +81,7 @@ pub(crate) struct Telemetry {
 /// What a plan's parts are called in logs and metrics, by their places in it.
 #[derive(Debug)]
 pub(crate) struct Names {
-    backends: Vec<(Arc<Destination>, Box<str>)>,
+    backends: Vec<(Arc<Destination>, Arc<str>)>,
     listeners: Vec<Arc<Listener>>,
 }
 
@@ -111,18 +111,9 @@ impl Telemetry {
 
     /// Finds or makes what a plan is counted by.
     pub(crate) fn names(&self, plan: &Plan) -> Names {
-        let service = |backend: &Backend| Service {
-            host: format!("{}.{}.svc.cluster.local", backend.service, backend.namespace).into(),
-            name: Arc::clone(&backend.service),
-            namespace: Arc::clone(&backend.namespace),
-        };
-        let destinations = self.series.destinations(plan.backends.iter().map(service));
-        // As Istio names clusters; subsets have none here.
-        let cluster = |backend: &Backend| {
-            let port = backend.name.rsplit_once(':').map_or("", |(_, port)| port);
-            format!("outbound|{port}||{}.{}.svc.cluster.local", backend.service, backend.namespace).into()
-        };
-        let backends = destinations.into_iter().zip(plan.backends.iter().map(cluster)).collect();
+        let (services, clusters): (Vec<_>, Vec<_>) = plan.backends.iter().map(destination).unzip();
+        let destinations = self.series.destinations(services.into_iter());
+        let backends = destinations.into_iter().zip(clusters).collect();
         let place = |port: &PortPlan| Place {
             gateway: Arc::clone(&port.gateway),
             address: port.address,
@@ -263,6 +254,20 @@ impl Names {
     pub(crate) fn listener(&self, port: usize) -> Option<&Arc<Listener>> {
         self.listeners.get(port)
     }
+}
+
+/// What a back end is counted as, and its cluster, as Istio names both. Back ends of Istio's rules have their cluster's name.
+fn destination(of: &Backend) -> (Service, Arc<str>) {
+    let istio = of.name.strip_prefix("outbound|").and_then(|rest| rest.rsplit_once('|'));
+    let (host, cluster) = if let Some((_, host)) = istio {
+        (host.into(), Arc::clone(&of.name))
+    } else {
+        let port = of.name.rsplit_once(':').map_or("", |(_, port)| port);
+        let host = format!("{}.{}.svc.cluster.local", of.service, of.namespace);
+        let cluster = format!("outbound|{port}||{host}").into();
+        (host.into(), cluster)
+    };
+    (Service { host, name: Arc::clone(&of.service), namespace: Arc::clone(&of.namespace) }, cluster)
 }
 
 /// Waits until the last lines are written.

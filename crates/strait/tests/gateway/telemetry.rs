@@ -212,6 +212,69 @@ fn every_reason_is_told() {
     assert_eq!(samples.sum("strait_requests_active", &[]), 0);
 }
 
+/// Istio's rules name their back ends by host, port and subset; a host of no cluster is counted by its own name.
+#[test]
+fn clusters_of_istios_rules_have_istios_names() {
+    let rules = "apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec: {selector: {istio: ingressgateway}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: one}
+spec: {host: one, subsets: [{name: v1, labels: {app: one}}]}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: api}
+spec:
+  hosts: [api.example.net]
+  resolution: STATIC
+  ports: [{number: 8000, name: http, protocol: HTTP}]
+  endpoints: [{address: 127.0.0.1, ports: {http: 1}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: route}
+spec:
+  hosts: ['*']
+  gateways: [edge]
+  http:
+  - {match: [{uri: {prefix: /subset}}], route: [{destination: {host: one, subset: v1}}]}
+  - {match: [{uri: {prefix: /missing}}], route: [{destination: {host: one, subset: v9}}]}
+  - {match: [{uri: {prefix: /entry}}], route: [{destination: {host: api.example.net, port: {number: 8000}}}]}
+  - {match: [{uri: {prefix: /nobody}}], route: [{destination: {host: nobody, port: {number: 80}}}]}
+  - {route: [{destination: {host: one}}]}
+";
+    let seen = Seen::of(&format!("{}{rules}", app("one")), &["--access-log-encoding", "JSON"]);
+    let gate = seen.gate.at("edge", 80);
+    let one = "one.default.svc.cluster.local";
+    let nobody = "nobody.default.svc.cluster.local";
+    let cases = [
+        ("/", 200, format!("outbound|8080||{one}"), one, "one", "default"),
+        ("/subset", 200, format!("outbound|8080|v1|{one}"), one, "one", "default"),
+        ("/missing", 503, format!("outbound|80|v9|{one}"), one, "one", "default"),
+        ("/entry", 503, "outbound|8000||api.example.net".into(), "api.example.net", "api.example.net", "default"),
+        ("/nobody", 503, format!("outbound|80||{nobody}"), nobody, nobody, "unknown"),
+    ];
+    for (index, (path, status, cluster, ..)) in cases.iter().enumerate() {
+        assert_eq!(curl(&["-H", "Host: shop.example"], &format!("http://{gate}{path}")).status, *status, "{path}");
+        let line = &seen.json(index + 1)[index];
+        assert_eq!(line["upstream_cluster"], **cluster, "{line}");
+    }
+    let samples = seen.scrape();
+    for (path, status, _, service, name, namespace) in &cases {
+        let labels = [
+            ("response_code", &*status.to_string()),
+            ("destination_service", *service),
+            ("destination_service_name", *name),
+            ("destination_service_namespace", *namespace),
+        ];
+        assert_eq!(samples.sum("istio_requests_total", &labels), if *status == 200 { 2 } else { 1 }, "{path}");
+    }
+}
+
 /// The fields of both encodings, for requests and for connections.
 #[test]
 fn lines_have_istios_fields() {

@@ -84,11 +84,11 @@ impl<'a> Destinations<'a> {
     ) -> (Backend, Option<String>) {
         let number = to.port.unwrap_or(listener);
         let subset = to.subset.as_deref().unwrap_or_default();
-        let nowhere = |why: String| {
+        let nowhere = |(namespace, service): (Arc<str>, Arc<str>), why: String| {
             let backend = Backend {
                 name: format!("outbound|{number}|{subset}|{host}").into(),
-                namespace: "".into(),
-                service: Arc::clone(host),
+                namespace,
+                service,
                 endpoints: Vec::new(),
                 protocol: BackendProtocol::Http1,
                 tls: None,
@@ -98,16 +98,23 @@ impl<'a> Destinations<'a> {
             (backend, Some(why))
         };
         let Some(found) = self.registry.find(host) else {
-            return nowhere(format!("there is no service {host}: requests get a 503"));
+            let why = format!("there is no service {host}: requests get a 503");
+            return nowhere(("".into(), Arc::clone(host)), why);
+        };
+        let named = match found {
+            Found::Kubernetes(service) => (Arc::clone(&service.meta.namespace), Arc::clone(&service.meta.name)),
+            Found::Entry(entry) => (Arc::clone(&entry.meta.namespace), Arc::clone(host)),
         };
         let Some(port) = found.port(to.port, listener) else {
-            return nowhere(format!("{host} has no port {number}: requests get a 503"));
+            return nowhere(named, format!("{host} has no port {number}: requests get a 503"));
         };
         let rules = self.registry.rules(host, found);
         let of_subset = to.subset.as_ref().map(|name| (name, rules.subset(name)));
         if let Some((name, None)) = of_subset {
-            return nowhere(format!("no DestinationRule for {host} has a subset {name}: requests get a 503"));
+            let why = format!("no DestinationRule for {host} has a subset {name}: requests get a 503");
+            return nowhere(named, why);
         }
+        let name = subset;
         let subset = of_subset.and_then(|(_, subset)| subset);
         let mut instances = self.registry.instances(found, port);
         if let Some(subset) = subset {
@@ -116,15 +123,11 @@ impl<'a> Destinations<'a> {
         let (settings, upgrade) = rules.settings(subset, port.number());
         let spoken = port.protocol();
         let protocol = if upgrade && spoken == BackendProtocol::Http1 { BackendProtocol::Http2 } else { spoken };
-        let (namespace, service) = match found {
-            Found::Kubernetes(service) => (Arc::clone(&service.meta.namespace), Arc::clone(&service.meta.name)),
-            Found::Entry(entry) => (Arc::clone(&entry.meta.namespace), Arc::clone(host)),
-        };
         let tls = settings.and_then(|tls| self.tls(tls, host, (found, port), &instances, backends));
         let closed = rules
             .needs_more(subset)
             .then(|| format!("connections to {host} would need a tunnel or the PROXY protocol: requests get a 503"));
-        let name = to.subset.as_deref().unwrap_or_default();
+        let (namespace, service) = named;
         backend(Cluster { namespace, service, port: port.number(), protocol, tls, instances, closed }, name, host)
     }
 
