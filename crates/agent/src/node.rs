@@ -20,7 +20,7 @@ use std::{
 use jiff::Timestamp;
 use strait_api::{
     ObjectKey, Objects,
-    source::{Directory, SourceError},
+    source::{Detail, Directory, SourceError},
 };
 use strait_datapath::{
     ApplyError, AttachError, Attachment, Closed, Datapath, Event, Incomplete, Interface, Kernel, MapError,
@@ -160,7 +160,7 @@ impl<K: Kernel> Node<K> {
         for error in unreadable {
             log(Level::Error, "endpoint unknown until it is added again", &[("reason", &error)]);
         }
-        let directory = Directory::open(&options.roots)?;
+        let directory = Directory::open_with(&options.roots, Detail::Traffic)?;
         let (last_good, copied) = LastGood::open(&options.run_dir)?;
         // Looked for before anything is attached: a name that is wrong leaves everything as it was.
         let uplink = |name: &String| match (links.index_of)(name) {

@@ -23,8 +23,8 @@ pub(crate) struct View {
     pub(crate) plan: NodePlan,
     /// The policies as they are written.
     policies: Objects,
-    /// Shared by all flow records that carry them.
-    labels: BTreeMap<IdentityId, Vec<Arc<str>>>,
+    /// Identities of workloads that this node knows by refinements alone, and one of those each.
+    refined: BTreeMap<IdentityId, IdentityId>,
     past_origins: VecDeque<BTreeMap<OriginId, Vec<Origin>>>,
 }
 
@@ -35,7 +35,7 @@ impl View {
             snapshot: Snapshot::new(&Objects::default()),
             plan: NodePlan::default(),
             policies: Objects::default(),
-            labels: BTreeMap::new(),
+            refined: BTreeMap::new(),
             past_origins: VecDeque::new(),
         }
     }
@@ -45,7 +45,7 @@ impl View {
         self.snapshot = Snapshot::seen_from(objects, local.clone());
         self.plan = compiler.compile(&self.snapshot, &local.name);
         self.policies = objects.iter().filter(|object| is_policy(object.kind())).cloned().collect();
-        self.labels = labels(&self.plan);
+        self.refined = refined(&self.plan);
     }
 
     /// The generation after this one, of objects that differ in `keys`, and how its plan differs.
@@ -72,7 +72,7 @@ impl View {
             self.past_origins.truncate(PAST_PLANS);
         }
         if changes.everything || !changes.identities.is_empty() {
-            self.labels = labels(&self.plan);
+            self.refined = refined(&self.plan);
         }
         changes
     }
@@ -94,10 +94,12 @@ impl View {
         refined.and_then(|info| info.refined_from).unwrap_or(identity)
     }
 
-    /// The labels of an identity.
+    /// The labels of an identity, shared by all who carry them.
     pub(crate) fn labels(&self, identity: IdentityId) -> Vec<Arc<str>> {
-        match (self.labels.get(&identity), identity.reserved_name()) {
-            (Some(labels), _) => labels.clone(),
+        let identities = &self.plan.identities;
+        let known = identities.get(&identity).or_else(|| identities.get(self.refined.get(&identity)?));
+        match (known, identity.reserved_name()) {
+            (Some(info), _) => info.labels.clone(),
             (None, Some(name)) => vec![format!("reserved:{name}").into()],
             (None, None) => Vec::new(),
         }
@@ -201,17 +203,15 @@ fn rule_breadth(objects: &Objects, origin: &Origin) -> Option<(bool, bool)> {
     }
 }
 
-/// The labels of every identity of a plan. A remote workload may be known by this node's refinements of it alone.
-fn labels(plan: &NodePlan) -> BTreeMap<IdentityId, Vec<Arc<str>>> {
-    let mut all = BTreeMap::new();
-    for (id, info) in &plan.identities {
-        let labels: Vec<Arc<str>> = info.labels.iter().map(|label| label.as_str().into()).collect();
-        if let Some(whole) = info.refined_from.filter(|_| id.0 >= IdentityId::LOCAL_WORKLOAD) {
-            all.entry(whole).or_insert_with(|| labels.clone());
+/// The first refinement of each workload that the plan has no identity of its own for: a remote one may be known by refinements alone.
+fn refined(plan: &NodePlan) -> BTreeMap<IdentityId, IdentityId> {
+    let mut refined = BTreeMap::new();
+    for (id, info) in plan.identities.range(IdentityId(IdentityId::LOCAL_WORKLOAD)..) {
+        if let Some(whole) = info.refined_from.filter(|whole| !plan.identities.contains_key(whole)) {
+            refined.entry(whole).or_insert(*id);
         }
-        all.insert(*id, labels);
     }
-    all
+    refined
 }
 
 /// An origin as flow records carry it.

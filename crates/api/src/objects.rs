@@ -157,10 +157,6 @@ impl Objects {
 impl FromIterator<Object> for Objects {
     /// Of several with one key the last stays.
     fn from_iter<T: IntoIterator<Item = Object>>(objects: T) -> Self {
-        let mut all = Self::default();
-        for object in objects {
-            all.replace(object);
-        }
-        all
+        Self { by_key: objects.into_iter().map(|object| (object.key(), object)).collect() }
     }
 }

@@ -1,24 +1,27 @@
 //! A kernel in memory: for tests, and for judging packets on the host by the very tables that a plan makes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    any::Any,
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use strait_packet::{
     abi::{Config, EventKind, Hook, Metric, MetricKey},
     host::MemoryMaps,
 };
-use zerocopy::{FromBytes, IntoBytes};
 
 use crate::{
     kernel::{AttachError, Interface, Kernel, MapError},
     room::{GrowError, Room},
     sockets::Socket,
-    table::{Conntrack, Endpoints, Ipcache, Policy, PortSets, Table},
+    table::{Conntrack, Endpoints, Ipcache, Plain, Policy, PortSets, Table},
 };
 
 /// A kernel in memory.
 #[derive(Clone, Debug, Default)]
 pub struct Fake {
-    tables: BTreeMap<&'static str, BTreeMap<Vec<u8>, Vec<u8>>>,
+    tables: BTreeMap<&'static str, Held>,
     capacities: BTreeMap<&'static str, u32>,
     limits: BTreeMap<&'static str, u32>,
     growths: BTreeMap<&'static str, u64>,
@@ -26,6 +29,47 @@ pub struct Fake {
     attached: BTreeSet<(u32, Hook)>,
     sockets: Vec<Socket>,
     writes: Vec<Write>,
+    unrecorded: bool,
+}
+
+/// The entries of one table. Typed: a hundred thousand entries of the ipcache are held beside the agent that is measured over them.
+struct Held(Box<dyn Entries>);
+
+trait Entries: Any + Send + Sync {
+    fn copy(&self) -> Box<dyn Entries>;
+    fn count(&self) -> usize;
+    fn typed(&self) -> &dyn Any;
+    fn typed_mut(&mut self) -> &mut dyn Any;
+}
+
+impl<Key: Plain + Ord, Value: Plain> Entries for BTreeMap<Key, Value> {
+    fn copy(&self) -> Box<dyn Entries> {
+        Box::new(self.clone())
+    }
+
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn typed(&self) -> &dyn Any {
+        self
+    }
+
+    fn typed_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+}
+
+impl Clone for Held {
+    fn clone(&self) -> Self {
+        Self(self.0.copy())
+    }
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} entries", self.0.count())
+    }
 }
 
 /// One change of a [`Fake`], in the order they were made.
@@ -45,6 +89,13 @@ impl Fake {
     /// Empty, with room for any number of entries.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Keeps no account of what is written: [`take_writes`](Self::take_writes) is empty.
+    #[must_use]
+    pub const fn unrecorded(mut self) -> Self {
+        self.unrecorded = true;
+        self
     }
 
     /// Limits the room of a table for good.
@@ -77,18 +128,32 @@ impl Fake {
     pub fn maps(&self) -> MemoryMaps {
         MemoryMaps {
             config: self.config,
-            endpoints: self.table::<Endpoints>(),
-            ipcache: self.table::<Ipcache>(),
-            policy: self.table::<Policy>(),
-            port_sets: self.table::<PortSets>(),
-            conntrack: self.table::<Conntrack>(),
+            endpoints: self.copy::<Endpoints>(),
+            ipcache: self.copy::<Ipcache>(),
+            policy: self.copy::<Policy>(),
+            port_sets: self.copy::<PortSets>(),
+            conntrack: self.copy::<Conntrack>(),
             ..MemoryMaps::default()
         }
     }
 
-    fn table<T: Table>(&self) -> BTreeMap<T::Key, T::Value> {
-        let entries = self.tables.get(T::NAME).into_iter().flatten();
-        entries.filter_map(|(key, value)| Some((read(key)?, read(value)?))).collect()
+    fn table<T: Table>(&self) -> Option<&BTreeMap<T::Key, T::Value>> {
+        self.tables.get(T::NAME)?.0.typed().downcast_ref()
+    }
+
+    fn table_mut<T: Table>(&mut self) -> Option<&mut BTreeMap<T::Key, T::Value>> {
+        let empty = || Held(Box::new(BTreeMap::<T::Key, T::Value>::new()));
+        self.tables.entry(T::NAME).or_insert_with(empty).0.typed_mut().downcast_mut()
+    }
+
+    fn copy<T: Table>(&self) -> BTreeMap<T::Key, T::Value> {
+        self.table::<T>().cloned().unwrap_or_default()
+    }
+
+    fn note(&mut self, write: Write) {
+        if !self.unrecorded {
+            self.writes.push(write);
+        }
     }
 
     /// What was written since the last call.
@@ -99,27 +164,28 @@ impl Fake {
 
 impl Kernel for Fake {
     fn entries<T: Table>(&self) -> Result<BTreeMap<T::Key, T::Value>, MapError> {
-        Ok(self.table::<T>())
+        Ok(self.copy::<T>())
     }
 
     fn get<T: Table>(&self, key: &T::Key) -> Result<Option<T::Value>, MapError> {
-        Ok(self.tables.get(T::NAME).and_then(|table| table.get(key.as_bytes())).and_then(|value| read(value)))
+        Ok(self.table::<T>().and_then(|table| table.get(key)).copied())
     }
 
     fn upsert<T: Table>(&mut self, key: &T::Key, value: &T::Value) -> Result<(), MapError> {
         let capacity = self.capacity::<T>();
-        let table = self.tables.entry(T::NAME).or_default();
-        if !table.contains_key(key.as_bytes()) && table.len() >= capacity as usize {
+        let Some(table) =
+            self.table_mut::<T>().filter(|table| table.contains_key(key) || table.len() < capacity as usize)
+        else {
             return Err(MapError::Full { map: T::NAME, capacity });
-        }
-        table.insert(key.as_bytes().to_vec(), value.as_bytes().to_vec());
-        self.writes.push(Write::Upsert(T::NAME));
+        };
+        table.insert(*key, *value);
+        self.note(Write::Upsert(T::NAME));
         Ok(())
     }
 
     fn delete<T: Table>(&mut self, key: &T::Key) -> Result<bool, MapError> {
-        self.writes.push(Write::Delete(T::NAME));
-        Ok(self.tables.get_mut(T::NAME).is_some_and(|table| table.remove(key.as_bytes()).is_some()))
+        self.note(Write::Delete(T::NAME));
+        Ok(self.table_mut::<T>().is_some_and(|table| table.remove(key).is_some()))
     }
 
     fn room<T: Table>(&self) -> Room {
@@ -134,7 +200,7 @@ impl Kernel for Fake {
         for (name, entries) in capacities {
             self.capacities.insert(name, *entries);
             *self.growths.entry(name).or_default() += 1;
-            self.writes.push(Write::Grow(name));
+            self.note(Write::Grow(name));
         }
         Ok(())
     }
@@ -145,7 +211,7 @@ impl Kernel for Fake {
 
     fn set_config(&mut self, config: &Config) -> Result<(), MapError> {
         self.config = Some(*config);
-        self.writes.push(Write::Revision(config.revision));
+        self.note(Write::Revision(config.revision));
         Ok(())
     }
 
@@ -177,8 +243,4 @@ impl Kernel for Fake {
     fn activate(&mut self) -> Result<(), AttachError> {
         Ok(())
     }
-}
-
-fn read<T: FromBytes>(bytes: &[u8]) -> Option<T> {
-    T::read_from_bytes(bytes).ok()
 }

@@ -328,8 +328,10 @@ impl<K: Kernel> Datapath<K> {
             + differences(&self.mirror.policy, &found.policy)
             + differences(&self.mirror.ipcache, &found.ipcache)
             + differences(&self.mirror.endpoints, &found.endpoints);
-        self.mirror = found;
-        self.settled &= differing == 0;
+        if differing > 0 {
+            self.mirror = found;
+            self.settled = false;
+        }
         Ok(differing)
     }
 
@@ -423,13 +425,18 @@ fn write<T: Table>(
     trouble: &mut Trouble,
 ) -> Vec<T::Key> {
     let mut refused = Vec::new();
+    // Made at once, a map is full; one that grows in order of its keys is half empty.
+    let mut first = mirror.is_empty().then(Vec::new);
     for (key, value) in desired {
         if mirror.get(key) == Some(value) || !wanted(key) {
             continue;
         }
         match kernel.upsert::<T>(key, value) {
             Ok(()) => {
-                mirror.insert(*key, *value);
+                match &mut first {
+                    Some(first) => first.push((*key, *value)),
+                    None => drop(mirror.insert(*key, *value)),
+                }
                 changes.written += 1;
             }
             Err(error) => {
@@ -437,6 +444,9 @@ fn write<T: Table>(
                 refused.push(*key);
             }
         }
+    }
+    if let Some(first) = first {
+        *mirror = first.into_iter().collect();
     }
     refused
 }

@@ -7,9 +7,9 @@ use strait_packet::abi::{
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// Bytes that the kernel may copy in and out: no padding, every bit pattern valid.
-pub trait Plain: FromBytes + IntoBytes + Immutable + Copy + Eq + Send + 'static {}
+pub trait Plain: FromBytes + IntoBytes + Immutable + Copy + Eq + Send + Sync + 'static {}
 
-impl<T: FromBytes + IntoBytes + Immutable + Copy + Eq + Send + 'static> Plain for T {}
+impl<T: FromBytes + IntoBytes + Immutable + Copy + Eq + Send + Sync + 'static> Plain for T {}
 
 /// One table.
 pub trait Table: 'static {

@@ -46,6 +46,9 @@ pub(crate) fn is_relevant(key: &str) -> bool {
 
 /// `labels` as far as they are part of the identity.
 pub(crate) fn relevant(labels: &Labels) -> Labels {
+    if labels.iter().all(|(key, _)| is_relevant(key)) {
+        return labels.clone();
+    }
     Labels(
         labels
             .0

@@ -7,7 +7,7 @@
 //!                                                              └ miss: deny, default_origin
 //! ```
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -168,16 +168,16 @@ impl PortVerdict {
 #[serde(rename_all = "camelCase")]
 pub struct IdentityInfo {
     /// Security-relevant labels as Cilium writes them: `k8s:app=web`, `k8s:io.kubernetes.pod.namespace=shop`, `reserved:host`.
-    pub labels: Vec<String>,
+    pub labels: Vec<Arc<str>>,
     /// The name of a reserved identity.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reserved: Option<&'static str>,
     /// The namespace of a workload.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub namespace: Option<std::sync::Arc<str>>,
+    pub namespace: Option<Arc<str>>,
     /// The service account of a workload.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub service_account: Option<std::sync::Arc<str>>,
+    pub service_account: Option<Arc<str>>,
     /// The pod labels of a workload that count.
     #[serde(skip_serializing_if = "labels_empty")]
     pub pod_labels: Labels,

@@ -4,15 +4,15 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     report::ErrorKind,
-    text::{Documents, Fault, MAX_DEPTH, MAX_NODES, count},
+    text::{Fault, MAX_DEPTH, MAX_NODES, count},
     tree::{Entry, Mark, Node, Reads, Scalar, Value, clip},
     yaml::duplicate_key,
 };
 
 /// All values up to the first syntax error.
-pub(super) fn documents(text: &str) -> Documents {
+pub(super) fn documents(text: &str) -> (Vec<Arc<Node>>, Vec<Fault>) {
     let mut reader = Reader { rest: text, at: Mark::START, nodes: 0, depth: 0, faults: Vec::new() };
-    let mut out = Documents::default();
+    let mut roots = Vec::new();
     loop {
         reader.space();
         if reader.rest.is_empty() {
@@ -20,15 +20,14 @@ pub(super) fn documents(text: &str) -> Documents {
         }
         match reader.value() {
             Ok(node) if node.is_null() => {}
-            Ok(node) => out.roots.push(node),
+            Ok(node) => roots.push(node),
             Err(fault) => {
                 reader.faults.push(fault);
                 break;
             }
         }
     }
-    out.faults = reader.faults;
-    out
+    (roots, reader.faults)
 }
 
 struct Reader<'a> {

@@ -58,16 +58,23 @@ use crate::{
 /// `file` is how errors and locations name it. An object with an error is not among the objects; the others are, so that a caller may still look at them.
 /// `v1` `List`s (and `PodList` …) are expanded. A kind that means nothing here is skipped with a note.
 pub fn parse(file: &Arc<str>, text: &[u8]) -> Parsed {
-    let documents = text::documents(file, text);
+    parse_with(file, text, &mut |_| {})
+}
+
+/// As [`parse`], with each object handed to `keep` before the next is read.
+pub(crate) fn parse_with(file: &Arc<str>, text: &[u8], keep: &mut dyn FnMut(&mut Object)) -> Parsed {
     let mut out = Parsed::default();
-    for root in &documents.roots {
+    let faults = text::documents(file, text, &mut |root| {
         let mut decoder = Decoder::new(file);
-        object(&mut decoder, root, None, &mut out.objects);
+        object(&mut decoder, &root, None, &mut |mut read| {
+            keep(&mut read);
+            out.objects.push(read);
+        });
         out.errors.append(&mut decoder.errors);
         out.notes.append(&mut decoder.notes);
-    }
+    });
     let mut decoder = Decoder::new(file);
-    for fault in documents.faults {
+    for fault in faults {
         decoder.fault(fault);
     }
     out.errors.append(&mut decoder.errors);
@@ -83,7 +90,7 @@ struct Inherited {
     kind: Arc<str>,
 }
 
-fn object(d: &mut Decoder<'_>, root: &Node, inherited: Option<&Inherited>, out: &mut Vec<Object>) {
+fn object(d: &mut Decoder<'_>, root: &Node, inherited: Option<&Inherited>, out: &mut dyn FnMut(Object)) {
     let Some(mut fields) = d.fields(root) else { return };
     if inherited.is_none()
         && ["apiVersion", "kind", "metadata", "spec", "items"].iter().all(|name| root.get(name).is_none())
@@ -113,7 +120,7 @@ fn object(d: &mut Decoder<'_>, root: &Node, inherited: Option<&Inherited>, out: 
             let read = known(d, kind, &mut fields);
             d.strict = false;
             if d.errors.len() == before {
-                out.extend(read);
+                read.into_iter().for_each(out);
             }
         }
         Class::List => {

@@ -32,9 +32,7 @@ impl Outline {
     /// Reads a file, up to its first syntax error.
     pub fn read(file: &str, text: &[u8]) -> Self {
         let mut outline = Self::default();
-        for root in text::documents(file, text).roots {
-            outline.visit(&root, "");
-        }
+        text::documents(file, text, &mut |root| outline.visit(&root, ""));
         outline
     }
 

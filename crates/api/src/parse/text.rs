@@ -16,12 +16,8 @@ pub(super) const MAX_DEPTH: usize = 100;
 /// The most values in a file, with aliases expanded.
 pub(super) const MAX_NODES: usize = 400_000;
 
-/// The documents of a file, and what is wrong with its syntax.
-#[derive(Debug, Default)]
-pub(super) struct Documents {
-    pub(super) roots: Vec<Arc<Node>>,
-    pub(super) faults: Vec<Fault>,
-}
+/// What takes the documents of a file, one after the other.
+pub(super) type Each<'e> = &'e mut dyn FnMut(Arc<Node>);
 
 /// An error that has no field path yet.
 #[derive(Debug)]
@@ -43,23 +39,23 @@ impl Fault {
     }
 }
 
-/// Reads `bytes` as JSON where they look like it, else as YAML.
-pub(super) fn documents(file: &str, bytes: &[u8]) -> Documents {
+/// Reads `bytes` as JSON where they look like it, else as YAML. `each` gets every document up to the first syntax error as soon as it is
+/// read, so that a file of a thousand objects never stands in memory as a whole. Returns what is wrong with the syntax.
+pub(super) fn documents(file: &str, bytes: &[u8], each: Each<'_>) -> Vec<Fault> {
     let text = match decode(bytes) {
         Ok(text) => text,
-        Err(fault) => return Documents { roots: Vec::new(), faults: vec![fault] },
+        Err(fault) => return vec![fault],
     };
-    if Path::new(file).extension().is_some_and(|extension| extension == "json") {
-        return json::documents(text);
-    }
+    let json = Path::new(file).extension().is_some_and(|extension| extension == "json");
     // JSON is read as JSON even in a .yaml file: YAML has no surrogate pairs, and tabs are in the way.
-    if text.trim_start().starts_with('{') {
-        let read = json::documents(text);
-        if read.faults.is_empty() {
-            return read;
+    if json || text.trim_start().starts_with('{') {
+        let (roots, faults) = json::documents(text);
+        if json || faults.is_empty() {
+            roots.into_iter().for_each(each);
+            return faults;
         }
     }
-    yaml::documents(text)
+    yaml::documents(text, each)
 }
 
 /// UTF-8 of bounded size without characters that YAML and JSON do not allow; a byte-order mark is skipped.

@@ -7,12 +7,12 @@ use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
 use super::{
     report::ErrorKind,
     scalar,
-    text::{Documents, Fault, MAX_DEPTH, MAX_NODES, count},
+    text::{Each, Fault, MAX_DEPTH, MAX_NODES, count},
     tree::{Entry, Mark, Node, Reads, Scalar, Value, clip, quoted},
 };
 
-/// All documents up to the first syntax error.
-pub(super) fn documents(text: &str) -> Documents {
+/// All documents up to the first syntax error, and what is wrong.
+pub(super) fn documents(text: &str, each: Each<'_>) -> Vec<Fault> {
     let mut builder = Builder::default();
     let mut parser = Parser::new_from_str(text);
     while let Some(event) = parser.next_event() {
@@ -21,11 +21,12 @@ pub(super) fn documents(text: &str) -> Documents {
             Err(error) => Err(syntax(text, &error)),
         };
         if let Err(fault) = step {
-            builder.out.faults.push(explain_template(text, fault));
+            builder.faults.push(explain_template(text, fault));
             break;
         }
+        builder.root.take().into_iter().for_each(&mut *each);
     }
-    builder.out
+    builder.faults
 }
 
 /// A scanner's error, with what stands there and the usual causes named.
@@ -59,7 +60,9 @@ fn explain_template(text: &str, fault: Fault) -> Fault {
 
 #[derive(Default)]
 struct Builder {
-    out: Documents,
+    /// A document that has come to its end.
+    root: Option<Arc<Node>>,
+    faults: Vec<Fault>,
     stack: Vec<Frame>,
     anchors: BTreeMap<usize, Arc<Node>>,
     nodes: usize,
@@ -196,10 +199,10 @@ impl Builder {
         if anchor > 0 {
             self.anchors.insert(anchor, Arc::clone(&node));
         }
-        let faults = &mut self.out.faults;
+        let faults = &mut self.faults;
         let Some(frame) = self.stack.last_mut() else {
             if !node.is_null() {
-                self.out.roots.push(node);
+                self.root = Some(node);
             }
             return Ok(());
         };

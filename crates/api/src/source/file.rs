@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     objects::ObjectKey,
-    parse::{MAX_BYTES, Note, ParseError, parse},
+    parse::{MAX_BYTES, Note, ParseError, parse_with},
     types::Object,
 };
 
@@ -163,12 +163,10 @@ impl SourceFile {
             self.fault = Some(Fault::Emptied);
             return true;
         }
-        let parsed = parse(&self.name, &bytes);
+        let parsed = parse_with(&self.name, &bytes, &mut |object| interner.intern(object));
         if parsed.errors.is_empty() {
             (self.notes, self.fault, self.ever_good) = (parsed.notes, None, true);
-            let mut objects = parsed.objects;
-            interner.intern(&mut objects);
-            self.replace(objects, changed);
+            self.replace(parsed.objects, changed);
         } else {
             self.fault = Some(Fault::Wrong(parsed.errors));
         }

@@ -7,6 +7,7 @@ use std::{
 
 use strait_base::{Labels, Shared};
 
+use super::detail::Detail;
 use crate::types::{Container, Object, Pod};
 
 type Strings = Shared<BTreeMap<Arc<str>, Arc<str>>>;
@@ -17,6 +18,7 @@ const FEW: usize = 1024;
 /// The values that are known.
 #[derive(Default)]
 pub(super) struct Interner {
+    detail: Detail,
     strings: BTreeSet<Arc<str>>,
     maps: BTreeSet<Strings>,
     /// By the labels of pods: replicas have the same containers.
@@ -26,14 +28,17 @@ pub(super) struct Interner {
 }
 
 impl Interner {
-    /// Takes what objects have alike from what is known.
-    pub(super) fn intern(&mut self, objects: &mut [Object]) {
-        for object in objects {
-            if let Object::Pod(pod) = object
-                && let Some(pod) = Arc::get_mut(pod)
-            {
-                self.pod(pod);
-            }
+    pub(super) fn new(detail: Detail) -> Self {
+        Self { detail, ..Self::default() }
+    }
+
+    /// Drops what is not kept of an object, and takes what it has like others from what is known.
+    pub(super) fn intern(&mut self, object: &mut Object) {
+        self.detail.trim(object);
+        if let Object::Pod(pod) = object
+            && let Some(pod) = Arc::get_mut(pod)
+        {
+            self.pod(pod);
         }
         let known = self.strings.len() + self.maps.len() + self.containers.len();
         if known > self.room {

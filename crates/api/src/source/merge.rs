@@ -48,7 +48,7 @@ impl Holders {
 
     /// Chooses anew which file an object is taken from, which the files `touched` have otherwise now: rather one that is there than
     /// one that has just gone (so that a renamed file's objects stay), rather the one it was taken from before, else the first by path.
-    pub(super) fn choose(&mut self, files: &Files, key: &ObjectKey, touched: &[u32]) {
+    pub(super) fn choose(&mut self, files: &Files, key: &ObjectKey, touched: &[u32]) -> Option<u32> {
         let before = self.chosen.get(key).copied();
         let known = self.contested.remove(key).into_iter().flatten().chain(before);
         let all: BTreeSet<u32> = known.chain(touched.iter().copied()).collect();
@@ -60,12 +60,25 @@ impl Holders {
             let absent = self.file(files, *number).is_some_and(|file| file.absent != Absent::No);
             (absent, before != Some(*number), self.paths.get(number).cloned())
         };
-        match having.iter().copied().min_by_key(rank) {
-            Some(number) => self.chosen.insert(key.clone(), number),
-            None => self.chosen.remove(key),
-        };
+        let chosen = having.iter().copied().min_by_key(rank);
         if having.len() > 1 {
             self.contested.insert(key.clone(), having);
+        }
+        chosen
+    }
+
+    /// What [`choose`](Self::choose) said of these objects holds from now on.
+    pub(super) fn take(&mut self, chosen: Vec<(ObjectKey, Option<u32>)>) {
+        if self.chosen.is_empty() {
+            // Made at once, a map is full; one that grows in order of its keys is half empty.
+            self.chosen = chosen.into_iter().filter_map(|(key, number)| Some((key, number?))).collect();
+            return;
+        }
+        for (key, number) in chosen {
+            match number {
+                Some(number) => self.chosen.insert(key, number),
+                None => self.chosen.remove(&key),
+            };
         }
     }
 

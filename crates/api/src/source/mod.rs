@@ -16,6 +16,7 @@
 //!
 //! Change notification needs a local filesystem: inotify sees no change that another machine makes to a network filesystem.
 
+mod detail;
 mod file;
 mod intern;
 mod merge;
@@ -32,7 +33,10 @@ use std::{
     time::Duration,
 };
 
-pub use self::problem::{InForce, Problem};
+pub use self::{
+    detail::Detail,
+    problem::{InForce, Problem},
+};
 use self::{
     file::{Absent, Reading, SourceFile},
     intern::Interner,
@@ -104,7 +108,7 @@ pub struct Directory {
 struct Touched {
     files: BTreeSet<Arc<str>>,
     /// Objects that may be others now.
-    objects: BTreeSet<ObjectKey>,
+    objects: Vec<ObjectKey>,
 }
 
 struct Root {
@@ -117,6 +121,11 @@ struct Root {
 impl Directory {
     /// Reads all roots once and watches them. That files are wrong is no error here: see [`Directory::problems`].
     pub fn open<P: AsRef<Path>>(roots: &[P]) -> Result<Self, SourceError> {
+        Self::open_with(roots, Detail::Whole)
+    }
+
+    /// As [`open`](Self::open), keeping no more of objects than `detail` says.
+    pub fn open_with<P: AsRef<Path>>(roots: &[P], detail: Detail) -> Result<Self, SourceError> {
         if roots.is_empty() {
             return Err(SourceError::NoRoots);
         }
@@ -129,8 +138,8 @@ impl Directory {
         });
         let roots = roots.collect::<Result<_, _>>()?;
         let (objects, problems) = (Objects::default(), Vec::new());
-        let mut directory =
-            Self { roots, watcher: Watcher::new()?, interner: Interner::default(), objects, problems, generation: 0 };
+        let interner = Interner::new(detail);
+        let mut directory = Self { roots, watcher: Watcher::new()?, interner, objects, problems, generation: 0 };
         directory.look(Signals { rescan: true, ..Signals::default() });
         Ok(directory)
     }
@@ -236,24 +245,27 @@ impl Directory {
         }
     }
 
-    fn publish(&mut self, Touched { files, objects: keys }: Touched) -> Change {
+    fn publish(&mut self, Touched { files, objects: mut keys }: Touched) -> Change {
         let mut problems = Vec::new();
         for root in &mut self.roots {
             root.problems(&mut problems);
             root.holders.conflicts(&root.files, &mut problems);
         }
-        let mut objects = Vec::new();
-        for key in keys {
-            // Of several roots the last one that has it.
-            let wanted = self.roots.iter().rev().find_map(|root| root.holders.object(&root.files, &key));
-            if wanted == self.objects.get(&key) {
-                continue;
+        keys.sort_unstable();
+        keys.dedup();
+        // Of several roots the last one that has it.
+        let wanted = |key: &ObjectKey| self.roots.iter().rev().find_map(|root| root.holders.object(&root.files, key));
+        keys.retain(|key| wanted(key) != self.objects.get(key));
+        let objects = keys;
+        if self.objects.is_empty() {
+            self.objects = objects.iter().filter_map(wanted).cloned().collect();
+        } else {
+            for key in &objects {
+                match wanted(key) {
+                    Some(object) => self.objects.replace(object.clone()),
+                    None => drop(self.objects.remove(key)),
+                }
             }
-            match wanted {
-                Some(object) => self.objects.replace(object.clone()),
-                None => drop(self.objects.remove(&key)),
-            }
-            objects.push(key);
         }
         for (path, cause) in &self.watcher.failures {
             problems.push(Problem::NotWatched { path: path.clone(), cause: cause.clone() });
@@ -314,8 +326,9 @@ impl Root {
         interner: &mut Interner,
         touched: &mut Touched,
     ) {
-        // Objects of this root to be chosen anew, and the files that are why.
-        let mut keys: BTreeMap<ObjectKey, Vec<u32>> = BTreeMap::new();
+        // Objects of this root to be chosen anew, and the files that are why. In one piece: at the start these are all objects, and a map
+        // of them would leave its holes between those that stay.
+        let mut keys: Vec<(ObjectKey, Option<u32>)> = Vec::new();
         for (path, reading) in readings {
             let holders = &mut self.holders;
             let file = self.files.entry(path).or_insert_with_key(|path| SourceFile::new(path, holders.number(path)));
@@ -323,9 +336,7 @@ impl Root {
             if file.take(reading, interner, &mut changed) {
                 touched.files.insert(Arc::clone(&file.name));
             }
-            for key in changed {
-                keys.entry(key).or_default().push(file.number);
-            }
+            keys.extend(changed.into_iter().map(|key| (key, Some(file.number))));
         }
         let (listing, holders) = (&self.listing, &mut self.holders);
         self.files.retain(|path, file| {
@@ -335,9 +346,7 @@ impl Root {
                 _ if unknown || listing.files.contains_key(path) => Absent::No,
                 Absent::Waiting if fired => {
                     touched.files.insert(Arc::clone(&file.name));
-                    for key in file.keys() {
-                        keys.entry(key).or_default();
-                    }
+                    keys.extend(file.keys().map(|key| (key, None)));
                     holders.forget(file.number);
                     return false;
                 }
@@ -346,16 +355,20 @@ impl Root {
                 Absent::No | Absent::Noticed | Absent::Waiting => Absent::Waiting,
             };
             if (before == Absent::No) != (file.absent == Absent::No) {
-                for key in file.keys() {
-                    keys.entry(key).or_default();
-                }
+                keys.extend(file.keys().map(|key| (key, None)));
             }
             true
         });
-        for (key, files) in &keys {
-            self.holders.choose(&self.files, key, files);
-        }
-        touched.objects.extend(keys.into_keys());
+        keys.sort_unstable();
+        let groups = keys.chunk_by(|(a, _), (b, _)| a == b);
+        let chosen = groups.filter_map(|group| {
+            let (key, _) = group.first()?;
+            let files: Vec<u32> = group.iter().filter_map(|(_, file)| *file).collect();
+            Some((key.clone(), self.holders.choose(&self.files, key, &files)))
+        });
+        let chosen: Vec<_> = chosen.collect();
+        touched.objects.extend(chosen.iter().map(|(key, _)| key.clone()));
+        self.holders.take(chosen);
     }
 
     fn problems(&self, into: &mut Vec<Problem>) {

@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use strait_api::{Change, Directory, Problem, source::InForce};
+use strait_api::{
+    Change, Directory, Problem,
+    source::{Detail, InForce},
+};
 
 /// Far beyond what any step takes; only a failing test waits this long.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
@@ -462,4 +465,48 @@ fn noise() {
     // The same text again is no change.
     folder.write("a.yaml", &policy("a", 80));
     assert!(!directory.refresh().changed);
+}
+
+#[test]
+fn what_no_traffic_is_judged_by() {
+    let text = |image: &str, annotation: &str| {
+        format!(
+            "apiVersion: v1
+kind: Pod
+metadata: {{name: a, namespace: shop, labels: {{app: a}}, annotations: {{strait.dev/workload: {annotation}, note: kept-out}}}}
+spec:
+  containers:
+  - {{name: main, image: {image}, command: [run], args: [fast], env: [{{name: MODE, value: kept-out}}], ports: [{{containerPort: 80}}]}}
+  volumes: [{{name: tls, secret: {{secretName: kept-out}}}}]
+---
+apiVersion: v1
+kind: Secret
+metadata: {{name: s, namespace: shop}}
+stringData: {{kept-out: kept-out}}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {{name: c, namespace: shop}}
+data: {{kept-out: kept-out}}
+"
+        )
+    };
+    for (detail, kept) in [(Detail::Whole, true), (Detail::Traffic, false)] {
+        let folder = Folder::new();
+        folder.write("a.yaml", &text("one", "one"));
+        let mut directory = Directory::open_with(&[folder.path()], detail).unwrap();
+        let shown = describe(&directory);
+        assert_eq!(shown.contains("kept-out"), kept, "{detail:?}: {shown}");
+        assert_eq!(directory.objects().len(), 3, "{detail:?}");
+        let pod = directory.objects().pods().next().unwrap();
+        assert_eq!(pod.spec.containers[0].ports[0].container_port, 80, "{detail:?}");
+
+        folder.write("a.yaml", &text("two", "one"));
+        let changes = until(&mut directory, |d| {
+            d.is_in_force(folder.path().join("a.yaml").to_str().unwrap(), text("two", "one").as_bytes())
+        });
+        assert_eq!(changes.last().unwrap().changed, kept, "{detail:?}");
+        folder.write("a.yaml", &text("two", "two"));
+        until(&mut directory, |d| describe(d).contains("strait.dev/workload\": \"two"));
+    }
 }

@@ -1,6 +1,9 @@
 //! Nodes, and everything that no pod or node has: the world, and pod addresses that are not in use.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use strait_base::IdentityId;
@@ -162,7 +165,7 @@ pub(super) fn describe(
     let refined_from = (identity != reserved).then_some(reserved);
     let labels = cidrs.iter().map(|cidr| format!("cidr:{cidr}"));
     let name = reserved.reserved_name();
-    let labels = labels.chain(name.map(|name| format!("reserved:{name}"))).collect();
+    let labels = labels.chain(name.map(|name| format!("reserved:{name}"))).map(Arc::from).collect();
     let reserved = if refined_from.is_some() { None } else { name };
     IdentityInfo { labels, reserved, cidrs, refined_from, refined_by, ..IdentityInfo::default() }
 }

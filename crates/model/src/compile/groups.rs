@@ -41,7 +41,8 @@ struct Base {
     whole: BTreeSet<u32>,
     /// Those that have to look at each.
     each: BTreeSet<u32>,
-    groups: BTreeMap<GroupKey, Group>,
+    /// In order of their keys. Most bases have one: a map's node would take as much as eleven.
+    groups: Box<[(GroupKey, Group)]>,
 }
 
 /// What sets a group apart from others of its base.
@@ -108,7 +109,7 @@ impl Bases {
 
     /// The identities of those of a base that a selector selects, which is one of its own.
     pub(super) fn selected(&self, base: u32, selector: u32, refines: bool) -> impl Iterator<Item = IdentityId> {
-        let groups = self.all.get(&base).into_iter().flat_map(|base| &base.groups);
+        let groups = self.all.get(&base).into_iter().flat_map(|base| base.groups.iter());
         let selected = groups.filter(move |(key, _)| !refines || key.own.contains(&selector));
         selected.map(|(_, group)| group.identity)
     }
@@ -117,6 +118,11 @@ impl Bases {
 impl Base {
     fn selectors(&mut self, refines: bool) -> &mut BTreeSet<u32> {
         if refines { &mut self.each } else { &mut self.whole }
+    }
+
+    fn group_mut(&mut self, key: &GroupKey) -> Option<&mut Group> {
+        let at = self.groups.binary_search_by(|(known, _)| known.cmp(key)).ok()?;
+        self.groups.get_mut(at).map(|(_, group)| group)
     }
 
     /// Those of `each` that select `pod`; in order.
@@ -137,7 +143,7 @@ impl Base {
             let blocks = in_force.blocks().of_address(*address, Class::Pod).to_vec();
             (GroupKey { own: own.clone(), ports: ports.clone(), blocks }, *address)
         };
-        pod.addresses.iter().map(key).collect()
+        pod.addresses().iter().map(key).collect()
     }
 }
 
@@ -165,7 +171,7 @@ impl Update<'_> {
         let bases = &mut self.state.bases;
         bases.by_namespace.entry(Arc::clone(&identity.namespace)).or_default().insert(id);
         bases.numbers.insert(number);
-        bases.all.insert(id, Base { identity, number, whole, each, groups: BTreeMap::new() });
+        bases.all.insert(id, Base { identity, number, whole, each, groups: Box::default() });
         self.touched.insert(id);
     }
 
@@ -179,7 +185,7 @@ impl Update<'_> {
     }
 
     fn remove_base(&mut self, id: u32) {
-        self.put_groups(id, BTreeMap::new());
+        self.put_groups(id, Box::default());
         let Some(base) = self.state.bases.all.remove(&id) else { return };
         for (_, _, matching) in self.state.in_force.matching_mut() {
             matching.bases.remove(&id);
@@ -198,7 +204,7 @@ impl Update<'_> {
 
     /// A pod as it was is there no more; `pod` is judged by what was in force when it was.
     pub(super) fn leave(&mut self, pod: &Pod) {
-        for address in &pod.addresses {
+        for address in pod.addresses() {
             let prefix = IpNet::from(*address);
             let region = self.state.fixed.region(prefix);
             self.set_ipcache(prefix, region);
@@ -206,7 +212,7 @@ impl Update<'_> {
         let State { bases, in_force, .. } = &mut *self.state;
         if let Some(base) = bases.all.get_mut(&pod.base()) {
             for (key, _) in base.keys(in_force, pod) {
-                match base.groups.get_mut(&key) {
+                match base.group_mut(&key) {
                     Some(group) if group.addresses > 1 => group.addresses -= 1,
                     Some(_) | None => {
                         self.touched.insert(pod.base());
@@ -238,7 +244,7 @@ impl Update<'_> {
             let keys = base.keys(in_force, pod);
             let mut cached = Vec::new();
             for (key, address) in keys {
-                if let Some(group) = base.groups.get_mut(&key) {
+                if let Some(group) = base.group_mut(&key) {
                     group.addresses += 1;
                     cached.push((address, group.identity));
                 } else {
@@ -266,7 +272,7 @@ impl Update<'_> {
             let asked =
                 asked.entry(own.clone()).or_insert_with(|| in_force.names_asked_of(base.whole.iter().chain(&own)));
             let ports = declared(pod, asked.iter().copied());
-            for address in &pod.addresses {
+            for address in pod.addresses() {
                 let blocks = in_force.blocks().of_address(*address, Class::Pod).to_vec();
                 let key = GroupKey { own: own.clone(), ports: ports.clone(), blocks };
                 members.entry(key).or_default().push((pod, *address));
@@ -277,7 +283,7 @@ impl Update<'_> {
                 .into_iter()
                 .map(|(own, ports)| (own, ports.into_iter().collect()))
                 .collect();
-        let mut groups = BTreeMap::new();
+        let mut groups = Vec::new();
         for (key, members) in members {
             let texts = key.own.iter().filter_map(|id| self.state.in_force.selector(*id));
             let mut by: Vec<_> = texts.map(|selector| format!("selected as peer by {}", selector.pods)).collect();
@@ -290,18 +296,18 @@ impl Update<'_> {
             for (pod, address) in &members {
                 self.cache_pod(pod, *address, identity);
             }
-            groups.insert(key, Group { identity, addresses: members.len() });
+            groups.push((key, Group { identity, addresses: members.len() }));
         }
-        self.put_groups(id, groups);
+        self.put_groups(id, groups.into());
     }
 
     /// A base has these groups, whose identities are in use already.
-    fn put_groups(&mut self, id: u32, groups: BTreeMap<GroupKey, Group>) {
+    fn put_groups(&mut self, id: u32, groups: Box<[(GroupKey, Group)]>) {
         let Some(base) = self.state.bases.all.get_mut(&id) else { return };
         let atoms: BTreeMap<IdentityId, Atom> =
             groups.iter().map(|(key, group)| (group.identity, key.atom())).collect();
-        let own: BTreeSet<u32> = base.groups.keys().chain(groups.keys()).flat_map(|key| &key.own).copied().collect();
-        let before: BTreeSet<IdentityId> = base.groups.values().map(|group| group.identity).collect();
+        let own: BTreeSet<u32> = base.groups.iter().chain(&groups).flat_map(|(key, _)| &key.own).copied().collect();
+        let before: BTreeSet<IdentityId> = base.groups.iter().map(|(_, group)| group.identity).collect();
         let same_owners = base
             .groups
             .iter()

@@ -111,6 +111,8 @@ impl Compiler {
         let mut update = Update::new(self, snapshot, &mut plan);
         update.start();
         update.settle();
+        let entries = update.fresh.take().unwrap_or_default();
+        plan.ipcache = entries.into_iter().filter_map(|(prefix, entry)| Some((prefix, entry?))).collect();
         self.allocator.finish();
         plan
     }
@@ -164,6 +166,9 @@ struct Update<'a> {
     state: &'a mut State,
     plan: &'a mut NodePlan,
     delta: PlanDelta,
+    /// The ipcache of a plan that is made from nothing, the last entry of a prefix counts. Made at once of these its map is full; one that
+    /// grows in order of its keys is half empty, and 100,000 entries are most of what an agent holds.
+    fresh: Option<Vec<(IpNet, Option<IpcacheEntry>)>>,
     /// Pods that are new or others now.
     joining: Vec<PodKey>,
     /// Those of them that are the node's.
@@ -189,6 +194,7 @@ impl<'a> Update<'a> {
             state,
             plan,
             delta: PlanDelta::default(),
+            fresh: None,
             joining: Vec::new(),
             joining_subjects: Vec::new(),
             host_before,
@@ -202,6 +208,7 @@ impl<'a> Update<'a> {
 
     /// Everything is new.
     fn start(&mut self) {
+        self.fresh = Some(Vec::new());
         for (id, _) in self.snapshot.bases().in_order() {
             self.add_base(id);
         }
@@ -288,6 +295,10 @@ impl<'a> Update<'a> {
     }
 
     fn set_ipcache(&mut self, prefix: IpNet, entry: Option<IpcacheEntry>) {
+        if let Some(fresh) = &mut self.fresh {
+            fresh.push((prefix, entry));
+            return;
+        }
         let changed = match entry {
             Some(entry) => self.plan.ipcache.insert(prefix, entry) != Some(entry),
             None => self.plan.ipcache.remove(&prefix).is_some(),
@@ -325,7 +336,7 @@ impl<'a> Update<'a> {
             format!("k8s:io.cilium.k8s.policy.serviceaccount={}", base.service_account),
             format!("k8s:io.kubernetes.pod.namespace={}", base.namespace),
         ];
-        let mut labels: Vec<_> = pods.chain(namespace).chain(implied).collect();
+        let mut labels: Vec<Arc<str>> = pods.chain(namespace).chain(implied).map(Arc::from).collect();
         labels.sort_unstable();
         IdentityInfo {
             labels,

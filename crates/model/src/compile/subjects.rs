@@ -128,7 +128,7 @@ impl Update<'_> {
     }
 
     fn set_endpoint(&mut self, pod: &Pod, identity: IdentityId) {
-        let endpoint = EndpointPlan { identity, addresses: pod.addresses.clone() };
+        let endpoint = EndpointPlan { identity, addresses: pod.addresses().to_vec() };
         if self.plan.endpoints.get(&pod.key) != Some(&endpoint) {
             self.plan.endpoints.insert(pod.key.clone(), endpoint);
             self.delta.endpoints.insert(pod.key.clone());

@@ -89,11 +89,11 @@ pub struct LocalNode {
 pub struct Pod {
     /// Its name.
     pub key: PodKey,
-    /// The addresses that it alone has; none where it is no endpoint: with `hostNetwork`, finished, or not addressed yet.
-    pub addresses: Vec<IpAddr>,
     /// What its containers declare, by port name.
     pub named_ports: NamedPorts,
     object: Arc<PodObject>,
+    /// The addresses that it alone has, where those are not just what its object lists.
+    addresses: Option<Box<[IpAddr]>>,
     base: u32,
     profile: u32,
 }
@@ -127,9 +127,14 @@ impl Pod {
         finished(&self.object)
     }
 
+    /// The addresses that it alone has; none where it is no endpoint: with `hostNetwork`, finished, or not addressed yet.
+    pub fn addresses(&self) -> &[IpAddr] {
+        self.addresses.as_deref().unwrap_or(&self.object.pod_ips)
+    }
+
     /// Whether it has addresses of its own, so that policies can select it.
     pub fn is_endpoint(&self) -> bool {
-        !self.addresses.is_empty()
+        !self.addresses().is_empty()
     }
 
     /// The workload that made it, as `Deployment/web`.
@@ -149,7 +154,7 @@ impl Pod {
 
     /// Its address of this family.
     pub fn address(&self, family: Family) -> Option<IpAddr> {
-        self.addresses.iter().copied().find(|address| Family::of(*address) == family)
+        self.addresses().iter().copied().find(|address| Family::of(*address) == family)
     }
 
     /// The number of the base identity that it belongs to.
@@ -164,7 +169,7 @@ impl Pod {
     /// Whether others see no difference: to them, and apart from the policies that select it, it is the same.
     pub(crate) fn is_same_peer(&self, other: &Self) -> bool {
         self.base == other.base
-            && self.addresses == other.addresses
+            && self.addresses() == other.addresses()
             && self.node() == other.node()
             && self.named_ports == other.named_ports
             && (Arc::ptr_eq(&self.object, &other.object) || self.labels() == other.labels())

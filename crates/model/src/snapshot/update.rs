@@ -14,7 +14,7 @@ use super::{
     Facts, LocalNode, NAMESPACE_NAME, Node, Owner, Pod, Snapshot, finished, named_ports,
     policies::{Moves, Selects, selects},
 };
-use crate::connection::PodKey;
+use crate::{connection::PodKey, identity::BaseIdentity};
 
 /// When so many numbers were given out, a snapshot is built anew.
 const NUMBERS: u32 = 1 << 31;
@@ -107,12 +107,7 @@ impl Facts {
         if let Some(node) = nodes.get_mut(&local.name) {
             node.addresses.extend(unclaimed(objects, &local));
         }
-        let mut owners: BTreeMap<_, _> = BTreeMap::new();
-        for node in nodes.values() {
-            for address in &node.addresses {
-                owners.entry(*address).or_insert_with(|| Owner::Node(Arc::clone(&node.name)));
-            }
-        }
+        let (owners, passed_over) = owners(&nodes, objects);
         let mut facts = Self {
             namespaces,
             implied,
@@ -121,7 +116,7 @@ impl Facts {
             hosts: BTreeMap::new(),
             pods: BTreeMap::new(),
             owners,
-            passed_over: BTreeMap::new(),
+            passed_over,
             policies: super::Policies::default(),
             bases: super::Bases::default(),
             profiles: super::Profiles::default(),
@@ -130,9 +125,26 @@ impl Facts {
         let keys: Vec<_> = objects.iter().filter(|object| object.kind() != Kind::Pod).map(Object::key).collect();
         facts.policies.update(objects, &keys);
         facts.select_hosts(&mut Delta::default());
-        for object in objects.pods() {
-            facts.put_pod(&key_of(object), Some(object), &mut Delta::default());
-        }
+        // What replicas declare, by their bases.
+        let mut declared: BTreeMap<u32, super::NamedPorts> = BTreeMap::new();
+        let pods: Vec<_> = objects
+            .pods()
+            .map(|object| {
+                let pod = facts.pod(key_of(object), object, |_, base| {
+                    let named = named_ports(object);
+                    match declared.get(&base) {
+                        Some(known) if *known == named => Arc::clone(known),
+                        _ => {
+                            declared.insert(base, Arc::clone(&named));
+                            named
+                        }
+                    }
+                });
+                (pod.key.clone(), pod)
+            })
+            .collect();
+        // Made at once, a map is full; one that grows in order of its keys is half empty.
+        facts.pods = pods.into_iter().collect();
         facts
     }
 
@@ -257,33 +269,16 @@ impl Facts {
     fn put_pod(&mut self, key: &PodKey, object: Option<&Arc<PodObject>>, delta: &mut Delta) {
         let old = self.pods.get(key).cloned();
         delta.pods.entry(key.clone()).or_insert_with(|| old.clone());
-        let claims_of = |object: Option<&Arc<PodObject>>| {
-            let claiming = object.filter(|object| !object.spec.host_network && !finished(object));
-            claiming.map(|object| object.pod_ips.clone()).unwrap_or_default()
-        };
-        let (old_claims, claims) = (claims_of(old.as_ref().map(|pod| &pod.object)), claims_of(object));
-        for address in old_claims.iter().filter(|address| !claims.contains(address)) {
+        let old_claims = old.as_ref().map(|pod| claims(&pod.object)).unwrap_or_default();
+        let new_claims = object.map(|object| claims(object)).unwrap_or_default();
+        for address in old_claims.iter().filter(|address| !new_claims.contains(address)) {
             self.release(*address, key, delta);
         }
-        for address in &claims {
+        for address in new_claims {
             self.claim(*address, key, delta);
         }
         if let Some(object) = object {
-            let (policies, namespaces) = (&self.policies, &self.namespaces);
-            let none = Labels::default();
-            let base = self
-                .bases
-                .add(key, object, |base| policies.selecting(base, namespaces.get(&base.namespace).unwrap_or(&none)));
-            let profile = self.profile(base, &object.meta.labels);
-            let profile = self.profiles.take(profile);
-            let pod = Pod {
-                key: key.clone(),
-                addresses: self.addresses(key, &claims),
-                named_ports: self.named_ports(base, object),
-                object: Arc::clone(object),
-                base,
-                profile,
-            };
+            let pod = self.pod(key.clone(), object, |facts, base| facts.named_ports(base, object));
             self.pods.insert(key.clone(), pod);
         } else {
             self.pods.remove(key);
@@ -296,6 +291,29 @@ impl Facts {
         }
     }
 
+    /// The pod of an object whose claims are known.
+    fn pod(
+        &mut self,
+        key: PodKey,
+        object: &Arc<PodObject>,
+        named_ports: impl FnOnce(&Self, u32) -> super::NamedPorts,
+    ) -> Pod {
+        let (policies, namespaces) = (&self.policies, &self.namespaces);
+        let none = Labels::default();
+        let selecting =
+            |base: &BaseIdentity| policies.selecting(base, namespaces.get(&base.namespace).unwrap_or(&none));
+        let base = self.bases.add(&key, object, selecting);
+        let profile = self.profile(base, &object.meta.labels);
+        Pod {
+            addresses: self.addresses(&key, claims(object), object),
+            named_ports: named_ports(self, base),
+            object: Arc::clone(object),
+            base,
+            profile: self.profiles.take(profile),
+            key,
+        }
+    }
+
     /// Shared by replicas that declare the same.
     fn named_ports(&self, base: u32, object: &PodObject) -> super::NamedPorts {
         let named = named_ports(object);
@@ -304,8 +322,8 @@ impl Facts {
         known.find(|known| **known == named).map_or(named, Arc::clone)
     }
 
-    /// Those of `claims` that the pod has, each once.
-    fn addresses(&self, key: &PodKey, claims: &[IpAddr]) -> Vec<IpAddr> {
+    /// Those of `claims` that the pod has, each once, where they are not just what `object` lists.
+    fn addresses(&self, key: &PodKey, claims: &[IpAddr], object: &PodObject) -> Option<Box<[IpAddr]>> {
         let mut addresses = Vec::with_capacity(claims.len());
         for address in claims {
             let own = matches!(self.owners.get(address), Some(Owner::Pod(owner)) if owner == key);
@@ -313,7 +331,7 @@ impl Facts {
                 addresses.push(*address);
             }
         }
-        addresses
+        (addresses != object.pod_ips).then(|| addresses.into())
     }
 
     /// Of those who claim an address a node has it, else the pod that is first.
@@ -364,7 +382,7 @@ impl Facts {
     fn readdress(&mut self, key: &PodKey, delta: &mut Delta) {
         let Some(pod) = self.pods.get(key) else { return };
         delta.pods.entry(key.clone()).or_insert_with(|| Some(pod.clone()));
-        let addresses = self.addresses(key, &pod.object.pod_ips);
+        let addresses = self.addresses(key, &pod.object.pod_ips, &pod.object);
         if let Some(pod) = self.pods.get_mut(key) {
             pod.addresses = addresses;
         }
@@ -393,6 +411,36 @@ fn unclaimed(objects: &Objects, local: &LocalNode) -> Vec<IpAddr> {
     let claimed: BTreeSet<_> =
         of_pods.chain(of_nodes).chain(of_services).filter(|address| local.addresses.contains(address)).collect();
     local.addresses.iter().filter(|address| !claimed.contains(address)).copied().collect()
+}
+
+/// The addresses that a pod claims for itself.
+fn claims(object: &PodObject) -> &[IpAddr] {
+    if object.spec.host_network || finished(object) { &[] } else { &object.pod_ips }
+}
+
+/// Who has each address, and which pods claim it besides. Nodes come before pods, each in order of their names.
+fn owners(
+    nodes: &BTreeMap<Arc<str>, Node>,
+    objects: &Objects,
+) -> (BTreeMap<IpAddr, Owner>, BTreeMap<IpAddr, BTreeSet<PodKey>>) {
+    let of_nodes = nodes.values().flat_map(|node| node.addresses.iter().map(move |address| (address, node)));
+    let of_nodes = of_nodes.map(|(address, node)| (*address, Owner::Node(Arc::clone(&node.name))));
+    let of_pods = objects.pods().flat_map(|object| claims(object).iter().map(move |address| (address, object)));
+    let of_pods = of_pods.map(|(address, object)| (*address, Owner::Pod(key_of(object))));
+    let mut owners: Vec<_> = of_nodes.chain(of_pods).collect();
+    owners.sort_by_key(|(address, _)| *address);
+    let mut passed_over: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    owners.dedup_by(|(later, other), (address, owner)| {
+        let same = later == address;
+        if let Owner::Pod(other) = other
+            && same
+            && !matches!(owner, Owner::Pod(owner) if owner == other)
+        {
+            passed_over.entry(*address).or_default().insert(other.clone());
+        }
+        same
+    });
+    (owners.into_iter().collect(), passed_over)
 }
 
 fn key_of(object: &PodObject) -> PodKey {

@@ -138,7 +138,7 @@ fn a_block_that_kinds_take_differently_is_described_once() {
     let plan = compile(&objects, "node-1");
     let info = &plan.identities[&identity(&plan, "203.0.113.9")];
     assert_eq!(info.cidrs, ["203.0.113.0/24"]);
-    assert_eq!(info.labels, ["cidr:203.0.113.0/24", "reserved:world-ipv4"]);
+    assert_eq!(info.labels, ["cidr:203.0.113.0/24", "reserved:world-ipv4"].map(std::sync::Arc::from));
 }
 
 fn replicas(count: u8, ports: impl Fn(u8) -> u16) -> String {

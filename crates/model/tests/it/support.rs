@@ -194,7 +194,7 @@ pub(crate) fn plans_agree(snapshot: &Snapshot, plans: &[NodePlan], asked: &Conne
     for (direction, own, peer, decision) in
         [(Direction::Egress, from, to, &verdict.egress), (Direction::Ingress, to, from, &verdict.ingress)]
     {
-        let pod = snapshot.pods().find(|pod| pod.addresses.contains(&own));
+        let pod = snapshot.pods().find(|pod| pod.addresses().contains(&own));
         for plan in plans {
             let judged = match pod {
                 Some(pod) => plan.judge_address(&pod.key, direction, peer, asked.l4),

@@ -65,9 +65,9 @@ fn packet(
 
 fn addresses<'s>(end: &Party, running: &'s Snapshot) -> anyhow::Result<&'s [IpAddr]> {
     let found = match end {
-        Party::Pod(key) => running.pod(key).map(|pod| &pod.addresses),
-        Party::Node(name) => running.node(name).map(|node| &node.addresses),
+        Party::Pod(key) => running.pod(key).map(strait_model::Pod::addresses),
+        Party::Node(name) => running.node(name).map(|node| &*node.addresses),
         Party::Address(_) => None,
     };
-    found.map(Vec::as_slice).with_context(|| format!("{end} does not run in the lab"))
+    found.with_context(|| format!("{end} does not run in the lab"))
 }

@@ -180,7 +180,7 @@ fn same_snapshot(found: &Snapshot, expected: &Snapshot, draw: &mut Draw, context
     let about = |snapshot: &Snapshot| {
         let pod = |pod: &strait_model::Pod| {
             let policies: Vec<_> = snapshot.policies_of(pod).map(|policy| policy.name.clone()).collect();
-            (pod.key.clone(), pod.addresses.clone(), pod.named_ports.clone(), snapshot.identity(pod), policies)
+            (pod.key.clone(), pod.addresses().to_vec(), pod.named_ports.clone(), snapshot.identity(pod), policies)
         };
         snapshot.pods().map(pod).collect::<Vec<_>>()
     };
