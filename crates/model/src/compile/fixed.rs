@@ -57,8 +57,11 @@ impl Update<'_> {
         }
         let prefixes: BTreeSet<IpNet> = old.nodes.keys().chain(fixed.nodes.keys()).copied().collect();
         for prefix in prefixes {
-            let entry = fixed.nodes.get(&prefix).or_else(|| fixed.regions.get(&prefix));
-            self.set_ipcache(prefix, entry.copied());
+            let entry = fixed.nodes.get(&prefix);
+            // What a node had a pod may have by now, with an entry of its own.
+            if entry.is_some() || !matches!(self.snapshot.owner(prefix.addr()), Some(Owner::Pod(_))) {
+                self.set_ipcache(prefix, entry.or_else(|| fixed.regions.get(&prefix)).copied());
+            }
         }
         let prefixes: BTreeSet<IpNet> = old.regions.keys().chain(fixed.regions.keys()).copied().collect();
         for prefix in prefixes {

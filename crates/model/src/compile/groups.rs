@@ -7,7 +7,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-use strait_base::IdentityId;
+use strait_base::{IdentityId, Labels};
 
 use super::{
     State, Update,
@@ -152,12 +152,40 @@ pub(super) fn matches(selector: &EndpointSelector, refines: bool, base: &BaseIde
     selector.matches_account(&base.service_account) && (refines || selector.pods.matches(&base.labels))
 }
 
+impl State {
+    /// Finds anew which selectors select the bases of a namespace, which has these labels now: those that select others than before, with
+    /// the bases in question.
+    pub(super) fn match_anew(&mut self, namespace: &Arc<str>, labels: &Labels) -> BTreeMap<u32, Vec<u32>> {
+        let Self { bases, in_force, .. } = self;
+        let mut others: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+        for id in bases.by_namespace.get(namespace).into_iter().flatten() {
+            let Some(base) = bases.all.get_mut(id) else { continue };
+            for (selector, at, matching) in in_force.matching_mut() {
+                let now = selector.namespaces.matches(namespace, labels)
+                    && matches(selector, matching.refines, &base.identity);
+                if now == matching.bases.contains(id) {
+                    continue;
+                }
+                if now {
+                    matching.bases.insert(*id);
+                    base.selectors(matching.refines).insert(at);
+                } else {
+                    matching.bases.remove(id);
+                    base.selectors(matching.refines).remove(&at);
+                }
+                others.entry(at).or_default().push(*id);
+            }
+        }
+        others
+    }
+}
+
 impl Update<'_> {
     /// The snapshot knows a base identity that is new.
     pub(super) fn add_base(&mut self, id: u32) {
         let Some(identity) = self.snapshot.bases().get(id).map(|base| Arc::clone(&base.identity)) else { return };
         let number = self.allocator.workload(&identity);
-        let none = strait_base::Labels::default();
+        let none = Labels::default();
         let labels = self.snapshot.namespace(&identity.namespace).unwrap_or(&none);
         let (mut whole, mut each) = (BTreeSet::new(), BTreeSet::new());
         for (selector, at, matching) in self.state.in_force.matching_mut() {

@@ -12,6 +12,7 @@
 //! A change takes the same steps. What it touches at one of them (a profile, a base, an atom, a row) is worked out anew, what it does not
 //! touch stays: a pod of a group that is known is an entry of the ipcache; a policy is the rows of the profiles that it is in.
 
+mod around;
 mod atoms;
 mod fixed;
 mod groups;
@@ -182,6 +183,8 @@ struct Update<'a> {
     /// Whether blocks, or selectors of nodes, in force are others.
     lists_changed: bool,
     nodes_changed: bool,
+    /// Nodes behind which pods are under other addresses now.
+    moved_nodes: BTreeSet<Arc<str>>,
 }
 
 impl<'a> Update<'a> {
@@ -203,6 +206,7 @@ impl<'a> Update<'a> {
             dirty: Dirty::default(),
             lists_changed: false,
             nodes_changed: false,
+            moved_nodes: BTreeSet::new(),
         }
     }
 
@@ -219,7 +223,7 @@ impl<'a> Update<'a> {
         (self.lists_changed, self.nodes_changed) = (true, true);
     }
 
-    /// Pods are others.
+    /// Pods, and what they are in and on, are others.
     fn take(&mut self, delta: &Delta) {
         let snapshot = self.snapshot;
         let pods = || delta.pods.iter().map(|(key, old)| (old.as_ref(), snapshot.pod(key)));
@@ -228,6 +232,8 @@ impl<'a> Update<'a> {
         for (old, _) in pods().filter(|pods| !same_peer(pods)) {
             old.filter(|pod| pod.is_endpoint()).into_iter().for_each(|pod| self.leave(pod));
         }
+        self.settle_namespaces(&delta.namespaces);
+        self.take_nodes(&delta.nodes);
         for (old, new) in pods().filter(|pods| !same_peer(pods)) {
             for base in old.into_iter().chain(new).map(Pod::base) {
                 self.settle_base(base);
@@ -254,6 +260,7 @@ impl<'a> Update<'a> {
         self.settle_profiles();
         self.settle_blocks();
         self.settle_groups();
+        self.settle_nodes();
         if self.lists_changed || self.nodes_changed {
             self.settle_fixed();
         }
@@ -328,7 +335,8 @@ impl<'a> Update<'a> {
         }
     }
 
-    fn describe_workload(&self, base: &BaseIdentity, refinement: Refinement) -> IdentityInfo {
+    /// The labels of a workload, as Cilium writes them.
+    fn labels_of(&self, base: &BaseIdentity) -> Vec<Arc<str>> {
         let pods = base.labels.iter().map(|(key, value)| format!("k8s:{key}={value}"));
         let namespace = self.snapshot.namespace(&base.namespace).into_iter().flat_map(Labels::iter);
         let namespace = namespace.map(|(key, value)| format!("k8s:io.cilium.k8s.namespace.labels.{key}={value}"));
@@ -338,8 +346,12 @@ impl<'a> Update<'a> {
         ];
         let mut labels: Vec<Arc<str>> = pods.chain(namespace).chain(implied).map(Arc::from).collect();
         labels.sort_unstable();
+        labels
+    }
+
+    fn describe_workload(&self, base: &BaseIdentity, refinement: Refinement) -> IdentityInfo {
         IdentityInfo {
-            labels,
+            labels: self.labels_of(base),
             reserved: None,
             namespace: Some(Arc::clone(&base.namespace)),
             service_account: Some(Arc::clone(&base.service_account)),

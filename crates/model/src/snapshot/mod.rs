@@ -1,5 +1,6 @@
 //! Indexed facts about a cluster, and the policies in it.
 
+mod around;
 mod bases;
 mod policies;
 mod profiles;

@@ -28,12 +28,17 @@ pub struct Delta {
     pub(crate) pods: BTreeMap<PodKey, Option<Pod>>,
     /// Nodes that other host policies select.
     pub(crate) hosts: BTreeSet<Arc<str>>,
+    /// Namespaces that are new or have other labels.
+    pub(crate) namespaces: BTreeSet<Arc<str>>,
+    /// Nodes that differ, as they were.
+    pub(crate) nodes: BTreeMap<Arc<str>, Option<Node>>,
 }
 
 impl Delta {
     /// Whether nothing that connections are judged by differs.
     pub fn is_empty(&self) -> bool {
-        !self.everything && self.pods.is_empty() && self.hosts.is_empty()
+        let Self { everything, pods, hosts, namespaces, nodes } = self;
+        !everything && pods.is_empty() && hosts.is_empty() && namespaces.is_empty() && nodes.is_empty()
     }
 
     /// Whether all may differ.
@@ -67,19 +72,21 @@ impl Snapshot {
     }
 
     /// Brings the snapshot up to date with `objects`, which differ from those it was made of in no other objects than `keys`. What it
-    /// is afterwards, [`Snapshot::new`] makes of `objects`. Costs what changed where this is the only owner of the snapshot, and pods and
-    /// policies changed but neither nodes nor namespaces.
+    /// is afterwards, [`Snapshot::new`] makes of `objects`. Costs what the change touches where this is the only owner of the snapshot.
     pub fn update(&mut self, objects: &Objects, keys: &[ObjectKey]) -> Delta {
-        if !self.facts.can_follow(objects, keys) {
+        if !self.facts.can_follow() {
             *self = Self::seen_from(objects, self.facts.local.clone());
             return Delta::everything();
         }
         let mut delta = Delta::default();
         let facts = Arc::make_mut(&mut self.facts);
         facts.base_numbers.take();
+        facts.put_namespaces(objects, keys, &mut delta);
         if let Some(moves) = facts.policies.update(objects, keys) {
             facts.select_anew(&moves, &mut delta);
         }
+        facts.select_in_namespaces(&mut delta);
+        facts.put_nodes(objects, keys, &mut delta);
         for key in keys.iter().filter(|key| key.kind == Kind::Pod) {
             let object = match objects.get(key) {
                 Some(Object::Pod(pod)) => Some(pod),
@@ -91,10 +98,7 @@ impl Snapshot {
                 &mut delta,
             );
         }
-        if facts.has_emptied(keys) {
-            *self = Self::seen_from(objects, self.facts.local.clone());
-            return Delta::everything();
-        }
+        facts.forget_emptied(keys);
         delta
     }
 }
@@ -148,48 +152,9 @@ impl Facts {
         facts
     }
 
-    /// Whether the steps of an update lead to what is made of `objects`: not where namespaces or nodes are others.
-    fn can_follow(&self, objects: &Objects, keys: &[ObjectKey]) -> bool {
-        let numbers = [self.policies.given(), self.bases.given(), self.profiles.given()];
-        numbers.iter().all(|given| *given < NUMBERS)
-            && keys.iter().all(|key| match (key.kind, objects.get(key)) {
-                (Kind::Namespace, Some(Object::Namespace(namespace))) => {
-                    let labels = with_name(namespace.meta.labels.clone(), &key.name);
-                    self.namespaces.get(&key.name) == Some(&labels) && !self.implied.contains(&key.name)
-                }
-                (Kind::Node, Some(Object::Node(node))) => {
-                    key.name != self.local.name && self.nodes.get(&key.name) == Some(&Node::of(node))
-                }
-                (Kind::Namespace | Kind::Node, _) => false,
-                // Who claims what was taken for the node's own.
-                (Kind::Pod, Some(Object::Pod(pod))) if pod.pod_ips.iter().any(|address| self.is_local(*address)) => {
-                    pod.spec.host_network
-                }
-                (Kind::Service, Some(Object::Service(service))) => {
-                    !service.cluster_ips.iter().any(|address| self.is_local(*address))
-                }
-                (kind, Some(_)) if implies_namespace(kind) => {
-                    key.namespace.is_empty() || self.namespaces.contains_key(&key.namespace)
-                }
-                _ => true,
-            })
-    }
-
-    /// Whether the local node has the address because its interfaces do.
-    fn is_local(&self, address: IpAddr) -> bool {
-        !self.local.addresses.is_empty()
-            && self.local.addresses.contains(&address)
-            && matches!(self.owners.get(&address), Some(Owner::Node(name)) if *name == self.local.name)
-    }
-
-    /// Whether a namespace that nobody declared is one no more.
-    fn has_emptied(&self, keys: &[ObjectKey]) -> bool {
-        let namespaces: BTreeSet<_> = keys.iter().map(|key| &key.namespace).collect();
-        namespaces.into_iter().filter(|name| self.implied.contains(*name)).any(|name| {
-            let first = PodKey { namespace: Arc::clone(name), name: "".into() };
-            let any_pod = self.pods.range(first..).next().is_some_and(|(key, _)| key.namespace == *name);
-            !any_pod && !self.policies.any_in(name)
-        })
+    /// Whether there are numbers left for the steps of an update.
+    fn can_follow(&self) -> bool {
+        [self.policies.given(), self.bases.given(), self.profiles.given()].iter().all(|given| *given < NUMBERS)
     }
 
     /// Policies are others: finds which pods they select.
@@ -221,7 +186,12 @@ impl Facts {
                 touched.push(id);
             }
         }
-        for id in touched {
+        self.select_for_pods(&touched, delta);
+    }
+
+    /// Gives the pods of these bases, which other policies may select, their profiles.
+    pub(super) fn select_for_pods(&mut self, bases: &[u32], delta: &mut Delta) {
+        for id in bases.iter().copied() {
             let pods = self.bases.get(id).map(|base| base.pods.clone()).unwrap_or_default();
             for key in pods {
                 let Some(pod) = self.pods.get(&key) else { continue };
@@ -353,9 +323,8 @@ impl Facts {
     }
 
     fn release(&mut self, address: IpAddr, key: &PodKey, delta: &mut Delta) {
-        let waiting = self.passed_over.get_mut(&address);
         if !matches!(self.owners.get(&address), Some(Owner::Pod(owner)) if owner == key) {
-            if let Some(waiting) = waiting {
+            if let Some(waiting) = self.passed_over.get_mut(&address) {
                 waiting.remove(key);
                 if waiting.is_empty() {
                     self.passed_over.remove(&address);
@@ -363,7 +332,12 @@ impl Facts {
             }
             return;
         }
-        let next = waiting.and_then(BTreeSet::pop_first);
+        self.pass_on(address, delta);
+    }
+
+    /// Who had the address has it no more: the first pod that lists it gets it.
+    pub(super) fn pass_on(&mut self, address: IpAddr, delta: &mut Delta) {
+        let next = self.passed_over.get_mut(&address).and_then(BTreeSet::pop_first);
         if self.passed_over.get(&address).is_some_and(BTreeSet::is_empty) {
             self.passed_over.remove(&address);
         }
@@ -379,7 +353,7 @@ impl Facts {
     }
 
     /// Another pod has taken an address of this one, or left it one.
-    fn readdress(&mut self, key: &PodKey, delta: &mut Delta) {
+    pub(super) fn readdress(&mut self, key: &PodKey, delta: &mut Delta) {
         let Some(pod) = self.pods.get(key) else { return };
         delta.pods.entry(key.clone()).or_insert_with(|| Some(pod.clone()));
         let addresses = self.addresses(key, &pod.object.pod_ips, &pod.object);
@@ -390,7 +364,7 @@ impl Facts {
 }
 
 impl Node {
-    fn of(object: &strait_api::Node) -> Self {
+    pub(super) fn of(object: &strait_api::Node) -> Self {
         Self {
             name: Arc::clone(&object.meta.name),
             labels: object.meta.labels.clone(),
@@ -401,7 +375,7 @@ impl Node {
 }
 
 /// Addresses of the local node's interfaces that no object gives to anybody.
-fn unclaimed(objects: &Objects, local: &LocalNode) -> Vec<IpAddr> {
+pub(super) fn unclaimed(objects: &Objects, local: &LocalNode) -> Vec<IpAddr> {
     if local.addresses.is_empty() {
         return Vec::new();
     }
@@ -448,7 +422,7 @@ fn key_of(object: &PodObject) -> PodKey {
 }
 
 /// Whether a namespace is one because such an object is in it.
-fn implies_namespace(kind: Kind) -> bool {
+pub(super) fn implies_namespace(kind: Kind) -> bool {
     matches!(kind, Kind::Pod | Kind::NetworkPolicy | Kind::CiliumNetworkPolicy | Kind::CiliumClusterwideNetworkPolicy)
 }
 
@@ -471,7 +445,7 @@ fn namespaces(objects: &Objects) -> (BTreeMap<Arc<str>, Labels>, BTreeSet<Arc<st
     (all, implied)
 }
 
-fn with_name(mut labels: Labels, name: &Arc<str>) -> Labels {
+pub(super) fn with_name(mut labels: Labels, name: &Arc<str>) -> Labels {
     labels.0.entry(NAMESPACE_NAME.into()).or_insert_with(|| Arc::clone(name));
     labels
 }
