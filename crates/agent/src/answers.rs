@@ -53,6 +53,7 @@ impl<K: Kernel> Node<K> {
                 .map(ToString::to_string)
                 .chain(self.unknown.clone())
                 .chain(self.wrong_response.clone())
+                .chain(self.strange_macs.iter().map(|name| self.strange_mac(name)))
                 .chain(self.view.snapshot.problems().iter().map(ToString::to_string))
                 .collect(),
             enforcement_error: self.enforcement_error.clone(),

@@ -23,12 +23,12 @@ use strait_api::{
     source::{Detail, Directory, SourceError},
 };
 use strait_datapath::{
-    ApplyError, AttachError, Attachment, Closed, Datapath, Event, Incomplete, Interface, Kernel, MapError,
+    ApplyError, AttachError, Attachment, Closed, Datapath, Event, Happening, Incomplete, Interface, Kernel, MapError,
     give_back_memory, monotonic_ns, sysctl::tracks_connections,
 };
 use strait_flow::Ring;
 use strait_model::{Compiler, LocalNode, PlanDelta, PodKey};
-use strait_packet::abi::{Config, DenyResponse};
+use strait_packet::abi::{Config, DenyResponse, DropReason};
 use thiserror::Error;
 
 use crate::{
@@ -144,6 +144,8 @@ pub(crate) struct Node<K> {
     pub(crate) unknown: Option<String>,
     /// What is wrong with what the node's annotation says that denied connections hear.
     pub(crate) wrong_response: Option<String>,
+    /// Endpoints that sent with another hardware address than the one they were added with, which is dropped.
+    pub(crate) strange_macs: BTreeSet<PodName>,
     decorator: Decorator,
 }
 
@@ -189,6 +191,7 @@ impl<K: Kernel> Node<K> {
             compiled: false,
             unknown: None,
             wrong_response: None,
+            strange_macs: BTreeSet::new(),
             decorator: Decorator::new(Arc::clone(&options.node)),
             options,
         };
@@ -389,6 +392,7 @@ impl<K: Kernel> Node<K> {
         }
         let error = endpoint.error.clone();
         self.endpoints.insert(name.clone(), endpoint);
+        self.strange_macs.remove(&name);
         // The manifest that places the pod may have been written just before.
         self.refresh();
         self.apply(&PlanDelta::default());
@@ -404,6 +408,7 @@ impl<K: Kernel> Node<K> {
     /// A pod's link is gone or about to.
     pub(crate) fn endpoint_delete(&mut self, name: &PodName) -> Result<Done, String> {
         check_name(name)?;
+        self.strange_macs.remove(name);
         if let Some(endpoint) = self.endpoints.remove(name) {
             self.apply(&PlanDelta::default());
             if let Some(index) = endpoint.ifindex {
@@ -432,8 +437,31 @@ impl<K: Kernel> Node<K> {
             .filter_map(|endpoint| Some((endpoint.ifindex?, pod_key(&endpoint.spec.name))))
             .collect();
         for event in events {
+            if let (Happening::Dropped(DropReason::InvalidSourceMac), Some(pod)) =
+                (event.happening, pods.get(&event.endpoint))
+            {
+                self.notice_mac(pod);
+            }
             self.ring.push(self.decorator.flow(event, pods.get(&event.endpoint), &self.view));
         }
+    }
+
+    /// A pod sends with a hardware address that is not its own. It may have got another, or feign one; from a packet nobody can tell, and
+    /// only who made its link says which is its own: by adding the endpoint again.
+    fn notice_mac(&mut self, pod: &PodKey) {
+        let name = PodName { namespace: Arc::clone(&pod.namespace), pod: Arc::clone(&pod.name) };
+        if self.endpoints.contains_key(&name) && self.strange_macs.insert(name.clone()) {
+            log(Level::Warn, "endpoint", &[("problem", &self.strange_mac(&name))]);
+        }
+    }
+
+    /// What is to be said about one of [`strange_macs`](Self::strange_macs).
+    pub(crate) fn strange_mac(&self, name: &PodName) -> String {
+        let known = self.endpoints.get(name).map(|endpoint| endpoint.spec.mac.to_string()).unwrap_or_default();
+        format!(
+            "{name} sent with another hardware address than {known}, which it was added with: that is dropped; \
+             where its link has got another one, the endpoint has to be added again with it"
+        )
     }
 
     /// What the programs leave to user space: connections that fell silent, drops that were summed up, entries that somebody

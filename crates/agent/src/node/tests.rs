@@ -352,6 +352,27 @@ fn endpoints_come_and_go() {
     assert_eq!(attached(&node), [(99, Hook::FromUplink), (99, Hook::ToUplink)]);
 }
 
+/// From packets nobody can tell whether a pod has got another hardware address or feigns one: it is told of, and taken in with the endpoint.
+#[test]
+fn another_hardware_address_is_told_of_and_taken_in_when_the_endpoint_is_added_again() {
+    let setup = Setup::new();
+    let mut node = setup.start(Fake::new());
+    node.endpoint_add(web()).unwrap();
+    node.endpoint_add(db()).unwrap();
+    let held = |node: &Node<Fake>| node.datapath.endpoints().values().map(|endpoint| endpoint.mac).collect::<Vec<_>>();
+    let told = |node: &Node<Fake>| node.status().notes.iter().filter(|note| note.contains("hardware address")).count();
+    let (old, new) = ([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 9]);
+    let dropped = event(&node, Happening::Dropped(DropReason::InvalidSourceMac), Direction::Ingress, 80);
+    node.take_events(&[dropped.clone(), dropped]);
+    assert_eq!((told(&node), held(&node)), (1, vec![old, old]), "{:?}", node.status().notes);
+
+    node.endpoint_add(EndpointSpec { mac: Mac(new), ..db() }).unwrap();
+    assert_eq!((told(&node), held(&node)), (0, vec![old, new]));
+    drop(node);
+    let node = setup.start(Fake::new());
+    assert_eq!(held(&node), [old, new], "a new agent knows it");
+}
+
 #[test]
 fn a_link_that_vanished_is_noticed_and_taken_up_again() {
     let setup = Setup::new();
