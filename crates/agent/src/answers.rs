@@ -85,7 +85,9 @@ impl<K: Kernel> Node<K> {
     }
 
     fn maps(&self) -> Vec<MapFill> {
-        let connections = self.datapath.kernel().entries::<Conntrack>().map_or(0, |entries| entries.len());
+        let mut connections = 0;
+        let counted = self.datapath.kernel().each::<Conntrack>(&mut |_, _| connections += 1);
+        let connections = counted.map_or(0, |()| connections);
         vec![
             self.fill::<Endpoints>(self.datapath.endpoints().len()),
             self.fill::<Ipcache>(self.datapath.ipcache().len()),

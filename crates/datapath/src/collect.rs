@@ -21,28 +21,35 @@ pub fn monotonic_ns() -> u64 {
 
 impl<K: Kernel> Datapath<K> {
     /// Removes connections that were silent for their lifetime at `now_ns` ([`monotonic_ns`]), and reports those whose end nobody
-    /// reported. Lists the whole table.
+    /// reported. Passes through the whole table.
     pub fn conntrack_gc(&mut self, now_ns: u64) -> Result<Vec<Event>, MapError> {
-        let mut closed = Vec::new();
-        let mut entries = self.kernel.entries::<Conntrack>()?;
-        let gone = std::mem::take(&mut self.crowd).into_iter().filter(|key| !entries.contains_key(key)).count();
-        self.forgotten += gone as u64;
-        for (key, entry) in entries.clone() {
-            if !entry.expired(now_ns) {
-                continue;
+        let mut missing = std::mem::take(&mut self.crowd);
+        let (mut there, mut expired) = (0, Vec::new());
+        self.kernel.each::<Conntrack>(&mut |key, entry| {
+            missing.remove(&key);
+            there += 1;
+            if entry.expired(now_ns) {
+                expired.push(key);
             }
+        })?;
+        self.forgotten += missing.len() as u64;
+        let mut closed = Vec::new();
+        for key in expired {
             // It may have come to life since it was listed.
             let Some(entry) = self.kernel.get::<Conntrack>(&key)?.filter(|entry| entry.expired(now_ns)) else {
                 continue;
             };
-            entries.remove(&key);
+            there -= 1;
             if self.kernel.delete::<Conntrack>(&key)? && entry.flags & ct_flags::CLOSE_REPORTED == 0 {
                 closed.push(Event::timed_out(&key, &entry, now_ns));
             }
         }
         // A table that is far from full evicts nobody.
-        if entries.len() >= self.kernel.capacity::<Conntrack>() as usize / 4 * 3 {
-            self.crowd = entries.into_keys().collect();
+        if there >= self.kernel.capacity::<Conntrack>() as usize / 4 * 3 {
+            let crowd = &mut self.crowd;
+            self.kernel.each::<Conntrack>(&mut |key, _| {
+                crowd.insert(key);
+            })?;
         }
         Ok(closed)
     }

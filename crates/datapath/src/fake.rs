@@ -163,8 +163,9 @@ impl Fake {
 }
 
 impl Kernel for Fake {
-    fn entries<T: Table>(&self) -> Result<BTreeMap<T::Key, T::Value>, MapError> {
-        Ok(self.copy::<T>())
+    fn each<T: Table>(&self, visit: &mut dyn FnMut(T::Key, T::Value)) -> Result<(), MapError> {
+        self.table::<T>().into_iter().flatten().for_each(|(key, value)| visit(*key, *value));
+        Ok(())
     }
 
     fn get<T: Table>(&self, key: &T::Key) -> Result<Option<T::Value>, MapError> {

@@ -15,9 +15,16 @@ use crate::{
 
 /// A kernel.
 pub trait Kernel {
-    /// Everything in a table. While programs write to it, entries may be missed or seen twice (once each here), as many as
-    /// change meanwhile.
-    fn entries<T: Table>(&self) -> Result<BTreeMap<T::Key, T::Value>, MapError>;
+    /// Hands every entry of a table to `visit`. While programs write to it, entries may be missed or seen twice, as many as change
+    /// meanwhile.
+    fn each<T: Table>(&self, visit: &mut dyn FnMut(T::Key, T::Value)) -> Result<(), MapError>;
+
+    /// Everything in a table, as [`each`](Self::each) sees it. A copy: of connections there may be more than memory should hold twice.
+    fn entries<T: Table>(&self) -> Result<BTreeMap<T::Key, T::Value>, MapError> {
+        let mut entries = Vec::new();
+        self.each::<T>(&mut |key, value| entries.push((key, value)))?;
+        Ok(entries.into_iter().collect())
+    }
 
     /// The entry of exactly this key.
     fn get<T: Table>(&self, key: &T::Key) -> Result<Option<T::Value>, MapError>;

@@ -95,7 +95,13 @@ impl Maps {
 
     /// Writes everything that a table of `from` holds.
     pub(super) fn fill<T: Table>(&mut self, from: &Self) -> Result<(), MapError> {
-        from.entries::<T>()?.iter().try_for_each(|(key, value)| self.upsert::<T>(key, value))
+        let mut written = Ok(());
+        from.each::<T>(&mut |key, value| {
+            if written.is_ok() {
+                written = self.upsert::<T>(&key, &value);
+            }
+        })?;
+        written
     }
 
     /// Kernel memory that a map takes, bytes.
@@ -128,9 +134,8 @@ impl Maps {
         }
     }
 
-    pub(super) fn entries<T: Table>(&self) -> Result<BTreeMap<T::Key, T::Value>, MapError> {
+    pub(super) fn each<T: Table>(&self, visit: &mut dyn FnMut(T::Key, T::Value)) -> Result<(), MapError> {
         const OPERATION: &str = "list its entries";
-        let mut entries = BTreeMap::new();
         if T::LONGEST_PREFIX {
             let map = self.get(T::NAME, OPERATION)?;
             let refuse = |error| self.failed(T::NAME, OPERATION, error);
@@ -140,17 +145,19 @@ impl Maps {
             for entry in trie.iter().take(limit) {
                 let (key, Raw(value)) = entry.map_err(refuse)?;
                 let Raw(lookup) = key.data();
-                entries.insert(T::join(key.prefix_len(), lookup), value);
+                visit(T::join(key.prefix_len(), lookup), value);
             }
         } else {
             let descriptor = self.descriptors.get(T::NAME).ok_or_else(|| absent(T::NAME, OPERATION))?;
             let sizes = Sizes { key: size_of::<T::Key>(), value: size_of::<T::Value>() };
             let read = raw::each(descriptor.as_fd(), sizes, |key, value| {
-                entries.extend(T::Key::read_from_bytes(key).ok().zip(T::Value::read_from_bytes(value).ok()));
+                if let (Ok(key), Ok(value)) = (T::Key::read_from_bytes(key), T::Value::read_from_bytes(value)) {
+                    visit(key, value);
+                }
             });
             read.map_err(|source| MapError::Refused { map: T::NAME, operation: OPERATION, source })?;
         }
-        Ok(entries)
+        Ok(())
     }
 
     pub(super) fn lookup<T: Table>(&self, key: &T::Key) -> Result<Option<T::Value>, MapError> {

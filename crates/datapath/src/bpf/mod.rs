@@ -383,8 +383,8 @@ impl Bpf {
 }
 
 impl Kernel for Bpf {
-    fn entries<T: Table>(&self) -> Result<BTreeMap<T::Key, T::Value>, MapError> {
-        self.maps.entries::<T>()
+    fn each<T: Table>(&self, visit: &mut dyn FnMut(T::Key, T::Value)) -> Result<(), MapError> {
+        self.maps.each::<T>(visit)
     }
 
     fn get<T: Table>(&self, key: &T::Key) -> Result<Option<T::Value>, MapError> {
