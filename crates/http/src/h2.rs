@@ -15,8 +15,8 @@ mod control;
 mod frame;
 #[expect(clippy::cast_possible_truncation, reason = "bits are cut off where they are written as bytes")]
 pub(crate) mod hpack;
-mod message;
-mod send;
+pub(crate) mod message;
+pub(crate) mod send;
 mod stream;
 
 pub use config::Config;

@@ -1,4 +1,4 @@
-//! HTTP/1.1 (RFC 9110, RFC 9112) and HTTP/2 ([`h2`]) without I/O, and what is read of a connection before it: the TLS `ClientHello` and the PROXY protocol.
+//! HTTP/1.1 (RFC 9110, RFC 9112) and HTTP/2 ([`h2`]) and HTTP/3 ([`h3`]) without I/O, and what is read of a connection before it: the TLS `ClientHello` and the PROXY protocol.
 //!
 //! ```text
 //! bytes ─▶ RequestHead, ResponseHead   spans into the buffer, framing and connection facts, checked once
@@ -17,6 +17,7 @@ mod error;
 mod field;
 mod framing;
 pub mod h2;
+pub mod h3;
 mod head;
 mod host;
 mod path;

@@ -3,7 +3,7 @@
 pub(crate) mod decode;
 pub(crate) mod encode;
 pub(crate) mod huffman;
-mod integer;
+pub(crate) mod integer;
 pub(crate) mod table;
 
 /// Bytes that are no header block. What follows cannot be read either: the tables are no longer the same.

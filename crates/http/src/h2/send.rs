@@ -399,7 +399,7 @@ impl Connection {
 }
 
 /// Room for names in small letters.
-struct Lower {
+pub(crate) struct Lower {
     short: [u8; 64],
     long: Vec<u8>,
 }
@@ -411,7 +411,7 @@ impl Default for Lower {
 }
 
 impl Lower {
-    fn of<'a>(&'a mut self, name: &'a [u8]) -> &'a [u8] {
+    pub(crate) fn of<'a>(&'a mut self, name: &'a [u8]) -> &'a [u8] {
         if !name.iter().any(u8::is_ascii_uppercase) {
             return name;
         }

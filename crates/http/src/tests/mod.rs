@@ -3,6 +3,7 @@
 mod chunks;
 mod connection;
 mod h2;
+mod h3;
 mod requests;
 mod responses;
 mod robust;

@@ -70,7 +70,7 @@ impl Decoder {
                 _ => return Err(NotHpack),
             };
             let known = if index == 0 {
-                string(&mut block, bytes)?;
+                string(&mut block, 7, bytes)?;
                 None
             } else {
                 let found = self.table.get(index).ok_or(NotHpack)?;
@@ -78,7 +78,7 @@ impl Decoder {
                 Some(found.kind)
             };
             let value = bytes.len();
-            string(&mut block, bytes)?;
+            string(&mut block, 7, bytes)?;
             let kind = known.unwrap_or_else(|| Name::of(&bytes[start..value]));
             let valid = is_value(&bytes[value..]);
             if indexed {
@@ -91,9 +91,10 @@ impl Decoder {
     }
 }
 
-fn string(block: &mut &[u8], bytes: &mut Vec<u8>) -> Result<(), NotHpack> {
-    let coded = block.first().ok_or(NotHpack)? & 0x80 != 0;
-    let length = integer::take(block, 7)?;
+/// Takes a string, whose length begins in the last `bits` bits of the first byte, behind the bit that tells whether it is coded.
+pub(crate) fn string(block: &mut &[u8], bits: u32, bytes: &mut Vec<u8>) -> Result<(), NotHpack> {
+    let coded = block.first().ok_or(NotHpack)? >> bits & 1 != 0;
+    let length = integer::take(block, bits)?;
     let (text, rest) = block.split_at_checked(length).ok_or(NotHpack)?;
     *block = rest;
     if coded {
