@@ -107,7 +107,7 @@ fn is_exhausted(error: &io::Error) -> bool {
 }
 
 /// Counts a connection that a limit closes.
-fn limited(worker: &Worker, (address, port): (IpAddr, u16)) {
+pub(crate) fn limited(worker: &Worker, (address, port): (IpAddr, u16)) {
     let live = worker.live();
     if let Some(counts) = live.port(address, port).and_then(|port| live.names.listener(port)) {
         counts.limited(worker.reporter.worker());
@@ -234,13 +234,13 @@ impl Reserve {
 }
 
 /// So many in a second, evenly.
-struct Pace {
+pub(crate) struct Pace {
     each: Duration,
     next: Option<Instant>,
 }
 
 impl Pace {
-    fn new(rate: usize) -> Self {
+    pub(crate) fn new(rate: usize) -> Self {
         let each = match u32::try_from(rate) {
             Ok(0) | Err(_) => Duration::ZERO,
             Ok(rate) => Duration::from_secs(1) / rate,
@@ -248,7 +248,7 @@ impl Pace {
         Self { each, next: None }
     }
 
-    async fn wait(&mut self) {
+    pub(crate) async fn wait(&mut self) {
         if self.each.is_zero() {
             return;
         }

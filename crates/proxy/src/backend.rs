@@ -14,7 +14,7 @@ use crate::{
     local,
     record::Reason,
     side::{Side, Wire},
-    tls,
+    stream, tls,
     worker::Worker,
 };
 
@@ -38,7 +38,7 @@ fn may_share(target: &Target, upgrade: bool) -> bool {
 }
 
 /// A place on a shared connection that is there already.
-pub(crate) fn shared(worker: &Worker, target: &Target, upgrade: bool) -> Option<http2::Stream> {
+pub(crate) fn shared(worker: &Worker, target: &Target, upgrade: bool) -> Option<stream::Stream> {
     if !may_share(target, upgrade) || upgrade {
         return None;
     }
@@ -46,7 +46,7 @@ pub(crate) fn shared(worker: &Worker, target: &Target, upgrade: bool) -> Option<
 }
 
 /// The same; an error where there is none, and no connection may be opened either.
-fn place(worker: &Worker, target: &Target) -> Result<Option<http2::Stream>, Reason> {
+fn place(worker: &Worker, target: &Target) -> Result<Option<stream::Stream>, Reason> {
     match worker.shared().place(target, tokio::time::Instant::now().into_std()) {
         Found::Place(stream) => Ok(Some(stream)),
         Found::None => Ok(None),

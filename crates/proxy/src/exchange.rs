@@ -166,6 +166,10 @@ impl Exchange {
     pub(crate) fn begin(&mut self, worker: &Rc<Worker>, client: &Rc<Client>) {
         self.record = Record::new(now());
         self.record.protocol = write::protocol(self.head.head.version);
+        #[cfg(feature = "http3")]
+        if client.http3 {
+            self.record.protocol = crate::record::Protocol::Http3;
+        }
         self.record.request_head = self.head.head.len as u64;
         // An empty one is as good as none.
         let has_id = self.head.head.get(REQUEST_ID, self.text.as_slice()).is_some_and(|id| !id.is_empty());
@@ -251,6 +255,10 @@ impl Exchange {
     /// Answers in place of a back end. What is left of the request's body is read where it is here already; else the connection ends.
     async fn answer(&mut self, worker: &Worker, side: &mut Side, deadline: &Deadline, mut answer: Answer) -> Next {
         answer.tell(worker.proxy_status);
+        #[cfg(feature = "http3")]
+        if let Some(alternative) = self.open.as_ref().and_then(|open| open.client.alternative.as_deref()) {
+            answer.fields.push((write::ALTERNATIVE.into(), alternative.to_owned()));
+        }
         let head = &self.head.head;
         let bytes = self.text.as_slice();
         let is_call = head.get("content-type", bytes).is_some_and(|kind| local::is_call(kind.bytes(bytes)));

@@ -1,5 +1,8 @@
 //! The gate that workers make up: what they serve, their sockets, their end.
 
+#[cfg(feature = "http3")]
+mod quic;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
@@ -55,6 +58,9 @@ pub struct Options {
     pub status: Option<SocketAddr>,
     /// Who sees all requests and connections that end.
     pub observer: Option<Arc<dyn Observer>>,
+    /// Whether HTTPS listeners serve HTTP/3, too.
+    #[cfg(feature = "http3")]
+    pub http3: bool,
     /// The key that sessions are sealed by; one of the process's own where not given.
     pub session_key: Option<SessionKey>,
 }
@@ -62,6 +68,8 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            #[cfg(feature = "http3")]
+            http3: false,
             session_key: None,
             ports: PortMap::new(),
             limits: Limits::default(),
@@ -147,6 +155,10 @@ pub struct Gate {
     /// Sockets of another process that no plan has asked for yet.
     inherited: BTreeMap<Place, Vec<Socket>>,
     ports: PortMap,
+    #[cfg(feature = "http3")]
+    http3: bool,
+    /// By it, processes that have the same sockets take turns with the halves of those for HTTP/3.
+    generation: u32,
     admission: Arc<Admission>,
     telemetry: Arc<Telemetry>,
     health: Arc<Health>,
@@ -228,6 +240,9 @@ impl Gate {
             sockets: Arc::default(),
             inherited: BTreeMap::new(),
             ports: options.ports.clone(),
+            #[cfg(feature = "http3")]
+            http3: options.http3,
+            generation: 0,
             admission,
             telemetry,
             health,
@@ -248,8 +263,21 @@ impl Gate {
     }
 
     /// Listens on sockets of another process, where the next plan asks for what they listen at. Others of them are closed with it.
-    pub fn inherit(&mut self, sockets: Vec<OwnedFd>) {
+    /// `generation` is one more than that process had.
+    pub fn inherit(&mut self, sockets: Vec<OwnedFd>, generation: u32) {
         self.inherited = listen::sorted(sockets);
+        self.generation = generation;
+    }
+
+    /// How many processes had the sockets before this one.
+    pub const fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Goes on as before, after another process that was to take over did not.
+    pub fn stay(&self) {
+        #[cfg(feature = "http3")]
+        self.steer();
     }
 
     /// Duplicates of all sockets that are listened on, for another process.
@@ -315,6 +343,8 @@ impl Gate {
                 }
             }
         }
+        #[cfg(feature = "http3")]
+        self.open_quic(ports, &mut sockets, &mut inherited, errors);
         sockets
     }
 

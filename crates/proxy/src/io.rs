@@ -209,7 +209,7 @@ impl Buffer {
     }
 
     /// Makes room for a read.
-    fn make_room(&mut self) {
+    pub(crate) fn make_room(&mut self) {
         if self.bytes.capacity() == 0 {
             self.bytes = take();
         } else if self.is_empty() && self.full && self.bytes.capacity() < MOST {

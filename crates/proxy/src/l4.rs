@@ -122,6 +122,10 @@ pub(crate) async fn tls(worker: Rc<Worker>, stream: TcpStream, mut client: Clien
             let shaken = Box::pin(handshake(&worker, &live, port, &listener.name, stream, first));
             let Some(stream) = shaken.await else { return };
             client.listener = Some(Arc::clone(&listener.name));
+            #[cfg(feature = "http3")]
+            {
+                client.alternative = worker.alternative((client.address, client.port));
+            }
             drop(live);
             if stream.is_http2() {
                 Box::pin(http2::server::serve(worker, stream, Buffer::default(), Rc::new(client))).await;

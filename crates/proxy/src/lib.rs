@@ -20,6 +20,8 @@ mod exchange;
 mod filters;
 mod gate;
 mod http2;
+#[cfg(feature = "http3")]
+mod http3;
 mod io;
 mod l4;
 mod limits;
@@ -37,6 +39,7 @@ mod serve;
 mod session;
 mod side;
 mod split;
+mod stream;
 mod telemetry;
 mod timer;
 mod tls;

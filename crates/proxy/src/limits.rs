@@ -15,7 +15,7 @@ pub struct Limits {
     pub tunnel_idle: Duration,
     /// After this time, give or take a tenth, a connection ends with its next response; none where zero.
     pub connection_age: Duration,
-    /// Requests at once on a connection of HTTP/2; further ones are refused, and may be tried again.
+    /// Requests at once on a connection of HTTP/2 or HTTP/3; further ones of HTTP/2 are refused, and may be tried again.
     pub streams: u32,
     /// Connections of clients; further ones are refused.
     pub connections: usize,
@@ -108,7 +108,7 @@ limits! {
     "idle" Time(idle, Duration::from_millis(1)) "between requests, and between two pieces of a body, either way";
     "tunnel-idle" Time(tunnel_idle, Duration::from_millis(1)) "without a byte on a connection that is only passed on";
     "connection-age" Time(connection_age, Duration::ZERO) "after which a connection ends with its next response, give or take a tenth; 0s: never";
-    "streams" Count32(streams, 1) "requests at once on a connection of HTTP/2";
+    "streams" Count32(streams, 1) "requests at once on a connection of HTTP/2 or HTTP/3";
     "connections" Count(connections, 1) "connections of clients";
     "listener-connections" Count(listener_connections, 1) "connections of one listener's port";
     "client-connections" Count(client_connections, 1) "connections of one client address, or of one /64 of IPv6";

@@ -29,6 +29,9 @@ pub(crate) struct Listening {
     sockets: Vec<Socket>,
     /// Open connections that came from here.
     connections: Count,
+    /// The half that this process reads, of those for HTTP/3.
+    #[cfg(feature = "http3")]
+    half: Option<usize>,
 }
 
 /// A number of connections.
@@ -40,12 +43,47 @@ impl Listening {
         while sockets.len() < workers {
             sockets.push(open(place.0, if place.1 { Type::DGRAM } else { Type::STREAM })?);
         }
-        Ok(Self { sockets, connections: Count::default() })
+        Ok(Self { sockets, ..Self::default() })
     }
 
     /// Duplicates of the sockets that one of so many workers listens on: every socket is some worker's.
     pub(crate) fn of_worker(&self, index: usize, workers: usize) -> io::Result<Vec<Socket>> {
         self.sockets.iter().skip(index).step_by(workers.max(1)).map(Socket::try_clone).collect()
+    }
+
+    /// The same for HTTP/3: twice as many, for this process and the one after it. Connections count as those of the listener do.
+    #[cfg(feature = "http3")]
+    pub(crate) fn open_halves(
+        place: Place,
+        workers: usize,
+        sockets: Vec<Socket>,
+        half: usize,
+        connections: Count,
+    ) -> io::Result<Self> {
+        // Inherited ones stay as many as they are: by their number in turn the kernel tells them apart.
+        let count = if sockets.len() < 2 { 2 * workers } else { sockets.len() };
+        let opened = Self { half: Some(half), connections, ..Self::open(place, count, sockets)? };
+        opened.steer()?;
+        Ok(opened)
+    }
+
+    /// Has new connections of HTTP/3 come to the half that this process reads.
+    #[cfg(feature = "http3")]
+    pub(crate) fn steer(&self) -> io::Result<()> {
+        self.half.map_or(Ok(()), |half| crate::http3::attach(&self.sockets, half))
+    }
+
+    /// Whether these are for HTTP/3.
+    #[cfg(feature = "http3")]
+    pub(crate) const fn is_quic(&self) -> bool {
+        self.half.is_some()
+    }
+
+    /// Duplicates of the sockets that one of so many workers reads of a half, with their numbers among all.
+    #[cfg(feature = "http3")]
+    pub(crate) fn of_half(&self, index: usize, workers: usize) -> io::Result<Vec<(usize, Socket)>> {
+        let all = crate::http3::of_worker(self.sockets.len(), self.half.unwrap_or(0), index, workers);
+        all.filter_map(|at| Some((at, self.sockets.get(at)?))).map(|(at, of)| Ok((at, of.try_clone()?))).collect()
     }
 
     /// Duplicates of all.

@@ -243,6 +243,12 @@ impl Snapshot {
         Self { live, turns: RefCell::new(turns), endpoints: RefCell::new(endpoints) }
     }
 
+    /// What all workers share of it.
+    #[cfg(feature = "http3")]
+    pub(crate) fn shared(&self) -> Arc<Live> {
+        Arc::clone(&self.live)
+    }
+
     /// The target of a rule's split for the next request.
     pub(crate) fn choose(&self, rule: RuleId, split: &Split) -> Option<usize> {
         self.turns.borrow_mut().get_mut(rule as usize)?.next(split)

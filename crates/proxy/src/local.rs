@@ -4,7 +4,7 @@ use std::{borrow::Cow, future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use strait_http::{Version, phrase};
 
-use crate::{date, deadline::Deadline, http2::Stream, record::Reason};
+use crate::{date, deadline::Deadline, record::Reason, stream::Stream};
 
 macro_rules! reasons {
     ($($name:ident: $status:literal $flag:literal $details:literal;)*) => {

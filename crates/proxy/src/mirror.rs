@@ -7,8 +7,9 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::{
     backend,
-    http2::{Came, Stream},
+    http2::Came,
     side::{Side, Wire},
+    stream::Stream,
     worker::Worker,
 };
 

@@ -38,12 +38,30 @@ pub struct Client {
     pub(crate) listener: Option<Arc<str>>,
     /// The client's address as a back end is told it.
     pub(crate) shown: Box<str>,
+    /// Whether the connection is one of HTTP/3.
+    #[cfg(feature = "http3")]
+    pub(crate) http3: bool,
+    /// Where else the listener serves HTTP/3: the value of `Alt-Svc` (RFC 7838, 3).
+    #[cfg(feature = "http3")]
+    pub(crate) alternative: Option<Arc<str>>,
 }
 
 impl Client {
     pub(crate) fn new(peer: SocketAddr, address: IpAddr, port: u16, https: bool) -> Self {
         let shown = peer.ip().to_canonical().to_string().into();
-        Self { peer, address, port, https, server_name: None, listener: None, shown }
+        Self {
+            peer,
+            address,
+            port,
+            https,
+            server_name: None,
+            listener: None,
+            shown,
+            #[cfg(feature = "http3")]
+            http3: false,
+            #[cfg(feature = "http3")]
+            alternative: None,
+        }
     }
 }
 
@@ -57,6 +75,8 @@ pub enum Protocol {
     Http11,
     /// HTTP/2.
     Http2,
+    /// HTTP/3.
+    Http3,
 }
 
 /// Where a request, or a connection, was sent.

@@ -1,8 +1,8 @@
 //! The two sides of an exchange.
 
 use crate::{
-    http2,
     io::{Buffer, Stream},
+    stream,
 };
 
 /// What a request comes from, or goes to.
@@ -14,8 +14,8 @@ use crate::{
 pub(crate) enum Side {
     /// A connection whose messages follow one another.
     Http1(Wire),
-    /// One stream of many on a connection.
-    Http2(http2::Stream),
+    /// One stream of many on a connection, of HTTP/2 or of HTTP/3.
+    Http2(stream::Stream),
 }
 
 /// A connection of HTTP/1, and what was read of it.

@@ -93,6 +93,9 @@ pub(crate) struct Worker {
     ports: PortMap,
     index: usize,
     workers: usize,
+    /// By the port of its listener: where HTTP/3 is served, as `Alt-Svc` has it.
+    #[cfg(feature = "http3")]
+    pub(crate) alternatives: RefCell<BTreeMap<(IpAddr, u16), Arc<str>>>,
 }
 
 /// A place that is listened on: its address, its port before any mapping, whether for datagrams.
@@ -136,11 +139,15 @@ impl Worker {
             ports: options.ports,
             index,
             workers,
+            #[cfg(feature = "http3")]
+            alternatives: RefCell::default(),
         });
         tokio::task::spawn_local(Rc::clone(&worker).keep_time());
         let flushed = Rc::clone(&worker);
         tokio::task::spawn_local(async move { flushed.reporter.keep_flushed().await });
         let mut listening = BTreeMap::new();
+        #[cfg(feature = "http3")]
+        let mut quic = crate::http3::Listeners::default();
         let mut tick = tokio::time::interval(overload::EACH);
         let mut memory = overload::Memory::new(&limits);
         loop {
@@ -153,7 +160,10 @@ impl Worker {
                     }
                     let Serving { number, live, sockets } = plans.borrow_and_update().clone();
                     worker.swap(live);
-                    let errors = worker.listen(&sockets, &mut listening).await;
+                    #[cfg_attr(not(feature = "http3"), expect(unused_mut, reason = "only HTTP/3 adds to them"))]
+                    let mut errors = worker.listen(&sockets, &mut listening).await;
+                    #[cfg(feature = "http3")]
+                    errors.extend(quic.listen(&worker, &sockets));
                     drop(sockets);
                     worker.reporter.counters().plan.set(number);
                     let _ = done.send(TakenUp { plan: number, errors });
@@ -167,6 +177,8 @@ impl Worker {
                 }
             }
         }
+        #[cfg(feature = "http3")]
+        quic.finish().await;
         worker.finish(listening).await;
         worker.reporter.flush();
     }
@@ -266,6 +278,24 @@ impl Worker {
             }
         }
         Ok(tasks)
+    }
+
+    /// Where a port of the plan is listened on.
+    #[cfg(feature = "http3")]
+    pub(crate) fn listens_at(&self, port: &PortPlan) -> std::net::SocketAddr {
+        listen::place(port.address, port.port, &self.ports)
+    }
+
+    /// Where else clients of a listener's port are served.
+    #[cfg(feature = "http3")]
+    pub(crate) fn alternative(&self, place: (IpAddr, u16)) -> Option<Arc<str>> {
+        self.alternatives.borrow().get(&place).cloned()
+    }
+
+    /// Which of how many workers this one is.
+    #[cfg(feature = "http3")]
+    pub(crate) const fn part(&self) -> (usize, usize) {
+        (self.index, self.workers)
     }
 
     /// The plan that is served. Held over one request at most.

@@ -14,9 +14,9 @@ use crate::{
     backend::Target,
     cors, date,
     filters::Edits,
-    http2::Stream,
     record::{Client, Protocol},
     request::Forward,
+    stream::Stream,
     telemetry::RequestId,
 };
 
@@ -45,6 +45,8 @@ impl<'a> ForBackend<'a> {
 const FORWARDED_FOR: &str = "x-forwarded-for";
 const FORWARDED_PROTO: &str = "x-forwarded-proto";
 pub(crate) const DATE: &str = "date";
+#[cfg(feature = "http3")]
+pub(crate) const ALTERNATIVE: &str = "alt-svc";
 pub(crate) const REQUEST_ID: &str = "x-request-id";
 
 fn is(name: &[u8], other: &str) -> bool {
@@ -216,6 +218,9 @@ pub(crate) struct ForClient<'a> {
     session: Option<(String, String)>,
     /// Where the response has no date: that of its arrival (RFC 9110, 6.6.1).
     date: Option<date::Text>,
+    /// Where else the client is served.
+    #[cfg(feature = "http3")]
+    alternative: Option<&'a str>,
 }
 
 impl<'a> ForClient<'a> {
@@ -243,7 +248,22 @@ impl<'a> ForClient<'a> {
                 | Filter::Unknown => {}
             }
         }
-        Self { edits: filters.response(), cross, session, date: None }
+        Self {
+            edits: filters.response(),
+            cross,
+            session,
+            date: None,
+            #[cfg(feature = "http3")]
+            alternative: None,
+        }
+    }
+
+    /// The same, with where else the client is served. What a back end says of that is true of itself alone.
+    #[cfg(feature = "http3")]
+    pub(crate) fn beside(self, alternative: Option<&'a str>) -> Self {
+        // What filters say of it is the last word.
+        let alternative = alternative.filter(|_| !self.edits.drops(ALTERNATIVE.as_bytes()));
+        Self { alternative, ..self }
     }
 
     /// The same of a response that has no date, where that is so.
@@ -258,6 +278,10 @@ impl Overlay for ForClient<'_> {
     fn drops(&self, name: &[u8]) -> bool {
         // A cookie goes beside others, a header in place of the back end's.
         let session = self.session.as_ref().is_some_and(|(of, _)| of != "set-cookie" && is(name, of));
+        #[cfg(feature = "http3")]
+        if self.alternative.is_some() && is(name, ALTERNATIVE) {
+            return true;
+        }
         session || self.edits.drops(name) || self.cross.iter().any(|(other, _)| is(name, other))
     }
 
@@ -271,6 +295,10 @@ impl Overlay for ForClient<'_> {
         }
         if let Some(date) = &self.date {
             put(DATE.as_bytes(), date);
+        }
+        #[cfg(feature = "http3")]
+        if let Some(alternative) = self.alternative {
+            put(ALTERNATIVE.as_bytes(), alternative.as_bytes());
         }
     }
 }

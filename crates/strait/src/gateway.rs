@@ -117,6 +117,14 @@ struct ServeArgs {
     #[arg(long, value_name = "COUNT")]
     workers: Option<NonZeroUsize>,
 
+    /// Serve HTTP/3 beside HTTPS, on the UDP port of the same number
+    ///
+    /// Responses over TCP say so (`Alt-Svc`). Where a UDP listener has the port, it keeps it. Connections stay with their worker when a
+    /// client's address changes, and with this process when another one takes over.
+    #[cfg(feature = "http3")]
+    #[arg(long)]
+    http3: bool,
+
     /// Bound on what clients can make it hold, as header-bytes=60KiB; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = limits::limit)]
     limit: Vec<(String, String)>,
@@ -164,6 +172,8 @@ fn serve(args: ServeArgs, stand_ins: Option<StandIns>, hot_restart_path: Option<
         workers: args.workers,
         limits: limits::limits(&args.limit)?,
         proxies: args.proxy_protocol_from,
+        #[cfg(feature = "http3")]
+        http3: args.http3,
         session_key: args.session_key.as_deref().map(session_key::read).transpose()?,
         ..Options::default()
     };
@@ -179,7 +189,7 @@ fn serve(args: ServeArgs, stand_ins: Option<StandIns>, hot_restart_path: Option<
     }
     let mut gate = Gate::start(&options)?;
     if let Some(taken) = &mut taken {
-        gate.inherit(std::mem::take(&mut taken.sockets));
+        gate.inherit(std::mem::take(&mut taken.sockets), taken.generation);
     }
     let mut running = Running {
         directory,
@@ -317,9 +327,12 @@ impl Running {
                 Some(asked) = next(&mut asked) => match asked {
                     handover::Asked::Sockets(answer) => {
                         taking_over = true;
-                        let _ = answer.send(gate.sockets());
+                        let _ = answer.send(gate.sockets().map(|sockets| (sockets, gate.generation())));
                     }
-                    handover::Asked::Nothing => taking_over = false,
+                    handover::Asked::Nothing => {
+                        taking_over = false;
+                        gate.stay();
+                    }
                     handover::Asked::Serving(_answer) => return Ok(Drain::HandedOver),
                 },
             }

@@ -36,6 +36,8 @@ impl Exchange {
         };
         let has_date = switching || self.response.head.get(DATE, text).is_some();
         let overlay = ForClient::new(&live.plan, forward, &self.head, self.text.as_slice(), session).dated(!has_date);
+        #[cfg(feature = "http3")]
+        let overlay = overlay.beside(self.open.as_ref().and_then(|open| open.client.alternative.as_deref()));
         if let Some(code) = self.response.head.get(GRPC_STATUS, text) {
             self.record.grpc_status = code.text(text).parse().ok();
         }

@@ -8,11 +8,12 @@ use std::{
 use strait_http::{BodyReader, Framing, MAX_TRAILER_BYTES, chunk_head, h2::may_trail};
 use tokio::io::AsyncWrite as _;
 
-use super::{Came, Stream};
+use super::Came;
 use crate::{
     io::{Buffer, poll_write},
     relay::{Body, Broken},
     side::{Side, Wire},
+    stream::Stream,
 };
 
 /// Bytes behind a head, or another piece, that are waited for no longer before what is there is written.

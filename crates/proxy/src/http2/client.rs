@@ -14,6 +14,7 @@ use super::{Stream, drive::Driver, link::Link};
 use crate::{
     backend::Target,
     io::{self, Buffer},
+    stream::Stream as Either,
     worker::Worker,
 };
 
@@ -35,7 +36,7 @@ pub(crate) struct Shared {
 /// What there is of connections to a target.
 pub(crate) enum Found {
     /// Room for one more request.
-    Place(Stream),
+    Place(Either),
     /// None yet, or none with room: another connection may be opened.
     None,
     /// As many connections as may be, and no room on any of them.
@@ -53,7 +54,7 @@ impl Shared {
             if !state.over && !state.silent && state.h2.free() > 0 {
                 state.used = Some(now);
                 drop(state);
-                return Found::Place(Stream::of_back_end(Rc::clone(link)));
+                return Found::Place(Either::Http2(Stream::of_back_end(Rc::clone(link))));
             }
         }
         if ended {
@@ -105,7 +106,7 @@ impl Shared {
 }
 
 /// Speaks HTTP/2 on a connection from here on.
-pub(crate) fn share(worker: &Rc<Worker>, target: &Target, io: io::Stream) -> Stream {
+pub(crate) fn share(worker: &Rc<Worker>, target: &Target, io: io::Stream) -> Either {
     let config = Config {
         streams: STREAMS,
         stream_window: WINDOW,
@@ -119,7 +120,7 @@ pub(crate) fn share(worker: &Rc<Worker>, target: &Target, io: io::Stream) -> Str
     let driver = Driver::new(worker, &link, io, Buffer::default(), deadline);
     tokio::task::spawn_local(driver.run_client());
     worker.shared().connections.entry(target.number).or_default().push(Rc::clone(&link));
-    Stream::of_back_end(link)
+    Either::Http2(Stream::of_back_end(link))
 }
 
 impl Driver {

@@ -19,6 +19,7 @@ use crate::{
     limits::Limits,
     record::Client,
     side::Side,
+    stream::Stream as Either,
     worker::Worker,
 };
 
@@ -49,7 +50,7 @@ async fn one(
     deadline: Deadline,
     error: Option<HeadError>,
 ) {
-    let mut side = Side::Http2(stream);
+    let mut side = Side::Http2(Either::Http2(stream));
     match error {
         None => {
             exchange.begin(&worker, &client);

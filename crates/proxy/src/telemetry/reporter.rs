@@ -141,6 +141,7 @@ impl Reporter {
                 Protocol::Http10 => "HTTP/1.0",
                 Protocol::Http11 => "HTTP/1.1",
                 Protocol::Http2 => "HTTP/2",
+                Protocol::Http3 => "HTTP/3",
             }),
             status: record.status,
             flags: flag,

@@ -49,8 +49,12 @@ const SERVES: Duration = Duration::from_mins(1);
 enum Message {
     /// The new process is there.
     Hello { version: u32 },
-    /// Sockets come with it; `last` where no others follow.
-    Sockets { last: bool },
+    /// Sockets come with it; `last` where no others follow. How many processes had them before the one that sends them.
+    Sockets {
+        last: bool,
+        #[serde(default)]
+        generation: u32,
+    },
     /// The old one does not hand anything over.
     Refused { why: String },
     /// The new one serves.
@@ -123,6 +127,8 @@ fn address(path: &Path) -> anyhow::Result<SockAddr> {
 pub(super) struct Taken {
     conversation: Conversation,
     pub(super) sockets: Vec<OwnedFd>,
+    /// That of this process, for [`Gate::inherit`](strait_proxy::Gate::inherit).
+    pub(super) generation: u32,
     path: PathBuf,
 }
 
@@ -140,8 +146,10 @@ pub(super) fn take(path: &Path) -> anyhow::Result<Option<Taken>> {
         let mut sockets = Vec::new();
         for _ in 0..BATCHES {
             match conversation.receive(AT_ONCE, &mut sockets)? {
-                Message::Sockets { last: true } => return Ok((conversation, sockets)),
-                Message::Sockets { last: false } => {}
+                Message::Sockets { last: true, generation } => {
+                    return Ok((conversation, sockets, generation.wrapping_add(1)));
+                }
+                Message::Sockets { last: false, .. } => {}
                 Message::Refused { why } => bail!("{why}"),
                 other @ (Message::Hello { .. } | Message::Serving | Message::Draining) => {
                     bail!("it said {other:?} amid its sockets")
@@ -150,9 +158,9 @@ pub(super) fn take(path: &Path) -> anyhow::Result<Option<Taken>> {
         }
         bail!("its sockets have no end")
     };
-    let (conversation, sockets) = taken()
+    let (conversation, sockets, generation) = taken()
         .with_context(|| format!("the gate at {} does not hand over its sockets, and goes on", path.display()))?;
-    Ok(Some(Taken { conversation, sockets, path: path.to_owned() }))
+    Ok(Some(Taken { conversation, sockets, generation, path: path.to_owned() }))
 }
 
 fn is_nobody(error: &io::Error) -> bool {
@@ -186,7 +194,7 @@ impl Taken {
 /// What the listening thread asks of the gate.
 pub(super) enum Asked {
     /// For its sockets. Until the answer is dropped nothing about them may change.
-    Sockets(oneshot::Sender<io::Result<Vec<OwnedFd>>>),
+    Sockets(oneshot::Sender<io::Result<(Vec<OwnedFd>, u32)>>),
     /// The new process gave up: all goes on.
     Nothing,
     /// The new process serves. The answer is dropped when this one takes no connections any more.
@@ -276,7 +284,7 @@ fn hand_over(peer: Socket, ask: &mpsc::Sender<Asked>, handed_over: bool) -> anyh
     }
     let (send, sockets) = oneshot::channel();
     ask.blocking_send(Asked::Sockets(send)).context("the gate ends")?;
-    let sockets = match sockets.blocking_recv().context("the gate ends")? {
+    let (sockets, generation) = match sockets.blocking_recv().context("the gate ends")? {
         Ok(sockets) => sockets,
         Err(error) => return refuse(format!("its sockets cannot be duplicated: {error}")),
     };
@@ -286,10 +294,10 @@ fn hand_over(peer: Socket, ask: &mpsc::Sender<Asked>, handed_over: bool) -> anyh
     let batches: Vec<_> = sockets.chunks(BATCH).collect();
     for (index, batch) in batches.iter().enumerate() {
         let borrowed: Vec<_> = batch.iter().map(OwnedFd::as_fd).collect();
-        conversation.send(&Message::Sockets { last: index + 1 == batches.len() }, &borrowed)?;
+        conversation.send(&Message::Sockets { last: index + 1 == batches.len(), generation }, &borrowed)?;
     }
     if batches.is_empty() {
-        conversation.send(&Message::Sockets { last: true }, &[])?;
+        conversation.send(&Message::Sockets { last: true, generation }, &[])?;
     }
     drop(sockets);
     let then = conversation.receive(SERVES, &mut Vec::new())?;
