@@ -7,6 +7,10 @@ use crate::{
     run::{cargo, now, printed, shown, step, words},
 };
 
+/// A test that cannot run for want of these says so elsewhere; here it fails.
+const REQUIRED: [(&str, &str); 3] =
+    [("STRAIT_REQUIRE_ROOT", "1"), ("STRAIT_REQUIRE_BPF", "1"), ("STRAIT_REQUIRE_PEERS", "1")];
+
 /// Formatting, lints, documentation, dependencies.
 pub(crate) fn check() -> Result<()> {
     step("cargo fmt --check", || {
@@ -44,9 +48,15 @@ pub(crate) fn run() -> Result<()> {
     check()?;
     step("build the tests", || shown(cargo().args(["nextest", "run", "--workspace", "--no-run"])))?;
     step("the demo, with the binary that the tests use", || demo::compare(demo::Afterwards::Down))?;
+    step("HTTP/3, which is not built by default: lints, and its tests", || {
+        let of = ["--workspace", "--features", "strait/http3"];
+        shown(cargo().arg("clippy").args(of).args(["--all-targets", "--quiet", "--", "-D", "warnings"]))?;
+        let mut tests = cargo();
+        tests.args(["nextest", "run"]).args(of).args(["--cargo-quiet", "--status-level", "slow"]);
+        shown(tests.args(["-E", "test(http3)"]).envs(REQUIRED))
+    })?;
     println!("── cargo nextest, {:.0} s after the start", start.elapsed().as_secs_f64());
     let mut tests = cargo();
     tests.args(["nextest", "run", "--workspace", "--cargo-quiet", "--status-level", "slow"]);
-    // A test that cannot run for want of these says so elsewhere; here it fails.
-    shown(tests.envs([("STRAIT_REQUIRE_ROOT", "1"), ("STRAIT_REQUIRE_BPF", "1"), ("STRAIT_REQUIRE_PEERS", "1")]))
+    shown(tests.envs(REQUIRED))
 }

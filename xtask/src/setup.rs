@@ -177,7 +177,7 @@ const NEEDS: &[Need] = &[
     },
     Need {
         what: "python3 with venv",
-        why: "Envoy comes as a package of Python",
+        why: "Envoy and aioquic come as packages of Python",
         tasks: &[Task::Test, Task::Bench],
         present: || runs("python3", &["-c", "import venv, ensurepip"]),
         source: Source::Debian(&["python3", "python3-venv"]),
@@ -188,6 +188,13 @@ const NEEDS: &[Need] = &[
         tasks: &[Task::Test, Task::Bench],
         present: gateway::has_envoy,
         source: Source::Own(gateway::install_envoy),
+    },
+    Need {
+        what: "aioquic 1.7 in target/peers",
+        why: "a client of HTTP/3 under test",
+        tasks: &[Task::Test],
+        present: gateway::has_aioquic,
+        source: Source::Own(gateway::install_aioquic),
     },
 ];
 

@@ -29,7 +29,7 @@ use self::{load::Load, options::Options, peers::Peer, scenario::Scenario};
 use crate::run::{cargo, shown, step, target};
 
 pub(crate) use self::options::HELP;
-pub(crate) use self::peers::{has_envoy, install_envoy};
+pub(crate) use self::peers::{has_aioquic, has_envoy, install_aioquic, install_envoy};
 
 /// What all scenarios use.
 struct Bench {

@@ -12,6 +12,8 @@ mod h1;
 mod h2;
 mod h2_server;
 mod h2_shared;
+#[cfg(feature = "http3")]
+mod http3;
 mod istio;
 mod l4;
 mod life;

@@ -23,14 +23,14 @@ fn program(name: &str) -> Option<PathBuf> {
 }
 
 /// Envoy, where `cargo xtask setup test` puts it.
-fn envoy_program() -> Option<PathBuf> {
+pub(crate) fn envoy_program() -> Option<PathBuf> {
     let target = Path::new(env!("CARGO_BIN_EXE_strait")).ancestors().nth(2).unwrap();
     let libraries = fs::read_dir(target.join("peers/envoy/lib")).into_iter().flatten().flatten();
     let mut found = libraries.map(|entry| entry.path().join("site-packages/envoy/_bin/envoy"));
     needed("envoy", found.find(|path| path.exists()))
 }
 
-fn needed(name: &str, found: Option<PathBuf>) -> Option<PathBuf> {
+pub(crate) fn needed(name: &str, found: Option<PathBuf>) -> Option<PathBuf> {
     if found.is_none() {
         let required = std::env::var_os("STRAIT_REQUIRE_PEERS").is_some();
         assert!(!required, "{name} is not installed: cargo xtask setup test");
@@ -40,17 +40,17 @@ fn needed(name: &str, found: Option<PathBuf>) -> Option<PathBuf> {
 }
 
 /// A place on loopback that is this process's alone: other tests may run beside it.
-fn place(port: u16) -> SocketAddr {
+pub(crate) fn place(port: u16) -> SocketAddr {
     let [.., high, low] = std::process::id().to_be_bytes();
     SocketAddr::from(([127, 100 + high % 64, low, 250], port))
 }
 
 /// A server; it ends with the value.
-struct Server(Child);
+pub(crate) struct Server(Child);
 
 impl Server {
     /// Starts it and waits until it listens.
-    fn start(mut command: Command, at: SocketAddr) -> Self {
+    pub(crate) fn start(mut command: Command, at: SocketAddr) -> Self {
         let mut child = command.stdin(Stdio::null()).spawn().unwrap();
         let deadline = jiff::Timestamp::now() + PATIENCE;
         while TcpStream::connect(at).is_err() {

