@@ -155,6 +155,13 @@ const NEEDS: &[Need] = &[
         source: Source::Debian(&["linux-perf"]),
     },
     Need {
+        what: "valgrind",
+        why: "counts the instructions of a request",
+        tasks: &[Task::Bench],
+        present: || runs("valgrind", &["--version"]),
+        source: Source::Debian(&["valgrind"]),
+    },
+    Need {
         what: "nghttp and h2load (nghttp2-client)",
         why: "clients of HTTP/2 under test",
         tasks: &[Task::Test],

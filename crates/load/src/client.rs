@@ -43,6 +43,8 @@ pub(crate) struct Work {
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) answered: u64,
+    /// From the first moment on.
+    pub(crate) answered_in_all: u64,
     /// From when a request was due to the end of its answer, in nanoseconds, in order. What was never answered counts as long as
     /// it waited.
     pub(crate) latencies: Vec<u32>,
@@ -272,6 +274,7 @@ impl Engine<'_> {
                 connection.heard = now;
             }
             self.seen.answered += answered as u64;
+            self.seen.answered_in_all += answered as u64;
             for due in self.done.drain(..) {
                 self.seen.latencies.push(nanoseconds(now.saturating_duration_since(due)));
             }

@@ -183,6 +183,7 @@ fn told(seen: &Seen) -> Value {
     let cpu = seen.cpu.nanoseconds as f64 / 1e3 / answered.max(1.0);
     json!({
         "answered": seen.answered,
+        "answeredInAll": seen.answered_in_all,
         "perSecond": answered / seen.seconds,
         "cpuMicroseconds": cpu,
         "userMicroseconds": if ticks > 0.0 { cpu * seen.cpu.user as f64 / ticks } else { 0.0 },

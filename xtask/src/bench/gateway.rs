@@ -10,6 +10,7 @@
 mod config;
 mod figures;
 mod idle;
+mod instructions;
 mod load;
 mod measure;
 mod options;

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::{
     Bench,
     figures::Samples,
+    instructions,
     peers::{Peer, Running},
     profile, report,
     scenario::{EMPTY_MIB, Scenario},
@@ -13,7 +14,7 @@ use super::{
 use crate::table;
 
 /// What is shown of each gate: figure, title, decimals.
-const COLUMNS: [(&str, &str, usize); 9] = [
+const COLUMNS: [(&str, &str, usize); 10] = [
     ("perSecond", "requests/s", 0),
     ("cpuMicroseconds", "CPU µs", 1),
     ("userMicroseconds", "of it user", 1),
@@ -23,6 +24,7 @@ const COLUMNS: [(&str, &str, usize); 9] = [
     ("residentMiB", "RSS MiB", 1),
     ("systemCalls", "system calls", 2),
     ("instructions", "instructions", 0),
+    ("userInstructionsCounted", "instructions of its own", 0),
 ];
 
 struct Loaded<'a> {
@@ -50,6 +52,11 @@ pub(super) fn measure(bench: &Bench, scenario: Scenario) -> Result<Value> {
     }
     for one in &mut loaded {
         count(bench, scenario, one)?;
+        if bench.options.instructions
+            && let Some(counted) = instructions::count(bench, scenario, one.peer)?
+        {
+            one.samples.add("userInstructionsCounted", counted);
+        }
     }
     let profiles = if bench.options.profile { profiles(bench, scenario, &loaded)? } else { Vec::new() };
     Ok(told(bench, scenario, &loaded, &profiles))

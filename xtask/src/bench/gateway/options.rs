@@ -7,13 +7,14 @@ use anyhow::{Context as _, Result, bail, ensure};
 use super::{peers::Peer, scenario::Scenario};
 
 pub(crate) const HELP: &str = "\
-cargo xtask bench gateway [SCENARIO…] [--turns N] [--seconds S] [--rate N] [--peers NAME,…] [--profile] [--strait FILE] [--before FILE] [--no-build]
+cargo xtask bench gateway [SCENARIO…] [--turns N] [--seconds S] [--rate N] [--peers NAME,…] [--instructions] [--profile] [--strait FILE] [--before FILE] [--no-build]
 
   SCENARIO       http1, connect, http2, mtls-http1, mtls-http2, tcp, tcp-connect, routes-50, idle, routes-5000 [default: all]
   --turns N      how often each is loaded, interleaved [3]
   --seconds S    of each load [2]
   --rate N       requests a second where latency is measured [2000]
   --peers NAME,… of envoy, haproxy, nginx [default: all]; `none` measures Strait alone
+  --instructions count those of Strait and HAProxy with callgrind, in a run of its own
   --profile      record Strait with perf in each scenario, and tell where its CPU time goes
   --strait FILE  this executable instead of building one
   --before FILE  another executable of Strait, as one more peer
@@ -27,6 +28,7 @@ pub(super) struct Options {
     pub(super) seconds: f64,
     pub(super) rate: f64,
     pub(super) profile: bool,
+    pub(super) instructions: bool,
     pub(super) strait: Option<PathBuf>,
     pub(super) build: bool,
     before: Option<PathBuf>,
@@ -41,6 +43,7 @@ impl Options {
             seconds: 2.0,
             rate: 2000.0,
             profile: false,
+            instructions: false,
             strait: None,
             build: true,
             before: None,
@@ -57,6 +60,7 @@ impl Options {
                     options.names = value()?.split(',').filter(|name| *name != "none").map(str::to_owned).collect();
                 }
                 "--no-build" => options.build = false,
+                "--instructions" => options.instructions = true,
                 "--profile" => options.profile = true,
                 "--strait" => options.strait = Some(value()?.into()),
                 "--before" => options.before = Some(value()?.into()),

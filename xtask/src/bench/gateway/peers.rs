@@ -92,6 +92,11 @@ impl Peer {
         self.kind == Kind::Strait
     }
 
+    /// Whether one process does all its work, and valgrind can run it.
+    pub(super) fn can_be_counted(&self) -> bool {
+        matches!(self.kind, Kind::Strait | Kind::Haproxy)
+    }
+
     /// The line that it says of itself.
     pub(super) fn version(&self) -> String {
         let Ok(output) = self.versions().output() else { return String::new() };
@@ -108,12 +113,35 @@ impl Peer {
 
     /// Starts it for a scenario and waits until it listens.
     pub(super) fn start(&self, bench: &Bench, scenario: Scenario, shape: Shape) -> Result<Running> {
+        let folder = format!("{}-{}", scenario.name(), self.name);
+        self.start_in(bench, shape, &folder, |command| command)
+    }
+
+    /// Starts one more for a scenario, as an argument of another command.
+    pub(super) fn start_under(&self, bench: &Bench, scenario: Scenario, under: &Command) -> Result<Running> {
+        let folder = format!("{}-{}-counted", scenario.name(), self.name);
+        self.start_in(bench, scenario.shape(), &folder, |command| {
+            let mut whole = Command::new(under.get_program());
+            whole.args(under.get_args()).arg(command.get_program());
+            // A master would be one more process, beside the one that works.
+            whole.args(command.get_args().map(|argument| if argument == "-W" { "-db".as_ref() } else { argument }));
+            whole
+        })
+    }
+
+    fn start_in(
+        &self,
+        bench: &Bench,
+        shape: Shape,
+        folder: &str,
+        wrapped: impl Fn(Command) -> Command,
+    ) -> Result<Running> {
         let wanted = Wanted {
             shape,
             at: free()?,
             backends: bench.load.backends(shape),
             changed: None,
-            folder: bench.folder.0.join(format!("{}-{}", scenario.name(), self.name)),
+            folder: bench.folder.0.join(folder),
             certificates: bench.load.certificates.clone(),
         };
         if wanted.folder.exists() {
@@ -124,11 +152,11 @@ impl Peer {
         let log = wanted.folder.join("output");
         let start = || -> Result<Process> {
             self.check(&wanted)?;
-            let mut process = Process::start(CORE, &self.command(&wanted), &log)?;
+            let mut process = Process::start(CORE, &wrapped(self.command(&wanted)), &log)?;
             process.until_listening(wanted.at, &log)?;
             Ok(process)
         };
-        let process = start().with_context(|| format!("{} for {}", self.name, scenario.name()))?;
+        let process = start().with_context(|| format!("start of {folder}"))?;
         Ok(Running { process, wanted })
     }
 
