@@ -23,58 +23,61 @@ pub(crate) struct Late;
 #[derive(Debug)]
 pub(crate) struct Deadlines {
     start: Instant,
-    /// Milliseconds since the start, as of the last sweep.
-    now: Rc<Cell<u64>>,
-    all: RefCell<Vec<Rc<Entry>>>,
+    all: Rc<All>,
 }
 
 #[derive(Debug, Default)]
+struct All {
+    /// Milliseconds since the start, as of the last sweep.
+    now: Cell<u64>,
+    entries: RefCell<Vec<Rc<Entry>>>,
+}
+
+#[derive(Debug)]
 struct Entry {
     /// Milliseconds since the start.
     at: Cell<u64>,
     waker: RefCell<Option<Waker>>,
+    /// Where it is among all.
+    place: Cell<usize>,
 }
 
 impl Deadlines {
     pub(crate) fn new(start: Instant) -> Self {
-        Self { start, now: Rc::default(), all: RefCell::default() }
+        Self { start, all: Rc::default() }
     }
 
     /// The deadline of a new connection, which is far off.
     pub(crate) fn enter(&self) -> Deadline {
-        let entry = Rc::new(Entry { at: Cell::new(u64::MAX), waker: RefCell::default() });
-        self.all.borrow_mut().push(Rc::clone(&entry));
-        Deadline { entry, now: Rc::clone(&self.now) }
+        let mut entries = self.all.entries.borrow_mut();
+        let place = Cell::new(entries.len());
+        let entry = Rc::new(Entry { at: Cell::new(u64::MAX), waker: RefCell::default(), place });
+        entries.push(Rc::clone(&entry));
+        Deadline { entry, all: Rc::clone(&self.all) }
     }
 
     /// The time as of the last sweep: near enough for what counts seconds.
     pub(crate) fn now(&self) -> Instant {
-        self.start + Duration::from_millis(self.now.get())
+        self.start + Duration::from_millis(self.all.now.get())
     }
 
-    /// Wakes whoever has waited too long, and forgets connections that are gone.
+    /// Wakes whoever has waited too long.
     pub(crate) fn sweep(&self, now: Instant) {
         let now = u64::try_from(now.duration_since(self.start).as_millis()).unwrap_or(u64::MAX);
-        self.now.set(now);
-        self.each(|entry| entry.at.get() <= now);
+        self.all.now.set(now);
+        self.wake(|entry| entry.at.get() <= now);
     }
 
     /// Wakes every connection: something changed that each looks at for itself.
     pub(crate) fn wake_all(&self) {
-        self.each(|_| true);
+        self.wake(|_| true);
     }
 
-    fn each(&self, wakes: impl Fn(&Entry) -> bool) {
-        let mut all = self.all.borrow_mut();
-        all.retain(|entry| Rc::strong_count(entry) > 1);
-        for entry in all.iter().filter(|entry| wakes(entry)) {
+    fn wake(&self, wakes: impl Fn(&Entry) -> bool) {
+        for entry in self.all.entries.borrow().iter().filter(|entry| wakes(entry)) {
             if let Some(waker) = &*entry.waker.borrow() {
                 waker.wake_by_ref();
             }
-        }
-        // Room that a flood of connections took is given back.
-        if all.capacity() > 1024 && all.len() < all.capacity() / 4 {
-            all.shrink_to_fit();
         }
     }
 }
@@ -83,7 +86,23 @@ impl Deadlines {
 #[derive(Debug)]
 pub(crate) struct Deadline {
     entry: Rc<Entry>,
-    now: Rc<Cell<u64>>,
+    all: Rc<All>,
+}
+
+impl Drop for Deadline {
+    /// Is forgotten at once, not with the next sweep: what wakes a task holds the memory of the task until then.
+    fn drop(&mut self) {
+        let (mut entries, place) = (self.all.entries.borrow_mut(), self.entry.place.get());
+        entries.swap_remove(place);
+        if let Some(moved) = entries.get(place) {
+            moved.place.set(place);
+        }
+        // Room that a flood of connections took is given back.
+        if entries.capacity() > 1024 && entries.len() < entries.capacity() / 4 {
+            let half = entries.capacity() / 2;
+            entries.shrink_to(half);
+        }
+    }
 }
 
 impl Deadline {
@@ -91,12 +110,12 @@ impl Deadline {
     pub(crate) fn set(&self, within: Duration) {
         // The clock stands still between sweeps.
         let within = u64::try_from((within + SWEEP).as_millis()).unwrap_or(u64::MAX);
-        self.entry.at.set(self.now.get().saturating_add(within));
+        self.entry.at.set(self.all.now.get().saturating_add(within));
     }
 
     /// Ready when the time is over; else the task is woken when it is.
     pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<Late> {
-        if self.entry.at.get() <= self.now.get() {
+        if self.entry.at.get() <= self.all.now.get() {
             return Poll::Ready(Late);
         }
         let mut waker = self.entry.waker.borrow_mut();
@@ -155,8 +174,15 @@ mod tests {
         first.set(Duration::from_secs(1));
         deadlines.sweep(start + Duration::from_millis(1500));
         assert_eq!((first.poll(&cx), second.poll(&cx), count()), (Poll::Pending, Poll::Pending, 1), "it was moved");
+        let third = deadlines.enter();
+        assert_eq!(third.poll(&cx), Poll::Pending);
         drop(first);
+        assert_eq!(Arc::strong_count(&woken), 4, "nothing of what is gone is kept, not even until the next sweep");
         deadlines.wake_all();
-        assert_eq!((count(), deadlines.all.borrow().len()), (2, 1));
+        assert_eq!(count(), 3);
+        drop(third);
+        drop(second);
+        deadlines.wake_all();
+        assert_eq!((count(), Arc::strong_count(&woken)), (3, 2));
     }
 }
