@@ -18,8 +18,8 @@ use ipnet::IpNet;
 use socket2::Socket;
 use strait_route::{Plan, PortPlan};
 use tokio::{
+    runtime::{Builder, LocalOptions},
     sync::{oneshot, watch},
-    task::LocalSet,
     time::timeout,
 };
 
@@ -182,6 +182,21 @@ pub(crate) struct TakenUp {
     pub(crate) errors: Vec<GateError>,
 }
 
+/// Starts the thread of a worker. Its runtime is made there, and is that thread's alone: so a task is queued once, without a lock.
+fn worker(index: usize, part: Part) -> io::Result<thread::JoinHandle<()>> {
+    let (made, is_made) = mpsc::channel();
+    let run = move || match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+        Ok(runtime) => {
+            let _ = made.send(Ok(()));
+            runtime.block_on(Worker::run(part));
+        }
+        Err(error) => _ = made.send(Err(error)),
+    };
+    let thread = thread::Builder::new().name(format!("worker-{index}")).spawn(run)?;
+    is_made.recv().unwrap_or_else(|gone| Err(io::Error::other(gone)))?;
+    Ok(thread)
+}
+
 impl Gate {
     /// Starts workers that serve nothing yet.
     ///
@@ -227,9 +242,7 @@ impl Gate {
                 reporter,
                 seal: Arc::clone(&seal),
             };
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let run = move || LocalSet::new().block_on(&runtime, Worker::run(part));
-            threads.push(thread::Builder::new().name(format!("worker-{index}")).spawn(run)?);
+            threads.push(worker(index, part)?);
         }
         Ok(Self {
             plans,
