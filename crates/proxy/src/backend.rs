@@ -66,7 +66,7 @@ pub(crate) async fn open(
     upgrade: bool,
 ) -> Result<(Side, Option<SocketAddr>), Reason> {
     let wire = |stream: Stream| {
-        let local = stream.local();
+        let local = worker.local(&stream);
         (Side::Http1(Wire::new(stream)), local)
     };
     if !may_share(target, upgrade) {

@@ -32,6 +32,11 @@ impl Stream {
         agreed == Some(crate::http2::ALPN)
     }
 
+    /// Whether to close it tells the other side all that there is to tell.
+    pub(crate) const fn is_plain(&self) -> bool {
+        matches!(self, Self::Plain(_))
+    }
+
     /// The gate's own address, where the connection is one of its own.
     pub(crate) fn local(&self) -> Option<SocketAddr> {
         match self {

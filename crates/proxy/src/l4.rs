@@ -48,6 +48,7 @@ impl Pass {
             started,
             ended: started,
             sent: Sent::default(),
+            opened: false,
             reason: Some(local::NO_ROUTE),
             up: 0,
             down: 0,
@@ -67,7 +68,7 @@ impl Pass {
         let target = self.live.endpoint(backend, &[])?;
         (self.record.sent.endpoint, self.record.sent.attempts) = (Some(target.address), 1);
         let mut upstream = Box::pin(backend::connect(&self.worker, &self.live, backend, &target, &[HTTP1])).await?;
-        self.record.sent.local = upstream.local();
+        (self.record.sent.local, self.record.opened) = (self.worker.local(&upstream), true);
         self.worker.reporter.opened(&self.live.names, backend);
         let (front, back) = ((&mut stream, first), (&mut upstream, Buffer::default()));
         let idle = self.worker.limits.tunnel_idle;

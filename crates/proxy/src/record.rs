@@ -86,7 +86,7 @@ pub struct Sent {
     pub backend: Option<BackendId>,
     /// The endpoint of the last attempt.
     pub endpoint: Option<SocketAddr>,
-    /// The gate's own address on the connection to it; none for one that many requests share.
+    /// The gate's own address on the connection to it; none for one that many requests share, and where nobody is told it.
     pub local: Option<SocketAddr>,
     /// How often it was sent; a connection that turned out to be closed counts.
     pub attempts: u32,
@@ -158,6 +158,8 @@ pub struct ConnectionRecord {
     pub ended: Instant,
     /// Where it went.
     pub sent: Sent,
+    /// Whether it reached its back end.
+    pub opened: bool,
     /// Why it was closed; none where both sides ended it.
     pub reason: Option<Reason>,
     /// Bytes from the client.

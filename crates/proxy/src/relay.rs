@@ -282,11 +282,13 @@ impl Half {
         Self { ended: false, closed: false, unflushed: false, reads: 0, bytes: 0 }
     }
 
+    /// `last` where the other direction is over, its end passed on: both connections are closed after this.
     fn poll(
         &mut self,
         source: &mut Stream,
         buffer: &mut Buffer,
         target: &mut Stream,
+        last: bool,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         loop {
@@ -304,7 +306,10 @@ impl Half {
                 return Poll::Ready(Ok(()));
             }
             if self.ended {
-                std::task::ready!(Pin::new(&mut *target).poll_shutdown(cx))?;
+                // Of a socket that is read to its end, to be closed is to end.
+                if !last || !target.is_plain() {
+                    std::task::ready!(Pin::new(&mut *target).poll_shutdown(cx))?;
+                }
                 self.closed = true;
                 return Poll::Ready(Ok(()));
             }
@@ -333,7 +338,8 @@ pub(crate) async fn tunnel(
     deadline.set(idle);
     std::future::poll_fn(|cx| {
         let reads = (forth.reads, fro.reads);
-        let (a, b) = (forth.poll(front, &mut up, back, cx)?, fro.poll(back, &mut down, front, cx)?);
+        let a = forth.poll(front, &mut up, back, fro.closed, cx)?;
+        let b = fro.poll(back, &mut down, front, forth.closed, cx)?;
         *passed = Passed { up: forth.bytes, down: fro.bytes };
         if a.is_ready() && b.is_ready() {
             return Poll::Ready(Ok(()));

@@ -23,7 +23,7 @@ const FIRST: Duration = Duration::from_secs(1);
 pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, client: Client) {
     let (mut wire, client) = (Wire::new(stream), Rc::new(client));
     let deadline = worker.deadlines.enter();
-    if matches!(wire.stream, Stream::Plain(_)) {
+    if wire.stream.is_plain() {
         if !wire.first(&worker, &deadline, false).await {
             return;
         }
@@ -73,7 +73,7 @@ async fn each(worker: Rc<Worker>, wire: Wire, client: Rc<Client>, deadline: Dead
     }
     let Side::Http1(wire) = &mut side else { return };
     // To close a socket is to end it: only what has an end of its own must say so before.
-    if !matches!(wire.stream, Stream::Plain(_)) {
+    if !wire.stream.is_plain() {
         let _ = deadline.limit(LINGER, wire.stream.shutdown()).await;
     }
 }

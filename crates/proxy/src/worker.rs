@@ -27,6 +27,7 @@ use crate::{
     exchange::Exchange,
     gate::{GateError, Options, Phase, Serving, TakenUp},
     http2::Shared,
+    io::Stream,
     l4,
     limits::Limits,
     listen::{self, Listening, PortMap, Sockets},
@@ -358,6 +359,11 @@ impl Worker {
 
     fn count_idle(&self) {
         self.reporter.counters().upstream_idle.set(self.pool.borrow().len() as u64);
+    }
+
+    /// The gate's own address on a connection to a back end, where it is told to anybody: to ask for it is a system call.
+    pub(crate) fn local(&self, stream: &Stream) -> Option<SocketAddr> {
+        if self.observer.is_some() || self.reporter.has_log() { stream.local() } else { None }
     }
 
     /// Keeps a connection to a target for later.

@@ -92,6 +92,11 @@ impl Reporter {
         self.ids.next()
     }
 
+    /// Whether anything is logged.
+    pub(crate) const fn has_log(&self) -> bool {
+        self.lines.is_some()
+    }
+
     /// Hands lines over before they are old.
     pub(crate) async fn keep_flushed(&self) {
         match &self.lines {
@@ -174,7 +179,7 @@ impl Reporter {
         let flag = record.reason.map_or("", |reason| reason.flag);
         let series = &self.telemetry.series;
         let destination = names.destination(record.sent.backend).unwrap_or_else(|| series.unknown());
-        if record.sent.local.is_none() {
+        if !record.opened {
             // It reached nobody, and was not counted before.
             series.opened(self.worker, destination, flag);
         }
