@@ -24,7 +24,7 @@ use std::{
 };
 
 use strait_http::{Edits, Framing, HeadError, RequestHead, ResponseHead, Version, h2::Code};
-use strait_route::{Retry, Rule};
+use strait_route::Rule;
 use tokio::{io::AsyncWriteExt as _, time::sleep};
 
 use crate::{
@@ -70,6 +70,7 @@ pub(crate) struct Exchange {
     open: Option<Open>,
     whole: Timer,
     attempt: Timer,
+    tries: Tries,
 }
 
 /// A request that has begun.
@@ -87,6 +88,15 @@ struct Upstream {
     local: Option<SocketAddr>,
     /// Whether it served another request before: then its end may have come before this one.
     pub(crate) kept: bool,
+}
+
+/// An attempt that came to no answer for the client.
+#[derive(Clone, Copy)]
+enum Missed {
+    /// The request is to be sent to the same target once more: nobody has processed it.
+    NotTaken(Target),
+    /// The endpoint, what is known of the request, and the client's answer where it is not sent again.
+    Failed(Option<SocketAddr>, Option<Outcome>, Reason),
 }
 
 /// Why there is no head of a response.
@@ -159,6 +169,7 @@ impl Exchange {
             open: None,
             whole: Timer::default(),
             attempt: Timer::default(),
+            tries: Tries::default(),
         }
     }
 
@@ -194,6 +205,7 @@ impl Exchange {
         }
         self.head.clear();
         self.response.clear();
+        self.tries.clear();
         (self.text, self.body, self.back) = Default::default();
     }
 
@@ -319,62 +331,85 @@ impl Exchange {
             Box::pin(self.mirror(worker, live, client, side, deadline, forward)).await;
         }
         let rule = live.plan.rules.get(forward.rule as usize);
-        let retry = rule.and_then(|rule| rule.retry.as_ref());
         worker.budget(live.backend(forward.backend), Budget::request);
-        let mut tries = Tries::default();
-        let mut again = None;
         loop {
-            let (outcome, reason) = match self.connect(worker, live, forward, again.take(), &tries.failed).await {
-                Err(reason) => {
-                    tries.failed.extend(self.record.sent.endpoint);
-                    (not_sent(reason), reason)
-                }
+            let missed = match self.connect(worker, live, forward).await {
+                Err(reason) => Missed::Failed(self.record.sent.endpoint, not_sent(reason), reason),
                 Ok(mut upstream) => {
-                    let outcome = if self.write_request(live, client, side, forward, &mut upstream) {
+                    let came = if self.write_request(live, client, side, forward, &mut upstream) {
                         self.attempt(side, &mut upstream, deadline, worker.limits.idle, rule).await
                     } else {
                         Err(Failed::Refused)
                     };
-                    match outcome {
-                        Ok(()) => {
-                            let answered = Outcome::Answered(self.response.status);
-                            if !self.wants_another(retry, &tries, answered) {
-                                return self.respond(worker, live, forward, side, upstream, deadline).await;
-                            }
-                            tries.failed.push(upstream.target.address);
-                            (Some(answered), local::RETRY_BUDGET)
-                        }
-                        Err(failed) if self.may_repeat(failed, upstream.kept) => {
-                            again = Some(upstream.target);
-                            continue;
-                        }
-                        Err(failed) => {
-                            if let (Failed::Late, Side::Http2(stream)) = (failed, &upstream.side) {
-                                stream.was_late();
-                            }
-                            tries.failed.push(upstream.target.address);
-                            (failed.outcome(), failed.reason())
-                        }
-                    }
+                    let Some(missed) = self.missed(came, &upstream, rule) else {
+                        let next = self.respond(worker, live, forward, side, &mut upstream, deadline).await?;
+                        self.keep(worker, upstream);
+                        return Ok(next);
+                    };
+                    missed
                 }
             };
-            let wanted = outcome.is_some_and(|outcome| self.wants_another(retry, &tries, outcome));
-            let Some(retry) = retry.filter(|_| wanted) else { return Err(reason) };
-            if worker.budget(live.backend(forward.backend), Budget::retry) == Some(false) {
-                return Err(local::RETRY_BUDGET);
+            if let Some(wait) = self.again(worker, live, forward, rule, missed)? {
+                Box::pin(sleep(wait)).await;
             }
-            self.response.clear();
-            self.response_text.clear();
-            self.record.first_byte = None;
-            let wait = tries.next(retry, worker.random());
-            Box::pin(sleep(wait)).await;
         }
     }
 
+    /// What an attempt came to; none where its answer is the client's.
+    fn missed(&self, came: Result<(), Failed>, upstream: &Upstream, rule: Option<&Rule>) -> Option<Missed> {
+        let failed = Some(upstream.target.address);
+        match came {
+            Ok(()) => {
+                let outcome = Some(Outcome::Answered(self.response.status));
+                self.wants_another(rule, outcome).then_some(Missed::Failed(failed, outcome, local::RETRY_BUDGET))
+            }
+            Err(why) if self.may_repeat(why, upstream.kept) => Some(Missed::NotTaken(upstream.target)),
+            Err(why) => {
+                if let (Failed::Late, Side::Http2(stream)) = (why, &upstream.side) {
+                    stream.was_late();
+                }
+                Some(Missed::Failed(failed, why.outcome(), why.reason()))
+            }
+        }
+    }
+
+    /// Makes ready to send the request again, at once or after a time.
+    ///
+    /// # Errors
+    /// The answer for the client where it is not sent again.
+    fn again(
+        &mut self,
+        worker: &Worker,
+        live: &Snapshot,
+        forward: &Forward,
+        rule: Option<&Rule>,
+        missed: Missed,
+    ) -> Result<Option<Duration>, Reason> {
+        let (failed, outcome, reason) = match missed {
+            Missed::NotTaken(target) => {
+                self.tries.same = Some(target);
+                return Ok(None);
+            }
+            Missed::Failed(failed, outcome, reason) => (failed, outcome, reason),
+        };
+        self.tries.failed.extend(failed);
+        let wanted = self.wants_another(rule, outcome);
+        let retry = rule.and_then(|rule| rule.retry.as_ref()).filter(|_| wanted).ok_or(reason)?;
+        if worker.budget(live.backend(forward.backend), Budget::retry) == Some(false) {
+            return Err(local::RETRY_BUDGET);
+        }
+        self.response.clear();
+        self.response_text.clear();
+        self.record.first_byte = None;
+        Ok(Some(self.tries.next(retry, worker.random())))
+    }
+
     /// Whether the route wants the request to be sent again, and that can be done.
-    fn wants_another(&self, retry: Option<&Retry>, tries: &Tries, outcome: Outcome) -> bool {
-        let idempotent = || is_idempotent(self.head.method.bytes(self.text.as_slice()));
-        retry.is_some_and(|retry| self.body.can_restart() && tries.wants(retry, outcome, idempotent()))
+    fn wants_another(&self, rule: Option<&Rule>, outcome: Option<Outcome>) -> bool {
+        let retry = rule.and_then(|rule| rule.retry.as_ref());
+        let (Some(retry), Some(outcome)) = (retry, outcome) else { return false };
+        let idempotent = is_idempotent(self.head.method.bytes(self.text.as_slice()));
+        self.body.can_restart() && self.tries.wants(retry, outcome, idempotent)
     }
 
     /// Whether a request that failed is sent again at once, whatever the route says.
@@ -391,17 +426,12 @@ impl Exchange {
         }
     }
 
-    /// Chooses an endpoint, and gets a connection to it: that of the client's session, unless it failed; where `again` names one, that one
-    /// and by a new connection.
-    async fn connect(
-        &mut self,
-        worker: &Rc<Worker>,
-        live: &Snapshot,
-        forward: &Forward,
-        again: Option<Target>,
-        failed: &[SocketAddr],
-    ) -> Result<Upstream, Reason> {
+    /// Chooses an endpoint, and gets a connection to it: that of the client's session, unless it failed; where the last attempt asks
+    /// for the same once more, that one and by a new connection.
+    async fn connect(&mut self, worker: &Rc<Worker>, live: &Snapshot, forward: &Forward) -> Result<Upstream, Reason> {
         self.record.sent.backend = Some(forward.backend);
+        let Tries { same, failed, .. } = &mut self.tries;
+        let again = same.take();
         let kept = || {
             let kept = forward.session.as_ref().filter(|_| failed.is_empty())?.kept.as_ref()?;
             live.endpoint_at(forward.backend, kept.endpoint)
@@ -596,7 +626,7 @@ impl Exchange {
         live: &Snapshot,
         forward: &Forward,
         side: &mut Side,
-        mut upstream: Upstream,
+        upstream: &mut Upstream,
         deadline: &Deadline,
     ) -> Result<Next, Reason> {
         let (asks, status) = (forward.upgrade, self.response.status);
@@ -613,13 +643,15 @@ impl Exchange {
         let unknown_end = framing == Framing::UntilClose || (framing == Framing::Chunked && old);
         let keep_alive = self.head.head.keep_alive && !unknown_end && !worker.is_draining();
         self.back = Body::new(framing).decoded(old);
-        self.respond_head(worker, live, forward, side, &upstream, (keep_alive, switching));
+        self.respond_head(worker, live, forward, side, upstream, (keep_alive, switching));
         if let Side::Http1(from) = &mut upstream.side {
             from.inbound.consume(self.response.head.len);
         }
         self.record.status = self.response.status;
         if switching {
-            return Ok(Box::pin(self.switch(worker, side, upstream.side, deadline)).await);
+            // What it speaks from here on nobody else does.
+            self.response.head.keep_alive = false;
+            return Ok(Box::pin(self.switch(worker, side, &mut upstream.side, deadline)).await);
         }
         self.relay(worker, side, &mut upstream.side, deadline).await?;
         if let Side::Http2(stream) = &upstream.side {
@@ -629,15 +661,18 @@ impl Exchange {
                 }
             });
         }
-        let complete = self.body.is_done();
-        if let Side::Http1(from) = upstream.side
-            && complete
+        Ok(if self.body.is_done() && keep_alive { Next::Request } else { Next::Close })
+    }
+
+    /// Keeps a connection on which both messages went to their end.
+    fn keep(&self, worker: &Worker, upstream: Upstream) {
+        if let Side::Http1(wire) = upstream.side
+            && self.body.is_done()
             && self.response.head.keep_alive
-            && from.inbound.is_empty()
+            && wire.inbound.is_empty()
         {
-            worker.keep(&upstream.target, from, upstream.local);
+            worker.keep(&upstream.target, wire, upstream.local);
         }
-        Ok(if complete && keep_alive { Next::Request } else { Next::Close })
     }
 
     /// Moves what is left of both bodies, until the response is over.

@@ -9,6 +9,8 @@ use std::{net::SocketAddr, time::Duration};
 use strait_route::{Retry, RetryConstraint};
 use tokio::time::Instant;
 
+use crate::backend::Target;
+
 /// Of the time between attempts, how much more than the least there may be.
 const MOST_BACKOFF: u32 = 10;
 
@@ -16,6 +18,8 @@ const MOST_BACKOFF: u32 = 10;
 #[derive(Default)]
 pub(crate) struct Tries {
     again: u32,
+    /// The target that the request is to be sent to at once.
+    pub(crate) same: Option<Target>,
     /// Endpoints that failed.
     pub(crate) failed: Vec<SocketAddr>,
 }
@@ -32,6 +36,12 @@ pub(crate) enum Outcome {
 }
 
 impl Tries {
+    /// Begins anew; what was allocated stays.
+    pub(crate) fn clear(&mut self) {
+        (self.again, self.same) = (0, None);
+        self.failed.clear();
+    }
+
     /// Whether a request with this outcome is to be sent again.
     pub(crate) fn wants(&self, retry: &Retry, outcome: Outcome, idempotent: bool) -> bool {
         let listed = |status: u16| retry.codes.binary_search(&status).is_ok();

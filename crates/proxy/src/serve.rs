@@ -140,6 +140,6 @@ mod tests {
     #[test]
     fn futures_are_small() {
         let size = size(serve);
-        assert!(size <= 2_720, "{size} bytes");
+        assert!(size <= 2_400, "{size} bytes");
     }
 }

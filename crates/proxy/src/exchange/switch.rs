@@ -23,10 +23,10 @@ impl Exchange {
         &mut self,
         worker: &Worker,
         side: &mut Side,
-        upstream: Side,
+        upstream: &mut Side,
         deadline: &Deadline,
     ) -> Next {
-        let (front, Wire { mut stream, inbound }) = match (side, upstream) {
+        let (front, Wire { stream, inbound }) = match (side, upstream) {
             (Side::Http1(front), Side::Http1(back)) => (front, back),
             (front, back) => return self.tunnel(worker, front, back, deadline).await,
         };
@@ -35,14 +35,14 @@ impl Exchange {
         let up = std::mem::take(&mut front.inbound);
         let mut passed = Passed::default();
         let idle = worker.limits.idle;
-        let _ = tunnel((&mut front.stream, up), (&mut stream, down), &mut passed, deadline, idle).await;
+        let _ = tunnel((&mut front.stream, up), (stream, down), &mut passed, deadline, idle).await;
         self.record.request_body = passed.up;
         self.record.response_body = passed.down.saturating_sub(self.record.response_head);
         Next::Close
     }
 
     /// The same where a side is a stream: its data is what the connection carries.
-    async fn tunnel(&mut self, worker: &Worker, side: &mut Side, mut upstream: Side, deadline: &Deadline) -> Next {
+    async fn tunnel(&mut self, worker: &Worker, side: &mut Side, upstream: &mut Side, deadline: &Deadline) -> Next {
         let (mut up, mut down) = (Body::new(Framing::UntilClose), Body::new(Framing::UntilClose));
         down.out = std::mem::take(&mut self.back.out);
         let idle = worker.limits.idle;
@@ -50,8 +50,8 @@ impl Exchange {
         deadline.set(idle);
         let _ = poll_fn(|cx| {
             let reads = (up.reads(), down.reads());
-            closed.0 = closed.0 || poll_half(&mut up, side, &mut upstream, cx)?.is_ready();
-            closed.1 = closed.1 || poll_half(&mut down, &mut upstream, side, cx)?.is_ready();
+            closed.0 = closed.0 || poll_half(&mut up, side, upstream, cx)?.is_ready();
+            closed.1 = closed.1 || poll_half(&mut down, upstream, side, cx)?.is_ready();
             if closed == (true, true) {
                 return Poll::Ready(Ok::<(), Broken>(()));
             }
