@@ -62,8 +62,8 @@ impl<K: Kernel> Node<K> {
             maps: self.maps(),
             packets: self.packets(),
             lost_events: self.lost_events(),
-            flows_seen: self.ring.seen(),
-            flows_held: (self.ring.len(), self.ring.capacity()),
+            flows_seen: self.flows.seen(),
+            flows_held: self.flows.held(),
             missing_features: self.options.host.missing_features.clone(),
             kernel: self.options.host.kernel.clone(),
         }

@@ -19,11 +19,30 @@ const MISSES: usize = 1024;
 /// Nearest misses that are looked for in one second: a port scan asks for many, each once.
 const MISSES_PER_SECOND: u32 = 500;
 
+/// What to add to the monotonic clock to get the time of day.
+#[derive(Clone, Copy)]
+pub(crate) struct Clock(SignedDuration);
+
+impl Clock {
+    /// Of clocks that were read at once.
+    pub(crate) fn new(now: Timestamp, monotonic_ns: u64) -> Self {
+        Self(now.duration_since(Timestamp::UNIX_EPOCH).saturating_sub(since_boot(monotonic_ns)))
+    }
+
+    /// The time of day.
+    pub(crate) fn time(self, monotonic_ns: u64) -> Timestamp {
+        let since_epoch = self.0.saturating_add(since_boot(monotonic_ns));
+        Timestamp::UNIX_EPOCH.checked_add(since_epoch).unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+}
+
+fn since_boot(monotonic_ns: u64) -> SignedDuration {
+    SignedDuration::from_nanos(i64::try_from(monotonic_ns).unwrap_or(i64::MAX))
+}
+
 /// Makes records of one node's events.
 pub(crate) struct Decorator {
     node: Arc<str>,
-    /// What to add to the monotonic clock to get the time of day.
-    clock: SignedDuration,
     misses: BTreeMap<(IpAddr, IpAddr, L4, bool), Option<Arc<str>>>,
     /// A second of the monotonic clock, and how many misses were looked for in it.
     searches: (u64, u32),
@@ -44,13 +63,7 @@ impl<T> Sides<T> {
 
 impl Decorator {
     pub(crate) fn new(node: Arc<str>) -> Self {
-        Self { node, clock: SignedDuration::ZERO, misses: BTreeMap::new(), searches: (0, 0) }
-    }
-
-    /// Sets the clocks: `monotonic_ns` was read at `now`.
-    pub(crate) fn set_clock(&mut self, now: Timestamp, monotonic_ns: u64) {
-        let monotonic = SignedDuration::from_nanos(i64::try_from(monotonic_ns).unwrap_or(i64::MAX));
-        self.clock = now.duration_since(Timestamp::UNIX_EPOCH).saturating_sub(monotonic);
+        Self { node, misses: BTreeMap::new(), searches: (0, 0) }
     }
 
     /// Objects changed: what was nearest to allowing something may no longer be.
@@ -58,8 +71,8 @@ impl Decorator {
         self.misses.clear();
     }
 
-    /// The record of an event. `local` is the pod that the endpoint id of the event stands for.
-    pub(crate) fn flow(&mut self, event: &Event, local: Option<&PodKey>, view: &View) -> Flow {
+    /// The record of an event at `time`. `local` is the pod that the endpoint id of the event stands for.
+    pub(crate) fn flow(&mut self, event: &Event, time: Timestamp, local: Option<&PodKey>, view: &View) -> Flow {
         // A drop tells of a packet, which may be an answer; everything else of a connection, seen from its opener.
         let is_reply = matches!(event.happening, Happening::Dropped(_)) && event.is_reply();
         let outgoing = (event.direction == Direction::Egress) != is_reply;
@@ -71,7 +84,7 @@ impl Decorator {
             outgoing,
         );
         let mut flow = Flow {
-            time: self.time(event.time_ns),
+            time,
             verdict: verdict(event),
             drop_reason: 0,
             drop_reason_desc: None,
@@ -110,11 +123,6 @@ impl Decorator {
             Happening::Active => traced(&mut flow, event, outgoing),
         }
         flow
-    }
-
-    fn time(&self, monotonic_ns: u64) -> Timestamp {
-        let since_boot = SignedDuration::from_nanos(i64::try_from(monotonic_ns).unwrap_or(i64::MAX));
-        Timestamp::UNIX_EPOCH.checked_add(self.clock.saturating_add(since_boot)).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
     fn dropped(&mut self, flow: &mut Flow, event: &Event, reason: DropReason, outgoing: bool, view: &View) {

@@ -13,6 +13,7 @@ mod answers;
 pub mod api;
 pub mod client;
 mod decorate;
+mod flows;
 mod host_policy;
 mod lastgood;
 mod log;

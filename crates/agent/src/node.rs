@@ -4,7 +4,7 @@
 //! refresh ─┐
 //! endpoint_add ─┼→ enforce: objects → Snapshot → NodePlan → Datapath::apply → View
 //! endpoint_delete ─┘                                                           ↓
-//! take_events ────────────────────────────────────────────── Decorator → Ring ─→ followers
+//! take_events ─────────────────────────────────────────────────────── Flows ─→ followers
 //! ```
 
 use std::{
@@ -33,7 +33,7 @@ use thiserror::Error;
 
 use crate::{
     api::{Done, EndpointSpec, HostPolicyRevision, HostPolicyStatus, PodName},
-    decorate::Decorator,
+    flows::Flows,
     host_policy::CommitConfirm,
     lastgood::LastGood,
     log::{Level, log},
@@ -128,7 +128,7 @@ pub(crate) struct Node<K> {
     pub(crate) revision: u32,
     pub(crate) enforcement_error: Option<String>,
     pub(crate) last_good: LastGood,
-    pub(crate) ring: Ring,
+    pub(crate) flows: Flows,
     pub(crate) host_policies: CommitConfirm,
     run: RunDir,
     links: Links,
@@ -146,7 +146,6 @@ pub(crate) struct Node<K> {
     pub(crate) wrong_response: Option<String>,
     /// Endpoints that sent with another hardware address than the one they were added with, which is dropped.
     pub(crate) strange_macs: BTreeSet<PodName>,
-    decorator: Decorator,
 }
 
 impl<K: Kernel> Node<K> {
@@ -180,7 +179,7 @@ impl<K: Kernel> Node<K> {
             revision: 0,
             enforcement_error: None,
             last_good,
-            ring: Ring::default(),
+            flows: Flows::new(Arc::clone(&options.node)),
             host_policies: CommitConfirm::open(&options.state_dir, &options.node, options.host_policy_confirm),
             run,
             links,
@@ -192,7 +191,6 @@ impl<K: Kernel> Node<K> {
             unknown: None,
             wrong_response: None,
             strange_macs: BTreeSet::new(),
-            decorator: Decorator::new(Arc::clone(&options.node)),
             options,
         };
         for (name, spec) in specs {
@@ -245,6 +243,7 @@ impl<K: Kernel> Node<K> {
 
     /// Compiles what changed and makes the kernel enforce it. Level-triggered: what fails is tried again by the next call.
     pub(crate) fn enforce(&mut self) {
+        self.write_up_flows();
         let objects = self.last_good.complete(self.directory.objects());
         let known = self.view.snapshot.problems().to_vec();
         let node = &self.options.node;
@@ -264,7 +263,7 @@ impl<K: Kernel> Node<K> {
         }
         self.unknown = unknown;
         let asked = asked_response(&objects, node);
-        self.decorator.forget_misses();
+        self.flows.forget_misses();
         for problem in self.view.snapshot.problems().iter().filter(|problem| !known.contains(problem)) {
             log(Level::Warn, "policy", &[("problem", problem)]);
         }
@@ -391,6 +390,7 @@ impl<K: Kernel> Node<K> {
             self.detach(&name, &old_name, old_index);
         }
         let error = endpoint.error.clone();
+        self.write_up_flows();
         self.endpoints.insert(name.clone(), endpoint);
         self.strange_macs.remove(&name);
         // The manifest that places the pod may have been written just before.
@@ -409,6 +409,7 @@ impl<K: Kernel> Node<K> {
     pub(crate) fn endpoint_delete(&mut self, name: &PodName) -> Result<Done, String> {
         check_name(name)?;
         self.strange_macs.remove(name);
+        self.write_up_flows();
         if let Some(endpoint) = self.endpoints.remove(name) {
             self.apply(&PlanDelta::default());
             if let Some(index) = endpoint.ifindex {
@@ -425,33 +426,35 @@ impl<K: Kernel> Node<K> {
         Done { generation: self.directory.generation(), revision: u64::from(self.revision) }
     }
 
-    /// Makes flow records of what the kernel reported.
+    /// Keeps what the kernel reported.
     pub(crate) fn take_events(&mut self, events: &[Event]) {
-        if events.is_empty() {
-            return;
-        }
-        self.decorator.set_clock(Timestamp::now(), monotonic_ns());
-        let pods: BTreeMap<u32, PodKey> = self
-            .endpoints
-            .values()
-            .filter_map(|endpoint| Some((endpoint.ifindex?, pod_key(&endpoint.spec.name))))
-            .collect();
-        for event in events {
-            if let (Happening::Dropped(DropReason::InvalidSourceMac), Some(pod)) =
-                (event.happening, pods.get(&event.endpoint))
-            {
-                self.notice_mac(pod);
+        let strange = |event: &&Event| event.happening == Happening::Dropped(DropReason::InvalidSourceMac);
+        for event in events.iter().filter(strange) {
+            let sender = self.endpoints.values().find(|endpoint| endpoint.ifindex == Some(event.endpoint));
+            if let Some(name) = sender.map(|endpoint| endpoint.spec.name.clone()) {
+                self.notice_mac(&name);
             }
-            self.ring.push(self.decorator.flow(event, pods.get(&event.endpoint), &self.view));
         }
+        self.flows.take(events);
+    }
+
+    /// Makes flow records of what the kernel reported: for somebody to read, or as it has to be done before objects or endpoints
+    /// become others, which records are named after.
+    pub(crate) fn write_up_flows(&mut self) -> &Ring {
+        let Self { flows, endpoints, view, .. } = self;
+        let pods = || {
+            let named = |endpoint: &Endpoint| Some((endpoint.ifindex?, pod_key(&endpoint.spec.name)));
+            endpoints.values().filter_map(named).collect()
+        };
+        flows.write_up(pods, view);
+        flows.ring()
     }
 
     /// A pod sends with a hardware address that is not its own. It may have got another, or feign one; from a packet nobody can tell, and
     /// only who made its link says which is its own: by adding the endpoint again.
-    fn notice_mac(&mut self, pod: &PodKey) {
-        let name = PodName { namespace: Arc::clone(&pod.namespace), pod: Arc::clone(&pod.name) };
-        if self.endpoints.contains_key(&name) && self.strange_macs.insert(name.clone()) {
-            log(Level::Warn, "endpoint", &[("problem", &self.strange_mac(&name))]);
+    fn notice_mac(&mut self, name: &PodName) {
+        if self.strange_macs.insert(name.clone()) {
+            log(Level::Warn, "endpoint", &[("problem", &self.strange_mac(name))]);
         }
     }
 
@@ -492,6 +495,9 @@ impl<K: Kernel> Node<K> {
             .filter(|(_, endpoint)| (self.links.index_of)(&endpoint.spec.ifname).ok() != endpoint.ifindex)
             .map(|(name, _)| name.clone())
             .collect();
+        if !moved.is_empty() {
+            self.write_up_flows();
+        }
         for name in moved {
             if let Some(endpoint) = self.endpoints.remove(&name) {
                 let endpoint = self.attach(endpoint.spec);

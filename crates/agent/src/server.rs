@@ -6,7 +6,7 @@ use std::{cell::RefCell, io, path::Path, rc::Rc, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use serde::Serialize;
 use strait_datapath::Kernel;
-use strait_flow::{Cursor, LostEvents, LostSource, Record, What};
+use strait_flow::{Cursor, LostEvents, LostSource, Record, Ring, What};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{UnixListener, UnixStream},
@@ -49,7 +49,7 @@ impl<K: Kernel> Shared<K> {
 
     /// Wakes followers.
     pub(crate) fn announce(&self) {
-        let seen = self.node.borrow().ring.seen();
+        let seen = self.node.borrow().flows.seen();
         self.flows.send_if_modified(|last| std::mem::replace(last, seen) != seen);
     }
 }
@@ -173,11 +173,12 @@ async fn flows<K: Kernel>(stream: &mut UnixStream, request: &FlowsRequest, share
     seen.mark_unchanged();
     let mut buffer = line(&Answer::Flows)?;
     let mut follower = {
-        let node = shared.node.borrow();
-        for record in held(&node, request) {
+        let mut node = shared.node.borrow_mut();
+        let ring = node.write_up_flows();
+        for record in held(ring, request) {
             buffer.extend(line(&record)?);
         }
-        Follower { cursor: node.ring.newest(), kernel_lost: node.lost_events() }
+        Follower { cursor: ring.newest(), kernel_lost: node.lost_events() }
     };
     for chunk in buffer.chunks(1 << 16) {
         write(stream, chunk).await?;
@@ -193,7 +194,7 @@ async fn flows<K: Kernel>(stream: &mut UnixStream, request: &FlowsRequest, share
             _ = stream.read(&mut hangup) => return Ok(()),
         }
         loop {
-            let (batch, more) = next_batch(&shared.node.borrow(), request, &mut follower)?;
+            let (batch, more) = next_batch(&mut shared.node.borrow_mut(), request, &mut follower)?;
             if !batch.is_empty() {
                 write(stream, &batch).await?;
             }
@@ -205,7 +206,7 @@ async fn flows<K: Kernel>(stream: &mut UnixStream, request: &FlowsRequest, share
 }
 
 /// What the ring holds of what is asked for, oldest first.
-fn held<K: Kernel>(node: &Node<K>, request: &FlowsRequest) -> Vec<Record> {
+fn held(ring: &Ring, request: &FlowsRequest) -> Vec<Record> {
     let limit = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
     let wanted = |flow: &&Arc<strait_flow::Flow>| {
         request.since.is_none_or(|since| flow.time >= since)
@@ -214,16 +215,16 @@ fn held<K: Kernel>(node: &Node<K>, request: &FlowsRequest) -> Vec<Record> {
     };
     let record = |flow: &Arc<strait_flow::Flow>| Record::flow(Arc::clone(flow));
     if let Some(last) = request.last {
-        let mut records: Vec<Record> = node.ring.iter().rev().filter(wanted).take(limit(last)).map(record).collect();
+        let mut records: Vec<Record> = ring.iter().rev().filter(wanted).take(limit(last)).map(record).collect();
         records.reverse();
         return records;
     }
-    node.ring.iter().filter(wanted).take(request.first.map_or(usize::MAX, limit)).map(record).collect()
+    ring.iter().filter(wanted).take(request.first.map_or(usize::MAX, limit)).map(record).collect()
 }
 
 /// Lines for the follower, at most a batch, and whether there are more.
 fn next_batch<K: Kernel>(
-    node: &Node<K>,
+    node: &mut Node<K>,
     request: &FlowsRequest,
     follower: &mut Follower,
 ) -> io::Result<(Vec<u8>, bool)> {
@@ -234,8 +235,9 @@ fn next_batch<K: Kernel>(
     if missed > 0 {
         lines.extend(line(&lost(node, LostSource::PerfEventRingBuffer, missed))?);
     }
+    node.write_up_flows();
     for _ in 0..BATCH {
-        let (missed, flow) = node.ring.next(&mut follower.cursor);
+        let (missed, flow) = node.flows.ring().next(&mut follower.cursor);
         if missed > 0 {
             lines.extend(line(&lost(node, LostSource::HubbleRingBuffer, missed))?);
         }

@@ -42,6 +42,15 @@ impl Ring {
         self.flows.push_back(Arc::new(flow));
     }
 
+    /// As if `count` flows had come and gone again, and with them all that is held: readers learn what they missed. If none did,
+    /// nothing changes.
+    pub fn pass(&mut self, count: u64) {
+        if count > 0 {
+            self.first = self.end() + count;
+            self.flows.clear();
+        }
+    }
+
     /// A reader of everything that is held.
     pub fn oldest(&self) -> Cursor {
         Cursor(self.first)
@@ -115,5 +124,10 @@ mod tests {
         assert_eq!(read(), (0, Some(5)));
         assert_eq!(read(), (0, None));
         assert_eq!((ring.len(), ring.seen()), (3, 5));
+        ring.pass(0);
+        assert_eq!((ring.len(), ring.seen()), (3, 5));
+        ring.pass(4);
+        assert_eq!((ring.len(), ring.seen()), (0, 9));
+        assert_eq!(ring.next(&mut cursor), (4, None));
     }
 }

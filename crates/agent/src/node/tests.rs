@@ -547,10 +547,10 @@ pub(crate) fn event(node: &Node<Fake>, happening: Happening, direction: Directio
     }
 }
 
-fn printed(node: &Node<Fake>, folder: &Path) -> String {
+fn printed(node: &mut Node<Fake>, folder: &Path) -> String {
     let mut printer = Printer::new(Output::Dict, false, true);
     let mut out = Vec::new();
-    for flow in node.ring.iter() {
+    for flow in node.write_up_flows().iter() {
         printer.write(&Record::flow(Arc::clone(flow)), &mut out).unwrap();
     }
     let text = String::from_utf8(out).unwrap();
@@ -575,7 +575,7 @@ fn events_become_flows_with_names_and_rules() {
     ];
     node.take_events(&events);
     check(
-        &printed(&node, setup.folder.path()),
+        &printed(&mut node, setup.folder.path()),
         &expect![[r"
                NODE: node-1
              SOURCE: shop/web-0:43210
@@ -600,7 +600,7 @@ fn events_become_flows_with_names_and_rules() {
             SUMMARY: TCP Flags: SYN; 3 packets
             DECIDED: isolated by NetworkPolicy shop/db manifests/policy.yaml:1; would be allowed by manifests/policy.yaml:8 but for port 80/TCP (rule allows 5432/TCP)"]],
     );
-    let dropped = serde_json::to_value(&**node.ring.iter().last().unwrap()).unwrap();
+    let dropped = serde_json::to_value(&**node.write_up_flows().iter().last().unwrap()).unwrap();
     check(
         &setup.relative(&serde_json::to_string_pretty(&dropped["ingress_denied_by"]).unwrap()),
         &expect![[r#"
@@ -620,9 +620,75 @@ fn events_become_flows_with_names_and_rules() {
     setup.write("policy.yaml", &POLICY.replace("name: db", "name: other"));
     node.refresh();
     node.take_events(&[late]);
-    assert_eq!(&*node.ring.iter().last().unwrap().strait.origins[0].name, "db");
-    assert_ne!(node.ring.iter().last().unwrap().strait.origins, []);
+    assert_eq!(&*node.write_up_flows().iter().last().unwrap().strait.origins[0].name, "db");
+    assert_ne!(node.write_up_flows().iter().last().unwrap().strait.origins, []);
     assert!(node.view.origins(OriginId::NONE).is_empty());
+}
+
+/// A record is made when somebody asks, or when what it is named after is about to change: it says what held when the report came.
+#[test]
+fn reports_are_written_up_in_the_words_of_when_they_came() {
+    type Change = fn(&Setup, &mut Node<Fake>);
+    let setup = Setup::new();
+    let mut node = setup.start(Fake::new());
+    node.endpoint_add(web()).unwrap();
+    node.endpoint_add(db()).unwrap();
+    let opened = event(&node, Happening::Opened, Direction::Ingress, 5432);
+    let changes: [(&str, Change); 3] = [
+        ("an endpoint goes", |_, node| assert!(node.endpoint_delete(&web().name).is_ok())),
+        ("an endpoint comes", |_, node| assert!(node.endpoint_add(web()).is_ok())),
+        ("another pod has the address", |setup, node| {
+            setup.write("cluster.yaml", &CLUSTER.replace("web-0", "other"));
+            node.refresh();
+            assert_eq!(&*node.view.pod_at("10.244.1.10".parse().unwrap()).unwrap().name, "other");
+        }),
+    ];
+    for (number, (what, change)) in changes.into_iter().enumerate() {
+        node.take_events(std::slice::from_ref(&opened));
+        assert_eq!(node.flows.waiting(), 1, "nobody asked: {what}");
+        change(&setup, &mut node);
+        assert_eq!(node.flows.waiting(), 0, "{what}");
+        let flows = node.write_up_flows();
+        let last = flows.iter().last().unwrap();
+        assert_eq!(
+            (flows.len(), &*last.source.pod_name, &*last.destination.pod_name),
+            (number + 1, "web-0", "db-0"),
+            "{what}"
+        );
+        assert_eq!(&*last.strait.origins[0].name, "db", "{what}");
+    }
+}
+
+/// Of more reports than a ring holds, the newest are held and all are counted; who follows learns how many it missed.
+#[test]
+fn reports_that_nobody_asked_for_make_room() {
+    let setup = Setup::new();
+    let mut node = setup.start(Fake::new());
+    let (held, capacity) = node.flows.held();
+    assert_eq!(held, 0);
+    let sample = event(&node, Happening::Opened, Direction::Ingress, 5432);
+    let reports = |ports: std::ops::Range<u16>| {
+        let report = |port| {
+            let mut event = sample.clone();
+            event.remote.set_port(port);
+            event
+        };
+        ports.map(report).collect::<Vec<_>>()
+    };
+    node.take_events(&reports(0..10));
+    let mut cursor = node.write_up_flows().oldest();
+    for chunk in 0..5 {
+        node.take_events(&reports(10 + chunk * 1000..10 + (chunk + 1) * 1000));
+    }
+    assert_eq!((node.flows.seen(), node.flows.held(), node.flows.waiting()), (5010, (capacity, capacity), capacity));
+    let (missed, oldest) = node.write_up_flows().next(&mut cursor);
+    assert_eq!(missed, 5010 - capacity as u64);
+    let port = |flow: &strait_flow::Flow| {
+        let Some(strait_flow::Layer4::Tcp(ports)) = &flow.l4 else { panic!("{flow:?}") };
+        ports.source_port
+    };
+    assert_eq!(u64::from(port(oldest.unwrap())), missed);
+    assert_eq!((node.flows.seen(), node.flows.held()), (5010, (capacity, capacity)));
 }
 
 /// What a drop shows of packets whose headers were not all read.
@@ -645,7 +711,7 @@ fn drops_say_no_more_than_is_known() {
             (dropped.local, dropped.remote) = (nowhere, nowhere);
         }
         node.take_events(&[dropped]);
-        assert_eq!(&*node.ring.iter().last().unwrap().summary, expected, "{protocol} {icmp:?}");
+        assert_eq!(&*node.write_up_flows().iter().last().unwrap().summary, expected, "{protocol} {icmp:?}");
     }
 }
 
