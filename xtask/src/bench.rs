@@ -1,4 +1,5 @@
-//! `cargo xtask bench datapath`: the datapath against the same routing without it, in one run.
+//! `cargo xtask bench datapath`: the datapath against the same routing without it, in one run. The release build: agents take a part of
+//! what a connection costs.
 //!
 //! Two labs side by side from the same manifests, programs and all; then one of them loses its agents and its pinned
 //! links, which leaves plain veth routing. Both are measured in turns, so that a noisy moment hits both.
@@ -25,8 +26,8 @@ pub(crate) mod gateway;
 mod profile;
 mod report;
 
-/// Turns; medians are taken over them, of ratios too.
-const TURNS: usize = 7;
+/// Turns, unless told; medians are taken over them, of ratios too.
+pub(crate) const TURNS: usize = 7;
 /// Seconds of each throughput measurement.
 const SECONDS: &str = "2";
 const REQUESTS: &str = "20000";
@@ -53,36 +54,42 @@ const fn figure(name: &'static str, unit: &'static str, more_is_better: bool, go
     Figure { name, unit, more_is_better, goal }
 }
 
-const FIGURES: [Figure; 6] = [
+const FIGURES: [Figure; 7] = [
     figure("throughput, 1 stream", "Gbit/s", true, Some(0.95)),
     figure("throughput, 4 streams", "Gbit/s", true, Some(0.95)),
     figure("request/response p50", "µs", false, Some(1.05)),
     figure("request/response p99", "µs", false, Some(1.05)),
     figure("request/response, client CPU", "µs", false, None),
     figure("connections", "/s", true, Some(0.9)),
+    figure("connection, client CPU", "µs", false, None),
 ];
 
-pub(crate) fn datapath() -> Result<()> {
+/// `profile` is that of the measured build.
+pub(crate) fn datapath(profile: &'static str, turns: usize) -> Result<()> {
+    ensure!(turns > 0, "without a turn nothing is measured");
     let _alone = Alone::at("bench")?;
     step("build the programs", || bpf::build().map(drop))?;
-    step("build strait", || shown(cargo().args(["build", "--package", "strait"])))?;
+    let release = (profile == "release").then_some("--release");
+    step("build strait", || shown(cargo().args(["build", "--package", "strait"]).args(release)))?;
     let manifests = write_manifests()?;
+    let executable = target().join(profile).join("strait");
     // An agent that is started again would attach its programs again.
     let flags = &["--no-restart-agents"];
-    let enforced = step("start a lab", || Lab::up("bench-on", &manifests, flags))?;
-    let plain = step("start a lab and take the programs away", || Lab::up("bench-off", &manifests, flags))?;
+    let enforced = step("start a lab", || Lab::up_by(executable.clone(), "bench-on", &manifests, flags))?;
+    let plain =
+        step("start a lab and take the programs away", || Lab::up_by(executable, "bench-off", &manifests, flags))?;
     let measured =
-        plain.detach().and_then(|()| step(&format!("measure, {TURNS} turns"), || measure(&enforced, &plain)));
+        plain.detach().and_then(|()| step(&format!("measure, {turns} turns"), || measure(&enforced, &plain, turns)));
     step("remove the labs", || enforced.down().and(plain.down()))?;
     let (samples, profiles) = measured?;
     let packets = step("BPF_PROG_TEST_RUN", test_run)?;
-    report::print(&samples, &packets, &profiles)
+    report::print((profile, turns), &samples, &packets, &profiles)
 }
 
 /// Figures by (path, figure): those of each turn, enforced and plain.
 type Samples = BTreeMap<(usize, usize), [Vec<f64>; 2]>;
 
-fn measure(enforced: &Lab, plain: &Lab) -> Result<(Samples, Vec<profile::Profile>)> {
+fn measure(enforced: &Lab, plain: &Lab, turns: usize) -> Result<(Samples, Vec<profile::Profile>)> {
     let labs = [enforced, plain];
     let mut servers = Vec::new();
     let mut addresses = BTreeMap::new();
@@ -106,7 +113,7 @@ fn measure(enforced: &Lab, plain: &Lab) -> Result<(Samples, Vec<profile::Profile
         );
     }
     let mut samples = Samples::new();
-    for turn in 0..TURNS {
+    for turn in 0..turns {
         for path in 0..PATHS.len() {
             for (first, measure) in MEASURES {
                 // Back to back, and each turn the other way round, so that a drift favours neither.
@@ -118,7 +125,7 @@ fn measure(enforced: &Lab, plain: &Lab) -> Result<(Samples, Vec<profile::Profile
                 }
             }
         }
-        println!("   turn {} of {TURNS}", turn + 1);
+        println!("   turn {} of {turns}", turn + 1);
     }
     let mut profiles = Vec::new();
     for (path, (name, _)) in PATHS.into_iter().enumerate() {
@@ -142,7 +149,10 @@ const MEASURES: [(usize, Measure); 4] = [
         let latency = client(lab, "requests", address, PORT, REQUESTS)?;
         ["p50_us", "p99_us", "cpu_us"].into_iter().map(|field| number(&latency, field)).collect()
     }),
-    (5, |lab, address| Ok(vec![number(&client(lab, "connects", address, PORT, CONNECTS)?, "per_second")?])),
+    (5, |lab, address| {
+        let connects = client(lab, "connects", address, PORT, CONNECTS)?;
+        ["per_second", "cpu_us"].into_iter().map(|field| number(&connects, field)).collect()
+    }),
 ];
 
 fn number(value: &Value, field: &str) -> Result<f64> {

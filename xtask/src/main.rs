@@ -31,7 +31,8 @@ cargo xtask COMMAND
   ci                                  check, then every test
   demo [--keep]                       the sample cluster: policy compared with real packets
   chaos [UPDATES]                     policies and agents change under traffic, 1000 times or as said
-  bench datapath                      the datapath against plain routing, in one run
+  bench datapath [--dev] [TURNS]      the datapath against plain routing, in one run of 7 turns or as many as said; --dev measures
+                                      the debug build
   bench gateway [SCENARIO…] …         the gate beside Envoy, HAProxy and nginx, in one run; `bench gateway --help` says more
   fuzz [TARGET…] [--seconds N]        every fuzz target or these, each for so long (60)
   fuzz TARGET FILE                    one input again
@@ -63,7 +64,10 @@ fn dispatch(arguments: &[&str]) -> Result<()> {
         }
         ["demo"] => demo::run(demo::Afterwards::Down),
         ["demo", "--keep"] => demo::run(demo::Afterwards::Keep),
-        ["bench", "datapath"] => bench::datapath(),
+        ["bench", "datapath"] => bench::datapath("release", bench::TURNS),
+        ["bench", "datapath", "--dev"] => bench::datapath("debug", bench::TURNS),
+        ["bench", "datapath", turns] => bench::datapath("release", turns.parse().context("TURNS")?),
+        ["bench", "datapath", "--dev", turns] => bench::datapath("debug", turns.parse().context("TURNS")?),
         ["bench", "gateway", "--help" | "-h"] => {
             print!("{}", bench::gateway::HELP);
             Ok(())

@@ -102,12 +102,17 @@ fn microseconds(duration: Duration) -> f64 {
 
 /// Connect, one round trip, close: new connections a second.
 fn connects(address: SocketAddr, count: u32) -> Result<()> {
-    let start = now();
+    let (cpu, start) = (cpu_time()?, now());
     for _ in 0..count {
         let mut stream = connect(address)?;
         round_trips(&mut stream, 1)?;
     }
-    println!("{}", json!({ "per_second": f64::from(count) / start.elapsed().as_secs_f64() }));
+    let (elapsed, cpu) = (start.elapsed(), cpu_time()?.saturating_sub(cpu));
+    let answer = json!({
+        "per_second": f64::from(count) / elapsed.as_secs_f64(),
+        "cpu_us": microseconds(cpu) / f64::from(count),
+    });
+    println!("{answer}");
     Ok(())
 }
 

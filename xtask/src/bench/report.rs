@@ -5,21 +5,26 @@ use std::fs;
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::{FIGURES, PATHS, Samples, TURNS, profile::Profile};
+use super::{FIGURES, PATHS, Samples, profile::Profile};
 use crate::{run::target, table};
 
 /// What established flows may cost more under a full policy, and new ones.
 const GOALS: [(&str, &str, f64); 2] = [("establishedNs", "established", 1.05), ("newFlowNs", "new flow", 1.5)];
 
 /// Prints the tables, and writes the same as JSON.
-pub(super) fn print(samples: &Samples, packets: &Value, profiles: &[Profile]) -> Result<()> {
+pub(super) fn print(
+    (build, turns): (&str, usize),
+    samples: &Samples,
+    packets: &Value,
+    profiles: &[Profile],
+) -> Result<()> {
     let figures = against_plain(samples);
     let flatness = flatness(packets);
     print_packets(packets);
     print_profiles(profiles);
     let file = target().join("bench/datapath.json");
     let all = json!({
-        "turns": TURNS, "figures": figures, "testRun": packets, "flatness": flatness,
+        "build": build, "turns": turns, "figures": figures, "testRun": packets, "flatness": flatness,
         "profiles": profiles.iter().map(Profile::json).collect::<Vec<_>>(),
     });
     fs::write(&file, serde_json::to_vec_pretty(&all)?)?;
