@@ -12,6 +12,7 @@ use crate::{
     io::Stream,
     live::Live,
     local,
+    outbound::{Held, Outbound},
     record::Reason,
     side::{Side, Wire},
     stream, tls,
@@ -54,7 +55,16 @@ fn place(worker: &Worker, target: &Target) -> Result<Option<stream::Stream>, Rea
     }
 }
 
-/// A connection, or a place on a shared one, for one request; and the gate's own address on the former.
+/// What a request is sent on.
+pub(crate) struct Opened {
+    pub(crate) side: Side,
+    /// The gate's own address on a connection that the request has for itself.
+    pub(crate) local: Option<SocketAddr>,
+    /// Whether it served another request before.
+    pub(crate) kept: bool,
+}
+
+/// A connection, or a place on a shared one, for one request. Where there are as many as may be it waits for one of them.
 ///
 /// # Errors
 /// The answer for the client.
@@ -64,40 +74,108 @@ pub(crate) async fn open(
     id: u32,
     target: &Target,
     upgrade: bool,
-) -> Result<(Side, Option<SocketAddr>), Reason> {
-    let wire = |stream: Stream| {
-        let local = worker.local(&stream);
-        (Side::Http1(Wire::new(stream)), local)
-    };
-    if !may_share(target, upgrade) {
-        return connect(worker, live, id, target, &[tls::HTTP1]).await.map(wire);
+) -> Result<Opened, Reason> {
+    let outbound = worker.outbound(live, id)?;
+    let _pending = outbound.pend(worker.share).ok_or(local::OVERFLOW)?;
+    let to = To { worker, live, id, target, outbound: &outbound };
+    let opened =
+        async { if may_share(target, upgrade) { to.place(upgrade).await } else { to.own(&[tls::HTTP1]).await } };
+    let late = || if outbound.is_full(worker.share) { local::OVERFLOW } else { local::CONNECT_FAILED };
+    timeout(CONNECT, opened).await.unwrap_or_else(|_| Err(late()))
+}
+
+/// Where a connection is opened to.
+struct To<'a> {
+    worker: &'a Rc<Worker>,
+    live: &'a Live,
+    id: u32,
+    target: &'a Target,
+    outbound: &'a Rc<Outbound>,
+}
+
+impl To<'_> {
+    /// A place on a connection that `shared` finds, or for a new one; where there may be no more of them, one that a request is done with.
+    async fn find(&self, shared: impl Fn() -> Result<Option<stream::Stream>, Reason>) -> Result<Room, Reason> {
+        loop {
+            if let Some(stream) = shared()? {
+                return Ok(Room::Shared(stream));
+            }
+            if let Some(held) = self.outbound.enter(self.worker.share) {
+                return Ok(Room::New(held));
+            }
+            if self.target.protocol != BackendProtocol::Http2
+                && let Some((wire, local)) = self.worker.pooled(self.target)
+            {
+                return Ok(Room::Kept(Opened { side: Side::Http1(wire), local, kept: true }));
+            }
+            // What idles at another endpoint makes room.
+            if !self.worker.give_up(self.live, self.id) {
+                self.outbound.freed().await;
+            }
+        }
     }
-    let always = target.protocol == BackendProtocol::Http2;
-    let opened = async {
+
+    /// A connection that no other request uses meanwhile.
+    async fn own(&self, alpn: &[&[u8]]) -> Result<Opened, Reason> {
+        let held = match self.find(|| Ok(None)).await? {
+            Room::New(held) => held,
+            Room::Kept(opened) => return Ok(opened),
+            Room::Shared(stream) => return Ok(Opened::shared(stream)),
+        };
+        let stream = connect(self.worker, self.live, self.id, self.target, alpn).await?;
+        Ok(Opened::own(self.worker, stream, held))
+    }
+
+    /// A place on a shared connection, where the back end speaks HTTP/2.
+    async fn place(&self, upgrade: bool) -> Result<Opened, Reason> {
+        let Self { worker, live, id, target, .. } = *self;
+        let always = target.protocol == BackendProtocol::Http2;
         // Of many requests at once one opens the connection for all; where each may get one of its own nobody waits.
         let turn = always.then(|| worker.shared().turn(target));
         let turn = match turn {
             Some(turn) => turn.acquire_owned().await.ok(),
             None => None,
         };
-        let stream = if let Some(stream) = place(worker, target)? {
-            stream
-        } else {
-            let offered: &[&[u8]] = if always { &[http2::ALPN] } else { &[http2::ALPN, tls::HTTP1] };
-            let stream = connect(worker, live, id, target, offered).await?;
-            if target.tls && !stream.is_http2() {
-                return if always { Err(local::BACKEND_PROTOCOL) } else { Ok(wire(stream)) };
+        let stream = match self.find(|| place(worker, target)).await? {
+            Room::Shared(stream) => stream,
+            Room::Kept(opened) => return Ok(opened),
+            Room::New(held) => {
+                let offered: &[&[u8]] = if always { &[http2::ALPN] } else { &[http2::ALPN, tls::HTTP1] };
+                let stream = connect(worker, live, id, target, offered).await?;
+                if target.tls && !stream.is_http2() {
+                    return if always { Err(local::BACKEND_PROTOCOL) } else { Ok(Opened::own(worker, stream, held)) };
+                }
+                http2::client::share(worker, target, stream, held)
             }
-            http2::client::share(worker, target, stream)
         };
         drop(turn);
         // Whether an upgrade can be asked for is in the other side's settings.
         if upgrade && !stream.settle().await {
             return Err(local::BACKEND_CLOSED);
         }
-        Ok((Side::Http2(stream), None))
-    };
-    timeout(CONNECT, opened).await.unwrap_or(Err(local::CONNECT_FAILED))
+        Ok(Opened::shared(stream))
+    }
+}
+
+/// Where a request may go.
+enum Room {
+    /// A stream of a connection that is there.
+    Shared(stream::Stream),
+    /// A connection that may be opened.
+    New(Held),
+    /// One that another request is done with.
+    Kept(Opened),
+}
+
+impl Opened {
+    fn shared(stream: stream::Stream) -> Self {
+        Self { side: Side::Http2(stream), local: None, kept: false }
+    }
+
+    fn own(worker: &Worker, stream: Stream, held: Held) -> Self {
+        let local = worker.local(&stream);
+        Self { side: Side::Http1(Wire::to_back_end(stream, held)), local, kept: false }
+    }
 }
 
 /// Connects to an endpoint of a back end. `alpn` is what is offered where TLS is spoken.

@@ -108,9 +108,24 @@ impl Drop for Deadline {
 impl Deadline {
     /// Gives so much time from now on.
     pub(crate) fn set(&self, within: Duration) {
+        self.set_at(self.after(within));
+    }
+
+    /// The moment that much later than now, for [`Deadline::set_at`].
+    pub(crate) fn after(&self, within: Duration) -> u64 {
         // The clock stands still between sweeps.
         let within = u64::try_from((within + SWEEP).as_millis()).unwrap_or(u64::MAX);
-        self.entry.at.set(self.all.now.get().saturating_add(within));
+        self.all.now.get().saturating_add(within)
+    }
+
+    /// Gives time until then.
+    pub(crate) fn set_at(&self, at: u64) {
+        self.entry.at.set(at);
+    }
+
+    /// Whether that moment is over.
+    pub(crate) fn is_past(&self, at: u64) -> bool {
+        at <= self.all.now.get()
     }
 
     /// Ready when the time is over; else the task is woken when it is.

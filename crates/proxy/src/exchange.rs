@@ -11,6 +11,7 @@
 //! end's in [`Exchange::response`], whatever they came as. What is known of the request goes into its [`Record`] as it goes along; when the
 //! exchange ends, or is dropped, the worker gets it.
 
+mod copy;
 mod head;
 mod switch;
 
@@ -29,12 +30,12 @@ use tokio::{io::AsyncWriteExt as _, time::sleep};
 
 use crate::{
     backend::{self, Target},
-    deadline::{Deadline, Late},
-    http2,
+    deadline::Deadline,
     io::Buffer,
+    limits::Limits,
     live::Snapshot,
     local::{self, Answer},
-    mirror,
+    pace::{Pace, Slow},
     record::{Client, Reason, Record, Sent},
     relay::{Body, Broken},
     request::{Decision, Forward, decide, goes_no_further},
@@ -109,6 +110,9 @@ enum Failed {
     /// What it sent is no response.
     Protocol,
     Late,
+    /// The client sends no more of its body, or too little.
+    Idle,
+    Slow,
     /// The client went away.
     Client,
 }
@@ -119,6 +123,8 @@ impl Failed {
             Self::Closed | Self::Refused => local::BACKEND_CLOSED,
             Self::Protocol => local::BACKEND_PROTOCOL,
             Self::Late => local::TIMED_OUT,
+            Self::Idle => local::CLIENT_IDLE,
+            Self::Slow => local::CLIENT_SLOW,
             Self::Client => local::CLIENT_GONE,
         }
     }
@@ -128,7 +134,7 @@ impl Failed {
         match self {
             Self::Refused => Some(Outcome::NotSent),
             Self::Closed | Self::Late => Some(Outcome::Lost(self.reason().status)),
-            Self::Protocol | Self::Client => None,
+            Self::Protocol | Self::Idle | Self::Slow | Self::Client => None,
         }
     }
 }
@@ -138,12 +144,16 @@ fn not_sent(reason: Reason) -> Option<Outcome> {
     matches!(reason, local::CONNECT_FAILED | local::BACKEND_CLOSED).then_some(Outcome::NotSent)
 }
 
-/// Waits as a rule's fault asks; a worker that is to end does not wait.
-async fn hold_up(worker: &Worker, delay: Duration) {
-    tokio::select! {
-        () = sleep(delay) => {}
-        () = worker.draining() => {}
-    }
+/// Waits as a rule's fault asks; a worker that is to end does not wait. An error where the client does not.
+async fn hold_up(worker: &Worker, side: &mut Side, delay: Duration) -> Result<(), Reason> {
+    let waited = pin!(async {
+        tokio::select! {
+            () = sleep(delay) => {}
+            () = worker.draining() => {}
+        }
+        Ok(())
+    });
+    side.unless_gone(waited).await
 }
 
 fn now() -> Instant {
@@ -222,7 +232,10 @@ impl Exchange {
             decide(&worker, &live, &client, &self.head, self.text.as_slice(), (took, &mut delay))
         };
         if let Some(delay) = delay {
-            Box::pin(hold_up(&worker, delay)).await;
+            if let Err(reason) = Box::pin(hold_up(&worker, side, delay)).await {
+                self.record.reason = Some(reason);
+                return Next::Close;
+            }
         }
         let forward = match decision {
             Decision::Answer(answer) => return self.answer(&worker, side, deadline, answer).await,
@@ -243,7 +256,7 @@ impl Exchange {
                 self.record.reason = Some(reason);
                 Next::Close
             }
-            Err(reason) => self.answer(&worker, side, deadline, Answer::of(reason)).await,
+            Err(reason) => self.answer(&worker, side, deadline, Answer::failed(reason)).await,
         }
     }
 
@@ -333,11 +346,15 @@ impl Exchange {
         let rule = live.plan.rules.get(forward.rule as usize);
         worker.budget(live.backend(forward.backend), Budget::request);
         loop {
-            let missed = match self.connect(worker, live, forward).await {
+            let connected = {
+                let connecting = pin!(self.connect(worker, live, forward));
+                side.unless_gone(connecting).await
+            };
+            let missed = match connected {
                 Err(reason) => Missed::Failed(self.record.sent.endpoint, not_sent(reason), reason),
                 Ok(mut upstream) => {
                     let came = if self.write_request(live, client, side, forward, &mut upstream) {
-                        self.attempt(side, &mut upstream, deadline, worker.limits.idle, rule).await
+                        self.attempt(side, &mut upstream, deadline, &worker.limits, rule).await
                     } else {
                         Err(Failed::Refused)
                     };
@@ -350,7 +367,11 @@ impl Exchange {
                 }
             };
             if let Some(wait) = self.again(worker, live, forward, rule, missed)? {
-                Box::pin(sleep(wait)).await;
+                let pause = Box::pin(async {
+                    sleep(wait).await;
+                    Ok(())
+                });
+                side.unless_gone(pin!(pause)).await?;
             }
         }
     }
@@ -422,7 +443,7 @@ impl Exchange {
                 is_idempotent(method) && bodiless && self.body.can_restart()
             }
             Failed::Refused => self.record.sent.attempts < MOST_ATTEMPTS && self.body.can_restart(),
-            Failed::Closed | Failed::Protocol | Failed::Late | Failed::Client => false,
+            Failed::Closed | Failed::Protocol | Failed::Late | Failed::Idle | Failed::Slow | Failed::Client => false,
         }
     }
 
@@ -449,9 +470,8 @@ impl Exchange {
         } else if let Some(stream) = backend::shared(worker, &target, forward.upgrade) {
             Upstream { side: Side::Http2(stream), target, local: None, kept: true }
         } else {
-            let (side, local) =
-                Box::pin(backend::open(worker, live, forward.backend, &target, forward.upgrade)).await?;
-            Upstream { side, target, local, kept: false }
+            let opened = Box::pin(backend::open(worker, live, forward.backend, &target, forward.upgrade)).await?;
+            Upstream { side: opened.side, target, local: opened.local, kept: opened.kept }
         };
         self.record.sent.local = upstream.local;
         Ok(upstream)
@@ -484,62 +504,19 @@ impl Exchange {
         true
     }
 
-    /// Reads a body that is copied as a whole, if it is not too large; sends the copies.
-    async fn mirror(
-        &mut self,
-        worker: &Rc<Worker>,
-        live: &Snapshot,
-        client: &Client,
-        side: &mut Side,
-        deadline: &Deadline,
-        forward: &Forward,
-    ) {
-        let (idle, most) = (worker.limits.idle, worker.limits.body_buffer);
-        deadline.set(idle);
-        match side {
-            Side::Http1(wire) => {
-                while self.body.take_whole(&mut wire.inbound, most) {
-                    if !matches!(deadline.limit(idle, wire.fill()).await, Ok(Ok(count)) if count > 0) {
-                        break;
-                    }
-                }
-            }
-            Side::Http2(stream) => {
-                let whole = poll_fn(|cx| self.body.poll_whole(stream, most, cx));
-                let _ = deadline.limit(idle, whole).await;
-            }
-        }
-        let Some(whole) = self.body.whole() else { return };
-        for (backend, shadow) in &forward.mirrors {
-            let host = || {
-                let asked = self.head.authority.text(self.text.as_slice());
-                shadow_of(forward.host.as_deref().unwrap_or(asked))
-            };
-            let host = shadow.then(host);
-            let mut copy = Vec::new();
-            let bytes = self.text.as_slice();
-            write::request(&live.plan, forward, host.as_deref(), client, &self.head, bytes, &mut copy);
-            match side {
-                Side::Http1(_) => copy.extend_from_slice(whole),
-                Side::Http2(_) => http2::encode_whole(self.body.framing, whole, &mut copy),
-            }
-            mirror::send(worker, *backend, copy);
-        }
-    }
-
     /// Sends the request, and waits for the head of the response while its body goes on.
     async fn attempt(
         &mut self,
         side: &mut Side,
         upstream: &mut Upstream,
         deadline: &Deadline,
-        idle: Duration,
+        limits: &Limits,
         rule: Option<&Rule>,
     ) -> Result<(), Failed> {
         let mut limit = std::mem::take(&mut self.attempt);
         limit.set(rule.and_then(|rule| rule.backend_request_timeout));
         let result = {
-            let head = pin!(self.response_head(side, &mut upstream.side, deadline, idle));
+            let head = pin!(self.response_head(side, &mut upstream.side, deadline, limits));
             limit.of(head).await.unwrap_or(Err(Failed::Late))
         };
         self.attempt = limit;
@@ -551,12 +528,12 @@ impl Exchange {
         side: &mut Side,
         upstream: &mut Side,
         deadline: &Deadline,
-        idle: Duration,
+        limits: &Limits,
     ) -> Result<(), Failed> {
         let Self { body, response, response_text, head, text, record, .. } = self;
         let method = head.method.bytes(text.as_slice());
         let mut sending = true;
-        deadline.set(idle);
+        let mut pace = Pace::new(limits, head.head.version, body.framing, deadline);
         loop {
             poll_fn(|cx| {
                 let reads = body.reads();
@@ -586,33 +563,35 @@ impl Exchange {
                         Poll::Pending => {}
                     },
                 }
-                // A client of HTTP/2 can go away without ending its connection.
-                if let Side::Http2(stream) = &*side
-                    && stream.is_reset(cx)
-                {
+                // As long as its body comes one of HTTP/1 is read anyway.
+                if (!sending || matches!(side, Side::Http2(_))) && side.is_gone(cx) {
                     return Poll::Ready(Err(Failed::Client));
                 }
-                // Something moved: the clock of idleness starts anew.
                 if reads != body.reads() {
-                    deadline.set(idle);
+                    pace.moved(deadline);
                 }
-                deadline.poll(cx).map(|Late| Err(Failed::Late))
+                let waits = if sending { body.waits(side) } else { None };
+                pace.poll(body.bytes(), waits, deadline, cx).map(|slow| match slow {
+                    Slow::Body => Err(Failed::Slow),
+                    Slow::Idle if waits == Some(true) => Err(Failed::Idle),
+                    Slow::Idle => Err(Failed::Late),
+                })
             })
             .await?;
             record.first_byte.get_or_insert_with(now);
-            let limits = strait_http::Limits::default();
             let Side::Http1(back) = &mut *upstream else { return Ok(()) };
-            while response.read(back.inbound.as_slice(), method, &limits).map_err(|_| Failed::Protocol)? {
+            let most = strait_http::Limits::default();
+            while response.read(back.inbound.as_slice(), method, &most).map_err(|_| Failed::Protocol)? {
                 if !response.is_interim() {
                     return Ok(());
                 }
                 // `100 Continue` was said already. HTTP/1.0 knows no interim answers (RFC 9110, 15.2).
                 if response.status != 100 && head.head.version != Version::Http10 {
                     let text = back.inbound.as_slice();
-                    if !Box::pin(interim(side, response, text, deadline, idle)).await {
+                    if !Box::pin(interim(side, response, text, deadline, limits.idle)).await {
                         return Err(Failed::Client);
                     }
-                    deadline.set(idle);
+                    pace.moved(deadline);
                 }
                 back.inbound.consume(response.head.len);
             }
@@ -683,10 +662,9 @@ impl Exchange {
         upstream: &mut Side,
         deadline: &Deadline,
     ) -> Result<(), Reason> {
-        let Self { body, back, record, .. } = self;
-        let idle = worker.limits.idle;
+        let Self { body, back, record, head, .. } = self;
+        let mut pace = Pace::new(&worker.limits, head.head.version, body.framing, deadline);
         let mut stopped = body.is_done();
-        deadline.set(idle);
         poll_fn(|cx| {
             let reads = (body.reads(), back.reads());
             if !stopped {
@@ -702,11 +680,18 @@ impl Exchange {
                 Poll::Ready(Err(Broken::To)) => return Poll::Ready(Err(local::CLIENT_GONE)),
                 Poll::Pending => {}
             }
-            // Something moved: the clock of idleness starts anew.
-            if reads != (body.reads(), back.reads()) {
-                deadline.set(idle);
+            // One of HTTP/2 is looked at where it is written to.
+            if stopped && matches!(side, Side::Http1(_)) && side.is_gone(cx) {
+                return Poll::Ready(Err(local::CLIENT_GONE));
             }
-            deadline.poll(cx).map(|Late| Err(local::STALLED))
+            if reads != (body.reads(), back.reads()) {
+                pace.moved(deadline);
+            }
+            let waits = if stopped { None } else { body.waits(side) };
+            pace.poll(body.bytes(), waits, deadline, cx).map(|slow| match slow {
+                Slow::Idle => Err(local::STALLED),
+                Slow::Body => Err(local::CLIENT_SLOW),
+            })
         })
         .await
     }
@@ -767,9 +752,3 @@ impl Wire {
 
 /// How long a connection that ends is still read.
 pub(crate) const LINGER: Duration = Duration::from_secs(1);
-
-/// The host of a copy, as Envoy marks it: `-shadow` behind the name, before a port.
-fn shadow_of(host: &str) -> String {
-    let port = host.rfind(':').filter(|at| !host[*at..].contains(']')).unwrap_or(host.len());
-    format!("{}-shadow{}", &host[..port], &host[port..])
-}

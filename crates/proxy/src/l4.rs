@@ -67,6 +67,8 @@ impl Pass {
         self.record.sent.backend = Some(backend);
         let target = self.live.endpoint(backend, &[])?;
         (self.record.sent.endpoint, self.record.sent.attempts) = (Some(target.address), 1);
+        let outbound = self.worker.outbound(&self.live, backend)?;
+        let _held = outbound.enter(self.worker.share).ok_or(local::OVERFLOW)?;
         let mut upstream = Box::pin(backend::connect(&self.worker, &self.live, backend, &target, &[HTTP1])).await?;
         (self.record.sent.local, self.record.opened) = (self.worker.local(&upstream), true);
         self.worker.reporter.opened(&self.live.names, backend);

@@ -29,7 +29,9 @@ mod listen;
 mod live;
 mod local;
 mod mirror;
+mod outbound;
 mod overload;
+mod pace;
 mod pool;
 mod record;
 mod relay;
@@ -47,7 +49,7 @@ mod worker;
 mod write;
 
 pub use gate::{Drain, Gate, GateError, Options};
-pub use limits::{LIMITS, Limit, LimitError, Limits};
+pub use limits::{Floods, LIMITS, Limit, LimitError, Limits};
 pub use listen::PortMap;
 pub use record::{Client, ConnectionRecord, Observer, Protocol, Reason, Record, Sent};
 pub use session::SessionKey;

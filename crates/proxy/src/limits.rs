@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use strait_http::h2::Config;
+
 /// Bounds. Each has a name by which it is set; [`LIMITS`] lists them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
@@ -11,12 +13,19 @@ pub struct Limits {
     pub head_time: Duration,
     /// How long a connection may idle between requests, and a body stand still.
     pub idle: Duration,
+    /// Bytes that a request's body must make in a second, over each [`body_rate_time`](Self::body_rate_time) in which the gate waits for
+    /// it; none where zero. A stream of HTTP/2 without `Content-Length` has the pace of whoever calls.
+    pub body_rate: usize,
+    /// The time over which that is counted.
+    pub body_rate_time: Duration,
     /// How long a connection that is only passed on may idle.
     pub tunnel_idle: Duration,
     /// After this time, give or take a tenth, a connection ends with its next response; none where zero.
     pub connection_age: Duration,
     /// Requests at once on a connection of HTTP/2 or HTTP/3; further ones of HTTP/2 are refused, and may be tried again.
     pub streams: u32,
+    /// What a connection of HTTP/2 may be made to do for nothing; more ends it.
+    pub floods: Floods,
     /// Connections of clients; further ones are refused.
     pub connections: usize,
     /// Connections of one listener's port.
@@ -25,6 +34,10 @@ pub struct Limits {
     pub client_connections: usize,
     /// Connections that are taken in a second; further ones wait in the backlog. None where zero.
     pub connection_rate: usize,
+    /// Connections to one back end, of which each worker has its part, one at least; requests wait for one of them, others are closed.
+    pub backend_connections: usize,
+    /// Requests that wait for a connection to one back end, each worker's part of them; further ones are refused.
+    pub pending_requests: usize,
     /// Memory of the process from which requests are refused. Where none is given, nine tenths of what its cgroup and the machine allow.
     pub memory: usize,
     /// Bytes of a request's body that are held back: those of a copy.
@@ -33,19 +46,56 @@ pub struct Limits {
     pub mirrors: usize,
 }
 
+/// Bounds on what the other side of a connection of HTTP/2 makes the gate do for nothing, in ten seconds but for the first
+/// ([`Config`](strait_http::h2::Config) says what each counts).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Floods {
+    /// Frames of one header block.
+    pub continuations: u32,
+    /// Streams that clients reset.
+    pub resets: u32,
+    /// Streams that they make the gate reset.
+    pub provoked: u32,
+    /// Frames that want an answer: `SETTINGS`, `PING`.
+    pub asks: u32,
+    /// Frames that carry nothing.
+    pub idle_frames: u32,
+}
+
+impl Floods {
+    /// The same bounds, as a connection has them.
+    pub(crate) fn bound(self, config: Config) -> Config {
+        let Self { continuations, resets, provoked, asks, idle_frames } = self;
+        Config { continuations, resets, provoked, asks, idle_frames, ..config }
+    }
+}
+
+impl Default for Floods {
+    fn default() -> Self {
+        let Config { continuations, resets, provoked, asks, idle_frames, .. } = Config::default();
+        Self { continuations, resets, provoked, asks, idle_frames }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
             head: strait_http::Limits::default(),
             head_time: Duration::from_secs(15),
             idle: Duration::from_mins(5),
+            // Kestrel's rate, which is below that of any network in use.
+            body_rate: 240,
+            body_rate_time: Duration::from_secs(10),
             tunnel_idle: Duration::from_hours(1),
             connection_age: Duration::from_hours(1),
             streams: 100,
+            floods: Floods::default(),
             connections: 65_536,
             listener_connections: 32_768,
             client_connections: 16_384,
             connection_rate: 0,
+            backend_connections: 16_384,
+            pending_requests: 4096,
             memory: 0,
             body_buffer: 1 << 20,
             mirrors: 1024,
@@ -106,13 +156,22 @@ limits! {
     "target-bytes" Bytes(head.target, 16) "bytes of a request's target: 414";
     "header-time" Time(head_time, Duration::from_millis(1)) "from the first byte of a head, TLS handshake or PROXY header to its last";
     "idle" Time(idle, Duration::from_millis(1)) "between requests, and between two pieces of a body, either way";
+    "body-rate" Bytes(body_rate, 0) "bytes a second of a request's body, unless a stream of HTTP/2 without Content-Length: 408; 0: any";
+    "body-rate-time" Time(body_rate_time, Duration::from_millis(1)) "over which that rate is counted, while the client is waited for";
     "tunnel-idle" Time(tunnel_idle, Duration::from_millis(1)) "without a byte on a connection that is only passed on";
     "connection-age" Time(connection_age, Duration::ZERO) "after which a connection ends with its next response, give or take a tenth; 0s: never";
     "streams" Count32(streams, 1) "requests at once on a connection of HTTP/2 or HTTP/3";
+    "continuation-frames" Count32(floods.continuations, 1) "frames of one header block of HTTP/2";
+    "stream-resets" Count32(floods.resets, 0) "streams that a client resets in ten seconds, unless less than half of all";
+    "provoked-resets" Count32(floods.provoked, 0) "streams that a client makes the gate reset in ten seconds, unless less than half of all";
+    "control-frames" Count32(floods.asks, 1) "SETTINGS, PING and GOAWAY frames in ten seconds";
+    "empty-frames" Count32(floods.idle_frames, 0) "frames without use in ten seconds: empty data, PRIORITY, small WINDOW_UPDATE, unknown ones";
     "connections" Count(connections, 1) "connections of clients";
     "listener-connections" Count(listener_connections, 1) "connections of one listener's port";
     "client-connections" Count(client_connections, 1) "connections of one client address, or of one /64 of IPv6";
     "connection-rate" Count(connection_rate, 0) "connections taken in a second; 0: as many as come";
+    "backend-connections" Count(backend_connections, 1) "connections to one back end, evenly of all workers; requests wait for one";
+    "pending-requests" Count(pending_requests, 1) "requests that wait for a connection to one back end, evenly of all workers: 503";
     "memory" Bytes(memory, 0) "memory from which requests are refused; 0: nine tenths of what the process may have";
     "body-buffer" Bytes(body_buffer, 0) "bytes of a body that is copied to another back end; a larger one is not copied";
     "mirrors" Count(mirrors, 0) "copies of requests under way, of each worker";

@@ -197,6 +197,13 @@ impl Live {
         &self.targets[start..end]
     }
 
+    /// The numbers of a back end's targets.
+    pub(crate) fn numbers_of(&self, backend: u32) -> impl Iterator<Item = u32> + '_ {
+        let start = self.starts.get(backend as usize).copied();
+        let targets = start.map_or(&[][..], |start| self.targets(backend as usize, start));
+        targets.iter().map(|target| target.number)
+    }
+
     pub(crate) fn backend(&self, id: u32) -> Option<&Backend> {
         self.plan.backends.get(id as usize)
     }

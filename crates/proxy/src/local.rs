@@ -23,6 +23,8 @@ reasons! {
     BACKEND_CLOSED: 502 "UC" "upstream_closed_before_response";
     BACKEND_PROTOCOL: 502 "UPE" "upstream_protocol_error";
     BACKEND_CUT_OFF: 502 "UC" "upstream_closed_within_response";
+    CLIENT_IDLE: 408 "SI" "stream_idle_timeout";
+    CLIENT_SLOW: 408 "SI" "request_body_too_slow";
     STALLED: 0 "SI" "stream_idle_timeout";
     CLIENT_GONE: 0 "DC" "client_disconnected";
     MALFORMED: 400 "DPE" "malformed_request";
@@ -53,6 +55,12 @@ pub(crate) struct Answer {
 impl Answer {
     pub(crate) const fn of(reason: Reason) -> Self {
         Self { reason, fields: Vec::new(), body: None, call: None }
+    }
+
+    /// The answer where a back end did not answer. What is too much now may not be in a moment.
+    pub(crate) fn failed(reason: Reason) -> Self {
+        let later = (reason == OVERFLOW).then(|| ("retry-after".into(), "1".to_owned()));
+        Self { fields: later.into_iter().collect(), ..Self::of(reason) }
     }
 
     /// Says why it is made in a `Proxy-Status` field (RFC 9209), where that is `wanted`.

@@ -30,14 +30,14 @@ pub(crate) fn send(worker: &Rc<Worker>, id: u32, request: Vec<u8>) {
 async fn exchange(worker: &Rc<Worker>, id: u32, request: &[u8]) -> Option<()> {
     let live = worker.live();
     let target = live.endpoint(id, &[]).ok()?;
-    match backend::open(worker, &live, id, &target, false).await.ok()?.0 {
+    match backend::open(worker, &live, id, &target, false).await.ok()?.side {
         Side::Http1(wire) => on_wire(wire, request).await,
         Side::Http2(stream) => on_stream(stream, request, target.tls).await,
     }
 }
 
 async fn on_wire(wire: Wire, request: &[u8]) -> Option<()> {
-    let Wire { mut stream, inbound: mut buffer } = wire;
+    let Wire { mut stream, inbound: mut buffer, held: _held } = wire;
     stream.write_all(request).await.ok()?;
     stream.flush().await.ok()?;
     let mut head = ResponseHead::default();

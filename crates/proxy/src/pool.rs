@@ -65,9 +65,24 @@ impl Pool {
         let idle = self.idle.entry(target.number).or_default();
         if self.count < MOST && idle.len() < MOST_EACH {
             wire.inbound.release();
+            if let Some(held) = &wire.held {
+                held.has_room();
+            }
             idle.push(Idle { wire, local, since: now });
             self.count += 1;
         }
+    }
+
+    /// Closes one connection to any of these targets, so that another one can take its place. Whether there was one.
+    pub(crate) fn give_up(&mut self, mut numbers: impl Iterator<Item = u32>) -> bool {
+        let given = numbers.any(|number| {
+            let Some(idle) = self.idle.get_mut(&number).filter(|idle| !idle.is_empty()) else { return false };
+            // The one that has waited longest.
+            idle.remove(0);
+            true
+        });
+        self.count -= usize::from(given);
+        given
     }
 
     /// Closes what has idled too long.

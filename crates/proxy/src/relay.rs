@@ -13,7 +13,7 @@ use tokio::io::AsyncWrite as _;
 use crate::{
     deadline::{Deadline, Late},
     io::{Buffer, READ, Stream, poll_write},
-    side::Side,
+    side::{Side, Wire},
 };
 
 /// A message on its way: first a head, then a body that is read from one side and passed on to the other.
@@ -103,6 +103,19 @@ impl Body {
         self.reader.is_done() && self.ready == 0
     }
 
+    /// Whether it waits for more of its source, and not for room at its target; none where all of it was read.
+    pub(crate) fn waits(&self, source: &Side) -> Option<bool> {
+        if self.is_read() {
+            return None;
+        }
+        let passed = self.out.is_empty() && self.ready == 0 && !self.unflushed;
+        let none = match source {
+            Side::Http1(_) => true,
+            Side::Http2(stream) => !stream.has_more(),
+        };
+        Some(passed && none)
+    }
+
     /// How many bytes of it were read.
     pub(crate) const fn bytes(&self) -> u64 {
         self.bytes
@@ -155,7 +168,7 @@ impl Body {
     }
 
     /// Keeps what `from` holds of the body, so that all of it can be copied. Whether more of it is to come, and not too much.
-    pub(crate) fn take_whole(&mut self, from: &mut Buffer, most: usize) -> bool {
+    fn take_whole(&mut self, from: &mut Buffer, most: usize) -> bool {
         while !self.reader.is_done() && !from.is_empty() && self.ready == 0 {
             let Ok(progress) = self.reader.pass(from.as_slice()) else { return false };
             self.bytes += progress.taken as u64;
@@ -167,9 +180,21 @@ impl Body {
         !self.reader.is_done() && self.bytes < most as u64
     }
 
-    /// All of the body, if it is here.
-    pub(crate) fn whole(&self) -> Option<&[u8]> {
-        self.replay.as_ref().filter(|_| self.reader.is_done()).map(Buffer::as_slice)
+    /// Keeps all that comes of the body, so that it can be copied. Ready when it is all there, or too much.
+    pub(crate) fn poll_whole_of(&mut self, from: &mut Wire, most: usize, cx: &mut Context<'_>) -> Poll<()> {
+        while self.take_whole(&mut from.inbound, most) {
+            let read = std::task::ready!(from.inbound.poll_fill(&mut from.stream, cx));
+            if !matches!(read, Ok(count) if count > 0) {
+                break;
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// All of the body, if it is here and not larger than that.
+    pub(crate) fn whole(&self, most: usize) -> Option<&[u8]> {
+        let whole = self.replay.as_ref().filter(|_| self.reader.is_done()).map(Buffer::as_slice);
+        whole.filter(|whole| whole.len() <= most)
     }
 
     /// Passes over what `from` holds of the body.

@@ -29,7 +29,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, client: Client) {
         }
         let prior = deadline.limit(worker.limits.head_time, wire.is_http2()).await;
         match (prior, wire) {
-            (Ok(Some(true)), Wire { stream, inbound }) => {
+            (Ok(Some(true)), Wire { stream, inbound, .. }) => {
                 drop(deadline);
                 return Box::pin(http2::server::serve(worker, stream, inbound, client)).await;
             }

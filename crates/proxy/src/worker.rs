@@ -32,9 +32,11 @@ use crate::{
     limits::Limits,
     listen::{self, Listening, PortMap, Sockets},
     live::{Live, Snapshot},
+    local,
+    outbound::{AllOutbound, Outbound, Share},
     overload,
     pool::Pool,
-    record::{Client, ConnectionRecord, Observer, Record},
+    record::{Client, ConnectionRecord, Observer, Reason, Record},
     retry::Budget,
     session::Seal,
     side::Wire,
@@ -74,6 +76,9 @@ pub(crate) struct Worker {
     observer: Option<Arc<dyn Observer>>,
     pool: RefCell<Pool>,
     shared: RefCell<Shared>,
+    outbound: RefCell<AllOutbound>,
+    /// What this worker may have of it.
+    pub(crate) share: Share,
     /// By listener and server name.
     l4_turns: RefCell<BTreeMap<L4Key, Turns>>,
     mirrors: Arc<Semaphore>,
@@ -126,6 +131,8 @@ impl Worker {
             observer: options.observer,
             pool: RefCell::default(),
             shared: RefCell::default(),
+            outbound: RefCell::default(),
+            share: Share::of(&limits, workers),
             l4_turns: RefCell::default(),
             mirrors: Arc::new(Semaphore::new(limits.mirrors)),
             telling: Arc::new(Semaphore::new(accept::TOLD)),
@@ -175,6 +182,7 @@ impl Worker {
                     worker.pool.borrow_mut().expire(now);
                     worker.count_idle();
                     worker.shared.borrow_mut().expire(now);
+                    worker.outbound.borrow_mut().retain(|_, outbound| Rc::strong_count(outbound) > 1);
                 }
             }
         }
@@ -343,6 +351,26 @@ impl Worker {
             turns.clear();
         }
         turns.entry((place.0, place.1, name.into())).or_default().next(split)
+    }
+
+    /// What there is of connections to a back end.
+    ///
+    /// # Errors
+    /// That there is no such back end.
+    pub(crate) fn outbound(&self, live: &Live, backend: u32) -> Result<Rc<Outbound>, Reason> {
+        let backend = live.backend(backend).ok_or(local::NO_BACKEND)?;
+        let mut outbound = self.outbound.borrow_mut();
+        if let Some(known) = outbound.get(&backend.name) {
+            return Ok(Rc::clone(known));
+        }
+        Ok(Rc::clone(outbound.entry(Arc::clone(&backend.name)).or_default()))
+    }
+
+    /// Closes an idle connection to a back end, for another one in its place. Whether there was one.
+    pub(crate) fn give_up(&self, live: &Live, backend: u32) -> bool {
+        let given = self.pool.borrow_mut().give_up(live.numbers_of(backend));
+        self.count_idle();
+        given
     }
 
     /// Connections that requests share. Not to be held while waiting for anything.

@@ -26,7 +26,7 @@ impl Exchange {
         upstream: &mut Side,
         deadline: &Deadline,
     ) -> Next {
-        let (front, Wire { stream, inbound }) = match (side, upstream) {
+        let (front, Wire { stream, inbound, .. }) = match (side, upstream) {
             (Side::Http1(front), Side::Http1(back)) => (front, back),
             (front, back) => return self.tunnel(worker, front, back, deadline).await,
         };

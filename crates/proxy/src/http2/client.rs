@@ -14,6 +14,7 @@ use super::{Stream, drive::Driver, link::Link};
 use crate::{
     backend::Target,
     io::{self, Buffer},
+    outbound::Held,
     stream::Stream as Either,
     worker::Worker,
 };
@@ -106,16 +107,18 @@ impl Shared {
 }
 
 /// Speaks HTTP/2 on a connection from here on.
-pub(crate) fn share(worker: &Rc<Worker>, target: &Target, io: io::Stream) -> Either {
-    let config = Config {
+pub(crate) fn share(worker: &Rc<Worker>, target: &Target, io: io::Stream, held: Held) -> Either {
+    let config = worker.limits.floods.bound(Config {
         streams: STREAMS,
         stream_window: WINDOW,
         connection_window: WINDOW * STREAMS,
         extended_connect: false,
         ..Config::default()
-    };
+    });
     let link = Link::new(Connection::new(Role::Client, config));
-    link.state.borrow_mut().used = Some(tokio::time::Instant::now().into_std());
+    let mut state = link.state.borrow_mut();
+    (state.used, state.held) = (Some(tokio::time::Instant::now().into_std()), Some(held));
+    drop(state);
     let deadline = worker.deadlines.enter();
     let driver = Driver::new(worker, &link, io, Buffer::default(), deadline);
     tokio::task::spawn_local(driver.run_client());

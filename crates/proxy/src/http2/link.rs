@@ -12,7 +12,7 @@ use strait_http::{
     h2::{Code, Connection, Event, Key, Sent},
 };
 
-use crate::io::Buffer;
+use crate::{io::Buffer, outbound::Held};
 
 /// A connection of HTTP/2, as its driver and its streams share it.
 pub(crate) struct Link {
@@ -38,6 +38,8 @@ pub(super) struct State {
     pub(super) used: Option<Instant>,
     /// Whether a request was given up for want of an answer, and nothing came since.
     pub(super) silent: bool,
+    /// Its place among those of the back end that it leads to.
+    pub(super) held: Option<Held>,
 }
 
 /// What came on a stream and was not taken yet.
@@ -91,6 +93,7 @@ impl Link {
             settling: Vec::new(),
             used: None,
             silent: false,
+            held: None,
         };
         Rc::new(Self { state: RefCell::new(state) })
     }
@@ -203,7 +206,7 @@ impl State {
 
     /// That nothing comes or goes any more. A request that nothing was said of may have been processed.
     pub(super) fn end(&mut self) {
-        self.over = true;
+        (self.over, self.held) = (true, None);
         for slot in &mut self.slots {
             slot.reset.get_or_insert(Code::INTERNAL_ERROR);
             slot.wake();
@@ -430,6 +433,9 @@ impl Drop for Stream {
             state.h2.reset(key, code);
         }
         state.h2.forget(key);
+        if let Some(held) = &state.held {
+            held.has_room();
+        }
         // A connection that ends waits for its last stream.
         if state.h2.is_leaving() {
             state.drive();

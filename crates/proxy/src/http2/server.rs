@@ -24,7 +24,7 @@ use crate::{
 };
 
 fn config(limits: &Limits) -> Config {
-    Config { limits: limits.head, streams: limits.streams, ..Config::default() }
+    limits.floods.bound(Config { limits: limits.head, streams: limits.streams, ..Config::default() })
 }
 
 /// Serves a connection until it ends. `inbound` was read of it already.

@@ -5,13 +5,15 @@ use std::{
     net::{SocketAddr, TcpStream},
 };
 
+use ::http::HeaderMap;
 use bytes::Bytes;
-use http::HeaderMap;
 
 use crate::{
     backend::{self, service},
     bed::{Gate, PATIENCE, curl, http, parse, raw},
+    floods,
     h2_server::{self, run},
+    outbound,
 };
 
 fn gate(arguments: &[&str]) -> Gate {
@@ -42,6 +44,41 @@ fn resident(gate: &Gate) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", gate.child.id())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+}
+
+/// Every limit has its case here; what is not named cannot be set.
+#[test]
+fn every_limit_bites() {
+    let cases: &[(&str, &[fn()])] = &[
+        ("header-bytes", &[heads]),
+        ("header-count", &[heads]),
+        ("target-bytes", &[heads]),
+        ("header-time", &[slow]),
+        ("idle", &[slow]),
+        ("body-rate", &[slow_bodies, floods::slow_bodies]),
+        ("body-rate-time", &[slow_bodies, floods::slow_bodies]),
+        ("tunnel-idle", &[tunnel_idle]),
+        ("connection-age", &[connection_age, connection_age_of_http2]),
+        ("streams", &[floods::streams]),
+        ("continuation-frames", &[floods::continuations]),
+        ("stream-resets", &[floods::floods]),
+        ("provoked-resets", &[floods::floods]),
+        ("control-frames", &[floods::floods]),
+        ("empty-frames", &[floods::floods]),
+        ("connections", &[connections]),
+        ("listener-connections", &[connections]),
+        ("client-connections", &[connections]),
+        ("connection-rate", &[connection_rate]),
+        ("backend-connections", &[outbound::backend_connections, outbound::backend_connections_of_tcp]),
+        ("pending-requests", &[outbound::pending_requests]),
+        ("memory", &[memory, memory_on_open_connections]),
+        ("body-buffer", &[body_buffer]),
+        ("mirrors", &[mirrors]),
+    ];
+    let tried: Vec<_> = cases.iter().map(|(name, _)| *name).collect();
+    let all: Vec<_> = strait_proxy::LIMITS.iter().map(|limit| limit.name).collect();
+    assert_eq!(tried, all);
+    assert!(cases.iter().all(|(_, tests)| !tests.is_empty()));
 }
 
 /// Heads beyond their limits, by what is set: the status of the request.
@@ -81,10 +118,109 @@ fn slow() {
             let mut rest = Vec::new();
             let _ = stream.read_to_end(&mut rest);
             let status = parse(&String::from_utf8_lossy(&rest)).status;
-            assert!(matches!(status, 0 | 408 | 502 | 504), "{limit}: {status}");
+            // Whose head is not all there is not answered; whose body is not is told.
+            let expected = if sent.starts_with(b"POST") { 408 } else { 0 };
+            assert_eq!(status, expected, "{limit}: {}", String::from_utf8_lossy(&rest));
         }
         assert!(resident(&gate) < 100 << 10, "{} KiB", resident(&gate));
     }
+}
+
+/// A body that comes all the time, but by too little, is let go as one that stands still; one that is fast enough is not, nor one whose
+/// back end is slow.
+#[test]
+fn slow_bodies() {
+    let limits = ["--limit", "body-rate=1000", "--limit", "body-rate-time=500ms"];
+    let manifests = service("one", backend::http().0) + &http("  - backendRefs: [{name: one, port: 8080}]\n");
+    let gate = Gate::alone(&[("all.yaml", &manifests)], &limits);
+    let at = gate.at("edge", 80);
+    let heads = ["Content-Length: 100000", "Transfer-Encoding: chunked"];
+    for (head, piece) in heads.iter().zip([&b"x"[..], b"1\r\nx\r\n"]) {
+        let mut slow = connect(at);
+        slow.write_all(format!("POST / HTTP/1.1\r\nHost: a\r\n{head}\r\n\r\n").as_bytes()).unwrap();
+        slow.set_read_timeout(Some(std::time::Duration::from_millis(20))).unwrap();
+        let deadline = jiff::Timestamp::now() + PATIENCE;
+        let mut answer = [0; 4096];
+        let length = loop {
+            let _ = slow.write_all(piece);
+            match slow.read(&mut answer) {
+                Ok(length) => break length,
+                Err(_) => assert!(jiff::Timestamp::now() < deadline, "{head}: it may take for ever"),
+            }
+        };
+        let text = String::from_utf8_lossy(&answer[..length]).into_owned();
+        assert!(text.starts_with("HTTP/1.1 408 ") && text.contains("request_body_too_slow"), "{head}: {text}");
+    }
+    let mut fair = connect(at);
+    fair.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 20000\r\nConnection: close\r\n\r\n").unwrap();
+    fair.set_read_timeout(Some(std::time::Duration::from_millis(20))).unwrap();
+    for _ in 0..40 {
+        // Some 25,000 bytes a second at most, for more than one period.
+        fair.write_all(&[b'x'; 500]).unwrap();
+        let _ = fair.read(&mut [0]);
+    }
+    fair.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut answer = String::new();
+    fair.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+/// A connection that is only passed on may stand still for so long.
+#[test]
+fn tunnel_idle() {
+    let tcp = "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: edge}\n\
+               spec: {gatewayClassName: strait, listeners: [{name: tcp, port: 5432, protocol: TCP}]}\n---\n\
+               apiVersion: gateway.networking.k8s.io/v1\nkind: TCPRoute\nmetadata: {name: tcp}\n\
+               spec: {parentRefs: [{name: edge}], rules: [{backendRefs: [{name: bytes, port: 8080}]}]}\n";
+    let manifests = service("bytes", backend::bytes()) + tcp;
+    let gate = Gate::alone(&[("all.yaml", &manifests)], &["--limit", "tunnel-idle=300ms"]);
+    let mut stream = connect(gate.at("edge", 5432));
+    for _ in 0..3 {
+        stream.write_all(b"hello").unwrap();
+        stream.read_exact(&mut [0; 5]).unwrap();
+    }
+    assert!(is_closed(&mut stream));
+}
+
+/// A body that is too large is not held back for a copy; it goes on all the same.
+#[test]
+fn body_buffer() {
+    let (copies, copied) = backend::http();
+    let rules = "  - filters: [{type: RequestMirror, requestMirror: {backendRef: {name: copy, port: 8080}}}]\n    backendRefs: [{name: one, port: 8080}]\n";
+    let manifests = service("one", backend::http().0) + &service("copy", copies) + &http(rules);
+    let gate = Gate::alone(&[("all.yaml", &manifests)], &["--limit", "body-buffer=1KiB"]);
+    let url = |path: &str| format!("http://{}{path}", gate.at("edge", 80));
+    for (path, length) in [("/small", 1000), ("/large", 3000), ("/last", 10)] {
+        assert_eq!(curl(&["-d", &"x".repeat(length)], &url(path)).status, 200, "{path}");
+    }
+    let copied = || String::from_utf8_lossy(&copied.lock().unwrap()).into_owned();
+    crate::bed::until("the last copy", || copied().contains("POST /last "));
+    assert!(!copied().contains("POST /large "), "{}", copied());
+    crate::bed::until("the first copy", || copied().contains("POST /small "));
+}
+
+/// Copies beyond those that may be under way are left out.
+#[test]
+fn mirrors() {
+    let (send, seen) = std::sync::mpsc::channel();
+    let send = std::sync::Mutex::new(send);
+    let copies = backend::serve(move |mut stream| {
+        let send = send.lock().unwrap().clone();
+        let mut read = Vec::new();
+        while let Some((head, _)) = backend::request(&mut stream, &mut read) {
+            // It never answers: the copy is under way as long as the test is.
+            send.send(String::from_utf8_lossy(&head).into_owned()).unwrap();
+        }
+    });
+    let rules = "  - filters: [{type: RequestMirror, requestMirror: {backendRef: {name: copy, port: 8080}}}]\n    backendRefs: [{name: one, port: 8080}]\n";
+    let manifests = service("one", backend::http().0) + &service("copy", copies) + &http(rules);
+    let gate = Gate::alone(&[("all.yaml", &manifests)], &["--workers", "1", "--limit", "mirrors=1"]);
+    assert_eq!(curl(&[], &format!("http://{}/first", gate.at("edge", 80))).status, 200);
+    assert!(seen.recv_timeout(PATIENCE).unwrap().starts_with("GET /first "));
+    for _ in 0..5 {
+        assert_eq!(curl(&[], &format!("http://{}/more", gate.at("edge", 80))).status, 200);
+    }
+    assert!(seen.try_recv().is_err());
 }
 
 /// Connections beyond a limit are told to come again, and as one ends another one is taken.
@@ -163,7 +299,7 @@ fn connection_age_of_http2() {
         let connection = tokio::task::spawn_local(connection);
         let ended = tokio::time::timeout(PATIENCE, async {
             loop {
-                let request = http::Request::get("http://a.example/").body(()).unwrap();
+                let request = ::http::Request::get("http://a.example/").body(()).unwrap();
                 match h2_server::ask(&send, request, Bytes::new(), HeaderMap::new()).await {
                     Ok(answer) => assert_eq!(answer.status, 200),
                     Err(error) => break error,
@@ -204,6 +340,49 @@ fn memory() {
         }
         assert!(jiff::Timestamp::now() < deadline, "nothing is refused");
     }
+}
+
+/// On a connection that was open before memory was short a request is refused, in a way that the next one is not sent there.
+#[test]
+fn memory_on_open_connections() {
+    let idle = gate(&["--workers", "1"]);
+    // What such a gate has after its first request, and room for little more.
+    let mut warm = connect(idle.at("edge", 80));
+    assert_eq!(status(&mut warm), Some(200));
+    let most = format!("memory={}KiB", resident(&idle) + (8 << 10));
+    drop(idle);
+    let gate = gate(&["--workers", "1", "--limit", &most]);
+    let at = gate.at("edge", 80);
+    let mut open = connect(at);
+    assert_eq!(status(&mut open), Some(200));
+    let (two, held) = run(async {
+        let (send, connection) = h2_server::connect(at).await;
+        let request = || ::http::Request::get("http://a.example/").body(()).unwrap();
+        let first = h2_server::ask(&send, request(), Bytes::new(), HeaderMap::new()).await.unwrap();
+        assert_eq!(first.status, 200);
+        // Heads that do not end hold what was read of them.
+        let part = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "y".repeat(40 << 10));
+        let mut held = Vec::new();
+        let deadline = jiff::Timestamp::now() + PATIENCE;
+        loop {
+            let mut stream = connect(at);
+            let _ = stream.write_all(part.as_bytes());
+            held.push(stream);
+            let answer = h2_server::ask(&send, request(), Bytes::new(), HeaderMap::new()).await.unwrap();
+            if answer.status != 200 {
+                drop((send, connection));
+                break (answer, held);
+            }
+            assert!(jiff::Timestamp::now() < deadline, "nothing is refused");
+        }
+    });
+    assert_eq!((two.status, &two.headers["retry-after"]), (503, &::http::HeaderValue::from_static("1")));
+    open.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    let mut text = String::new();
+    open.read_to_string(&mut text).unwrap();
+    let one = parse(&text);
+    assert_eq!((one.status, one.header("retry-after"), one.header("connection")), (503, Some("1"), Some("close")));
+    drop(held);
 }
 
 /// Without a descriptor left connections are told to come again, the processor does not spin, and later all is well.

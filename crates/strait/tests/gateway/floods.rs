@@ -1,0 +1,237 @@
+//! Frames of HTTP/2 that make much work for little: what is over a limit ends its connection, what is below it does not, and others are
+//! served meanwhile.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+};
+
+use crate::{
+    backend::{self, service},
+    bed::{Gate, PATIENCE, curl, http},
+};
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const PRIORITY: u8 = 2;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
+const CONTINUATION: u8 = 9;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+/// GET / of `a`, with fields and values of HPACK's static table.
+const GET: &[u8] = &[0x82, 0x86, 0x84, 0x41, 1, b'a'];
+/// The same of /slow, and POST / with a `Content-Length` of 100.
+const SLOW: &[u8] = &[0x82, 0x86, 0x44, 5, b'/', b's', b'l', b'o', b'w', 0x41, 1, b'a'];
+const POST: &[u8] = &[0x83, 0x86, 0x84, 0x41, 1, b'a'];
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// A connection of HTTP/2, frame by frame.
+struct Raw {
+    stream: TcpStream,
+    read: Vec<u8>,
+}
+
+impl Raw {
+    fn connect(at: SocketAddr) -> Self {
+        let mut stream = TcpStream::connect(at).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
+        stream.write_all(&frame(SETTINGS, 0, 0, &[])).unwrap();
+        Self { stream, read: Vec::new() }
+    }
+
+    fn send(&mut self, frames: &[u8]) {
+        // It may be closed already.
+        let _ = self.stream.write_all(frames);
+    }
+
+    /// The next frame: kind, stream, payload. None at the end.
+    fn next(&mut self) -> Option<(u8, u32, Vec<u8>)> {
+        loop {
+            if let Some((head, rest)) = self.read.split_first_chunk::<9>() {
+                let [_, a, b, kind, _, stream @ ..] = *head;
+                let length = usize::from(u16::from_be_bytes([a, b]));
+                if rest.len() >= length {
+                    let payload = rest[..length].to_vec();
+                    self.read.drain(..9 + length);
+                    return Some((kind, u32::from_be_bytes(stream), payload));
+                }
+            }
+            let mut piece = [0; 4096];
+            let length = self.stream.read(&mut piece).ok().filter(|length| *length > 0)?;
+            self.read.extend_from_slice(&piece[..length]);
+        }
+    }
+
+    /// Waits for a frame of that kind.
+    fn until(&mut self, wanted: u8) -> Option<(u32, Vec<u8>)> {
+        loop {
+            let (kind, stream, payload) = self.next()?;
+            if kind == wanted {
+                return Some((stream, payload));
+            }
+        }
+    }
+}
+
+fn gate(limit: &str) -> Gate {
+    let manifests = service("one", backend::http().0) + &http("  - backendRefs: [{name: one, port: 8080}]\n");
+    Gate::alone(&[("all.yaml", &manifests)], &["--limit", limit])
+}
+
+/// What is sent so often, by its number; and with which limit it is once too often how many times.
+struct Flood {
+    limit: &'static str,
+    what: &'static str,
+    frames: fn(u32) -> Vec<u8>,
+    most: u32,
+}
+
+const FLOODS: &[Flood] = &[
+    Flood {
+        limit: "control-frames=5",
+        what: "SETTINGS",
+        frames: |_| frame(SETTINGS, 0, 0, &[]),
+        // Those that open the connection count.
+        most: 4,
+    },
+    Flood { limit: "control-frames=5", what: "PING", frames: |_| frame(PING, 0, 0, &[0; 8]), most: 4 },
+    Flood {
+        limit: "stream-resets=5",
+        what: "rapid reset",
+        frames: |index| {
+            let reset = frame(RST_STREAM, 0, 2 * index + 1, &[0, 0, 0, 8]);
+            [frame(HEADERS, END_STREAM | END_HEADERS, 2 * index + 1, SLOW), reset].concat()
+        },
+        most: 5,
+    },
+    Flood {
+        limit: "provoked-resets=5",
+        what: "windows opened by nothing",
+        frames: |index| {
+            let nothing = frame(WINDOW_UPDATE, 0, 2 * index + 1, &[0; 4]);
+            [frame(HEADERS, END_STREAM | END_HEADERS, 2 * index + 1, SLOW), nothing].concat()
+        },
+        most: 5,
+    },
+    Flood { limit: "empty-frames=5", what: "PRIORITY", frames: |_| frame(PRIORITY, 0, 101, &[0, 0, 0, 0, 7]), most: 5 },
+    Flood {
+        limit: "empty-frames=5",
+        what: "windows opened a little",
+        frames: |_| frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]),
+        most: 5,
+    },
+    Flood { limit: "empty-frames=5", what: "unknown frames", frames: |_| frame(0x42, 0, 0, b"?"), most: 5 },
+    Flood {
+        limit: "empty-frames=5",
+        what: "empty DATA",
+        frames: |index| {
+            let head = if index == 0 { frame(HEADERS, END_HEADERS, 1, POST) } else { Vec::new() };
+            [head, frame(DATA, 0, 1, &[])].concat()
+        },
+        most: 5,
+    },
+];
+
+/// So many are taken, and the connection serves on; with one more it ends, and says why.
+#[test]
+pub(crate) fn floods() {
+    for Flood { limit, what, frames, most } in FLOODS {
+        let gate = gate(limit);
+        let at = gate.at("edge", 80);
+        let sent = |count: u32| (0..count).flat_map(frames).collect::<Vec<u8>>();
+        let mut fair = Raw::connect(at);
+        fair.send(&sent(*most));
+        fair.send(&frame(HEADERS, END_STREAM | END_HEADERS, 1001, GET));
+        let answered = std::iter::from_fn(|| fair.next()).find(|(kind, stream, _)| {
+            assert_ne!(*kind, GOAWAY, "{limit}, {what}");
+            (*kind, *stream) == (HEADERS, 1001)
+        });
+        assert!(answered.is_some(), "{limit}, {what}: {most} are too many");
+        let mut unfair = Raw::connect(at);
+        unfair.send(&sent(most + 1));
+        let (_, said) = unfair.until(GOAWAY).unwrap_or_else(|| panic!("{limit}, {what}: no GOAWAY"));
+        assert_eq!(said[4..8], [0, 0, 0, 0xb], "{limit}, {what}: ENHANCE_YOUR_CALM");
+        assert_eq!(unfair.next(), None, "{limit}, {what}: it goes on");
+        assert_eq!(curl(&[], &format!("http://{at}/")).status, 200, "{limit}, {what}: others are served");
+    }
+}
+
+/// A head in so many frames, and in one more.
+#[test]
+pub(crate) fn continuations() {
+    let gate = gate("continuation-frames=3");
+    let at = gate.at("edge", 80);
+    let head = |pieces: &[&[u8]]| {
+        let last = pieces.len() - 1;
+        let piece = |(index, piece): (usize, &&[u8])| {
+            let kind = if index == 0 { HEADERS } else { CONTINUATION };
+            let stream = if index == 0 { END_STREAM } else { 0 };
+            frame(kind, stream | if index == last { END_HEADERS } else { 0 }, 1, piece)
+        };
+        pieces.iter().enumerate().flat_map(piece).collect::<Vec<u8>>()
+    };
+    let mut fair = Raw::connect(at);
+    fair.send(&head(&[&GET[..1], &GET[1..3], &GET[3..]]));
+    assert_eq!(fair.until(HEADERS).map(|(stream, _)| stream), Some(1));
+    let mut unfair = Raw::connect(at);
+    unfair.send(&head(&[&GET[..1], &GET[1..2], &GET[2..3], &GET[3..]]));
+    let (_, said) = unfair.until(GOAWAY).expect("a GOAWAY");
+    assert_eq!(said[4..8], [0, 0, 0, 0xb]);
+    assert_eq!(curl(&[], &format!("http://{at}/")).status, 200);
+}
+
+/// One request more than may be at once is refused, in a way that lets it be sent again; the others are answered.
+#[test]
+pub(crate) fn streams() {
+    let gate = gate("streams=2");
+    let mut client = Raw::connect(gate.at("edge", 80));
+    let (_, settings) = client.until(SETTINGS).unwrap();
+    let told = settings.chunks(6).any(|setting| setting == [0, 3, 0, 0, 0, 2]);
+    assert!(told, "{settings:?}");
+    let requests = [1, 3, 5].map(|stream| frame(HEADERS, END_STREAM | END_HEADERS, stream, SLOW));
+    client.send(&requests.concat());
+    assert_eq!(client.until(RST_STREAM), Some((5, vec![0, 0, 0, 7])), "REFUSED_STREAM");
+    let answered = [client.until(HEADERS), client.until(HEADERS)].map(|head| head.map(|(stream, _)| stream));
+    assert!(matches!(answered, [Some(1), Some(3)] | [Some(3), Some(1)]), "{answered:?}");
+}
+
+/// A body that comes slowly on a stream: with a length it is cut off, without one its pace is that of whoever calls.
+#[test]
+pub(crate) fn slow_bodies() {
+    let limits = ["--limit", "body-rate=100", "--limit", "body-rate-time=500ms"];
+    let manifests = service("one", backend::http().0) + &http("  - backendRefs: [{name: one, port: 8080}]\n");
+    let gate = Gate::alone(&[("all.yaml", &manifests)], &limits);
+    let mut client = Raw::connect(gate.at("edge", 80));
+    // content-length: 1000, a literal with an indexed name.
+    let told = [POST, &[0x0f, 0x0d, 4], b"1000"].concat();
+    client.send(&[frame(HEADERS, END_HEADERS, 1, &told), frame(HEADERS, END_HEADERS, 3, POST)].concat());
+    client.stream.set_read_timeout(Some(std::time::Duration::from_millis(20))).unwrap();
+    let deadline = jiff::Timestamp::now() + PATIENCE;
+    let mut answers = Vec::new();
+    let mut pieces = 0;
+    // A byte with each turn, on both.
+    while answers.is_empty() {
+        assert!(jiff::Timestamp::now() < deadline, "nothing is cut off");
+        client.send(&[frame(DATA, 0, 1, b"x"), frame(DATA, 0, 3, b"x")].concat());
+        pieces += 1;
+        answers.extend(std::iter::from_fn(|| client.next()).filter(|(kind, ..)| *kind == HEADERS));
+    }
+    // :status 408, as a literal with an indexed name.
+    assert!(answers.iter().all(|(_, stream, _)| *stream == 1), "{answers:?} after {pieces}");
+    let [(_, _, head)] = &answers[..] else { panic!("{answers:?}") };
+    assert!(head.windows(3).any(|part| part == b"408") || head.len() > 3, "{head:?}");
+    client.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.send(&frame(DATA, END_STREAM, 3, b"x"));
+    let mut kinds = std::iter::from_fn(|| client.next()).filter(|(kind, stream, _)| *kind == HEADERS && *stream == 3);
+    assert!(kinds.next().is_some_and(|(.., head)| head.first() == Some(&0x88)), "200");
+}
