@@ -579,7 +579,18 @@ impl Exchange {
             })
             .await?;
             record.first_byte.get_or_insert_with(now);
-            let Side::Http1(back) = &mut *upstream else { return Ok(()) };
+            let Side::Http1(back) = &mut *upstream else {
+                if !response.is_interim() {
+                    return Ok(());
+                }
+                if head.head.version != Version::Http10 {
+                    if !Box::pin(interim(side, response, response_text, deadline, limits.idle)).await {
+                        return Err(Failed::Client);
+                    }
+                    pace.moved(deadline);
+                }
+                continue;
+            };
             let most = strait_http::Limits::default();
             while response.read(back.inbound.as_slice(), method, &most).map_err(|_| Failed::Protocol)? {
                 if !response.is_interim() {

@@ -81,7 +81,12 @@ async fn on_stream(mut stream: Stream, request: &[u8], https: bool) -> Option<()
                 None => return Poll::Ready(None),
             }
         }
-        stream.poll_response(&mut response, &mut text, cx).map(Result::ok)
+        loop {
+            match stream.poll_response(&mut response, &mut text, cx) {
+                Poll::Ready(Ok(())) if response.is_interim() => {}
+                polled => return polled.map(Result::ok),
+            }
+        }
     })
     .await?;
     poll_fn(|cx| match stream.take(cx, |data, _| data.len()) {

@@ -135,6 +135,19 @@ impl<T: Overlay> Overlay for Keyed<T> {
     }
 }
 
+/// A request whose client did a WebSocket's handshake, for a hop that has none (RFC 8441, 5): its key is for the gate.
+struct Unkeyed<T>(T);
+
+impl<T: Overlay> Overlay for Unkeyed<T> {
+    fn drops(&self, name: &[u8]) -> bool {
+        is(name, KEY) || self.0.drops(name)
+    }
+
+    fn each(&self, put: impl FnMut(&[u8], &[u8])) {
+        self.0.each(put);
+    }
+}
+
 /// Sends a request for a back end on a stream. False where its connection takes none any more.
 pub(crate) fn send_request(
     plan: &Plan,
@@ -162,7 +175,12 @@ pub(crate) fn send_request(
     let authority = if authority.is_empty() { address.as_bytes() } else { authority };
     let switches = forward.upgrade && stream.takes_connect();
     let sent = Sent { target, authority, https: to.tls, end: head.head.is_end() && !switches };
-    stream.request(head, bytes, &sent, &ForBackend::new(plan, forward, client, head, bytes))
+    let overlay = ForBackend::new(plan, forward, client, head, bytes);
+    if switches {
+        stream.request(head, bytes, &sent, &Unkeyed(overlay))
+    } else {
+        stream.request(head, bytes, &sent, &overlay)
+    }
 }
 
 /// The response to a client of HTTP/2 whose upgrade a back end of HTTP/1 took: what the two hops say to each other is not for others.

@@ -255,9 +255,14 @@ impl Driver {
 
     /// Says that this side goes away, when the worker does or the connection is old.
     fn leave(&mut self) {
-        if self.worker.is_draining() || self.old.is_some_and(|old| self.worker.deadlines.now() >= old) {
+        if self.worker.is_draining() || self.left().is_some_and(|left| left.is_zero()) {
             self.link.state.borrow_mut().h2.leave();
         }
+    }
+
+    /// How long it is until it is old.
+    fn left(&self) -> Option<Duration> {
+        Some(self.old?.saturating_duration_since(self.worker.deadlines.now()))
     }
 
     /// Whether nothing is to be done any more.
@@ -272,6 +277,7 @@ impl Driver {
     /// Ends what waits too long.
     fn limit(&mut self, cx: &Context<'_>) -> Result<(), Over> {
         let limits = &self.worker.limits;
+        let left = self.left();
         let mut state = self.link.state.borrow_mut();
         let writing = !state.h2.output().is_empty();
         let (waits, within) = if !state.settled {
@@ -288,6 +294,11 @@ impl Driver {
             (Waits::Leaving, limits.head_time)
         } else {
             (Waits::Idle, limits.idle)
+        };
+        // A connection that is silent hears of its age as well.
+        let within = match (waits, left) {
+            (Waits::Idle | Waits::Streams, Some(left)) if !state.h2.is_leaving() => within.min(left),
+            _ => within,
         };
         let moves = !matches!(waits, Waits::Opening | Waits::Head);
         if waits != self.waits || (moves && self.moved) {

@@ -2,6 +2,7 @@
 
 use std::{
     cell::RefCell,
+    collections::VecDeque,
     rc::Rc,
     task::{Context, Poll, Waker},
     time::Instant,
@@ -42,9 +43,14 @@ pub(super) struct State {
     pub(super) held: Option<Held>,
 }
 
+/// Interim responses that wait to be passed on; further ones are left out, as each may be (RFC 9110, 15.2).
+const INTERIM: usize = 8;
+
 /// What came on a stream and was not taken yet.
 #[derive(Default)]
 struct Slot {
+    /// Responses before the one that counts, with what they point into.
+    interim: VecDeque<(ResponseHead, Vec<u8>)>,
     response: ResponseHead,
     /// What the response points into.
     text: Vec<u8>,
@@ -64,6 +70,7 @@ impl Slot {
     fn clear(&mut self) {
         self.inbound.clear();
         self.inbound.release();
+        self.interim.clear();
         (self.has_response, self.has_trailers, self.end) = (false, false, false);
         (self.reset, self.waker) = (None, None);
     }
@@ -163,11 +170,18 @@ impl State {
         self.silent = false;
         match event {
             Event::Response { key, end } => {
-                // What the gate had to say before an answer it has said itself.
-                if self.h2.response().0.is_interim() {
+                let (h2, slot) = self.both(key);
+                let (response, _) = h2.response();
+                if response.is_interim() {
+                    // That the body is wanted the gate has said itself.
+                    if response.status != 100 && slot.interim.len() < INTERIM {
+                        let mut interim = <(ResponseHead, Vec<u8>)>::default();
+                        h2.take_response(&mut interim.0, &mut interim.1);
+                        slot.interim.push_back(interim);
+                        slot.wake();
+                    }
                     return;
                 }
-                let (h2, slot) = self.both(key);
                 h2.take_response(&mut slot.response, &mut slot.text);
                 (slot.has_response, slot.end) = (true, end);
                 slot.wake();
@@ -271,7 +285,7 @@ impl Stream {
         self.link.state.borrow().h2.takes_connect()
     }
 
-    /// Waits for the head of the response, which is exchanged for room for another.
+    /// Waits for the head of the response, which is exchanged for room for another; interim ones come before it.
     pub(crate) fn poll_response(
         &self,
         head: &mut ResponseHead,
@@ -281,6 +295,10 @@ impl Stream {
         let Some(key) = self.key else { return Poll::Ready(Err(Code::REFUSED_STREAM)) };
         let mut state = self.link.state.borrow_mut();
         let slot = state.slot(key);
+        if let Some(interim) = slot.interim.pop_front() {
+            (*head, *text) = interim;
+            return Poll::Ready(Ok(()));
+        }
         if slot.has_response {
             slot.has_response = false;
             std::mem::swap(&mut slot.response, head);

@@ -11,37 +11,37 @@ use crate::{
     bed::{Gate, PATIENCE, curl, http},
 };
 
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
+pub(crate) const DATA: u8 = 0;
+pub(crate) const HEADERS: u8 = 1;
 const PRIORITY: u8 = 2;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
-const GOAWAY: u8 = 7;
+pub(crate) const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
+pub(crate) const END_STREAM: u8 = 1;
+pub(crate) const END_HEADERS: u8 = 4;
 
 /// GET / of `a`, with fields and values of HPACK's static table.
 const GET: &[u8] = &[0x82, 0x86, 0x84, 0x41, 1, b'a'];
 /// The same of /slow, and POST / with a `Content-Length` of 100.
 const SLOW: &[u8] = &[0x82, 0x86, 0x44, 5, b'/', b's', b'l', b'o', b'w', 0x41, 1, b'a'];
-const POST: &[u8] = &[0x83, 0x86, 0x84, 0x41, 1, b'a'];
+pub(crate) const POST: &[u8] = &[0x83, 0x86, 0x84, 0x41, 1, b'a'];
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
 /// A connection of HTTP/2, frame by frame.
-struct Raw {
+pub(crate) struct Raw {
     stream: TcpStream,
     read: Vec<u8>,
 }
 
 impl Raw {
-    fn connect(at: SocketAddr) -> Self {
+    pub(crate) fn connect(at: SocketAddr) -> Self {
         let mut stream = TcpStream::connect(at).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
@@ -49,7 +49,7 @@ impl Raw {
         Self { stream, read: Vec::new() }
     }
 
-    fn send(&mut self, frames: &[u8]) {
+    pub(crate) fn send(&mut self, frames: &[u8]) {
         // It may be closed already.
         let _ = self.stream.write_all(frames);
     }
@@ -73,7 +73,7 @@ impl Raw {
     }
 
     /// Waits for a frame of that kind.
-    fn until(&mut self, wanted: u8) -> Option<(u32, Vec<u8>)> {
+    pub(crate) fn until(&mut self, wanted: u8) -> Option<(u32, Vec<u8>)> {
         loop {
             let (kind, stream, payload) = self.next()?;
             if kind == wanted {

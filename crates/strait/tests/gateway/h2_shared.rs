@@ -121,6 +121,71 @@ fn concurrent_streams() {
     assert!(numbers.len() >= 3, "{numbers:?}");
 }
 
+/// Interim responses of a back end go on to clients that know them, in their order and before the one that counts.
+#[test]
+fn early_hints() {
+    let at = server(h2::server::Builder::new(), |_, (_, mut respond)| async move {
+        for (status, link) in [(100, "</none>"), (103, "</a>"), (103, "</b>")] {
+            let interim = Response::builder().status(status).header("link", link).body(()).unwrap();
+            respond.send_informational(interim).unwrap();
+        }
+        respond.send_response(Response::new(()), false).unwrap().send_data(Bytes::from_static(b"ok"), true).unwrap();
+    });
+    let gate = gate(at);
+    for (version, expected) in [
+        ("--http1.1", &["HTTP/1.1 103", "link: </a>", "HTTP/1.1 103", "link: </b>", "HTTP/1.1 200"][..]),
+        ("--http2-prior-knowledge", &["HTTP/2 103", "link: </a>", "HTTP/2 103", "link: </b>", "HTTP/2 200"]),
+        // HTTP/1.0 has none (RFC 9110, 15.2).
+        ("--http1.0", &["HTTP/1.1 200"]),
+    ] {
+        let asked = std::process::Command::new("curl")
+            .args(["-s", "-i", "--max-time", "20", version, &format!("http://{}/", gate.at("edge", 80))])
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&asked.stdout).into_owned();
+        let said: Vec<_> = text.lines().filter(|line| line.starts_with("HTTP/") || line.starts_with("link")).collect();
+        assert_eq!(said.len(), expected.len(), "{version}: {text}");
+        for (line, expected) in said.iter().zip(expected) {
+            assert!(line.starts_with(expected), "{version}: {text}");
+        }
+        assert!(text.ends_with("\r\n\r\nok") || text.contains("\r\n2\r\nok\r\n"), "{version}: {text:?}");
+    }
+}
+
+/// Trailers behind a body whose length was told have no place in HTTP/1 (RFC 9112, 7.1.2), which goes on without them, as with Envoy;
+/// clients of HTTP/2 get them.
+#[test]
+fn trailers_behind_a_length() {
+    let at = server(h2::server::Builder::new(), |_, (_, mut respond)| async move {
+        let response = Response::builder().header("content-length", 2).body(()).unwrap();
+        let mut out = respond.send_response(response, false).unwrap();
+        out.send_data(Bytes::from_static(b"ok"), false).unwrap();
+        let trailers = [(::http::HeaderName::from_static("x-sum"), ::http::HeaderValue::from_static("42"))];
+        out.send_trailers(trailers.into_iter().collect()).unwrap();
+    });
+    let gate = gate(at);
+    let mut stream = TcpStream::connect(gate.at("edge", 80)).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    // The second answer is where it belongs: nothing of the trailers is before it.
+    let request = |last: &str| format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: {last}\r\n\r\n");
+    stream.write_all((request("keep-alive") + &request("close")).as_bytes()).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let answers: Vec<_> = text.split_inclusive("\r\n\r\nok").collect();
+    assert_eq!(answers.len(), 2, "{text}");
+    for answer in answers {
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("content-length: 2\r\n"), "{text}");
+        assert!(!answer.contains("x-sum") && !answer.contains("transfer-encoding"), "{text}");
+    }
+    let answer = run(async {
+        let (send, _connection) = connect(gate.at("edge", 80)).await;
+        let request = Request::get("http://a.example/").body(()).unwrap();
+        ask(&send, request, Bytes::new(), HeaderMap::new()).await.unwrap()
+    });
+    assert_eq!((answer.status, &answer.body[..], &answer.headers["content-length"]), (200, &b"ok"[..], &2.into()));
+    assert_eq!(answer.trailers["x-sum"], "42");
+}
+
 /// A server of HTTP/1 that takes every upgrade, and sends its bytes back.
 fn switching() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -153,6 +218,9 @@ fn echo_of_websockets() -> SocketAddr {
     builder.enable_connect_protocol();
     server(builder, |_, (request, mut respond)| async move {
         assert_eq!(request.extensions().get::<Protocol>().unwrap().as_str(), "websocket");
+        // The handshake of HTTP/1 is between the client and the gate (RFC 8441, 5).
+        assert!(!request.headers().contains_key("sec-websocket-key"), "{:?}", request.headers());
+        assert_eq!(request.headers()["sec-websocket-version"], "13");
         let mut body = request.into_body();
         let mut out = respond.send_response(Response::new(()), false).unwrap();
         while let Some(Ok(data)) = body.data().await {

@@ -58,7 +58,7 @@ fn every_limit_bites() {
         ("body-rate", &[slow_bodies, floods::slow_bodies]),
         ("body-rate-time", &[slow_bodies, floods::slow_bodies]),
         ("tunnel-idle", &[tunnel_idle]),
-        ("connection-age", &[connection_age, connection_age_of_http2]),
+        ("connection-age", &[connection_age, connection_age_of_http2, connection_age_of_idle_http2]),
         ("streams", &[floods::streams]),
         ("continuation-frames", &[floods::continuations]),
         ("stream-resets", &[floods::floods]),
@@ -311,6 +311,22 @@ fn connection_age_of_http2() {
         drop(send);
         tokio::time::timeout(PATIENCE, connection).await.unwrap().unwrap().unwrap();
     });
+}
+
+/// One of HTTP/2 on which nothing happens hears of it too, and so does one with a request that takes its time.
+#[test]
+fn connection_age_of_idle_http2() {
+    use floods::{DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, POST, Raw, frame};
+    let gate = gate(&["--limit", "connection-age=200ms"]);
+    let at = gate.at("edge", 80);
+    let (mut idle, mut busy) = (Raw::connect(at), Raw::connect(at));
+    busy.send(&frame(HEADERS, END_HEADERS, 1, POST));
+    for raw in [&mut idle, &mut busy] {
+        let (_, said) = raw.until(GOAWAY).expect("a GOAWAY");
+        assert_eq!(said, [0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0], "requests on their way are still served");
+    }
+    busy.send(&frame(DATA, END_STREAM, 1, b"x"));
+    assert_eq!(busy.until(HEADERS).map(|(stream, _)| stream), Some(1));
 }
 
 /// So many connections a second are taken, and the others wait in the backlog.
