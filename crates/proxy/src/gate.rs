@@ -165,6 +165,7 @@ pub struct Gate {
     sink: Option<Sink>,
     admin: Option<SocketAddr>,
     status: Option<SocketAddr>,
+    session_key: SessionKey,
 }
 
 impl std::fmt::Debug for Serving {
@@ -198,6 +199,11 @@ fn worker(index: usize, part: Part) -> io::Result<thread::JoinHandle<()>> {
 }
 
 impl Gate {
+    /// The key that sessions are sealed by: whoever has it can make tokens of its own.
+    pub fn session_key(&self) -> SessionKey {
+        self.session_key.clone()
+    }
+
     /// Starts workers that serve nothing yet.
     ///
     /// # Errors
@@ -224,9 +230,9 @@ impl Gate {
         };
         let (admin, status) = admin::start(asked, options.admin, options.status)
             .map_err(|(at, source)| GateError::Admin { at, source })?;
-        let seal =
-            Seal::new(options.session_key.as_ref()).map_err(|_| io::Error::other("the system has no randomness"))?;
-        let seal = Arc::new(seal);
+        let none = |_| io::Error::other("the system has no randomness");
+        let session_key = options.session_key.clone().map_or_else(SessionKey::random, Ok).map_err(none)?;
+        let seal = Arc::new(Seal::new(&session_key).map_err(none)?);
         let mut threads = Vec::new();
         for index in 0..workers {
             let lines = sink.as_ref().map(Sink::lines);
@@ -262,6 +268,7 @@ impl Gate {
             sink,
             admin,
             status,
+            session_key,
         })
     }
 

@@ -29,6 +29,18 @@ impl std::fmt::Debug for SessionKey {
     }
 }
 
+impl SessionKey {
+    /// A key that nobody else has.
+    ///
+    /// # Errors
+    /// The system has no randomness to give.
+    pub(crate) fn random() -> Result<Self, Unspecified> {
+        let mut key = [0; 32];
+        rand::fill(&mut key)?;
+        Ok(Self(key))
+    }
+}
+
 /// What seals the tokens of all workers.
 pub(crate) struct Seal(LessSafeKey);
 
@@ -62,16 +74,12 @@ pub(crate) struct Kept {
 }
 
 impl Seal {
-    /// A seal by a key of its own, or by one that other processes have as well.
+    /// A seal by that key.
     ///
     /// # Errors
-    /// The system has no randomness to give.
-    pub(crate) fn new(key: Option<&SessionKey>) -> Result<Self, Unspecified> {
-        let mut random = [0; 32];
-        if key.is_none() {
-            rand::fill(&mut random)?;
-        }
-        Ok(Self(LessSafeKey::new(UnboundKey::new(&AES_256_GCM_SIV, key.map_or(&random, |key| &key.0))?)))
+    /// The key is none; all are.
+    pub(crate) fn new(key: &SessionKey) -> Result<Self, Unspecified> {
+        Ok(Self(LessSafeKey::new(UnboundKey::new(&AES_256_GCM_SIV, &key.0)?)))
     }
 
     fn close(&self, scope: &str, token: &Token) -> Result<String, Unspecified> {
@@ -236,14 +244,14 @@ mod tests {
 
     #[test]
     fn sealed() {
-        let seal = Seal::new(Some(&SessionKey([7; 32]))).unwrap();
+        let seal = Seal::new(&SessionKey([7; 32])).unwrap();
         for endpoint in ["10.0.0.1:8080", "[2001:db8::1]:80"] {
             let token = Token { endpoint: endpoint.parse().unwrap(), backend: 5, created: 1, used: 2 };
             let text = seal.close("scope", &token).unwrap();
             assert_eq!(seal.open("scope", text.as_bytes()), Some(token));
             assert_ne!(seal.close("scope", &token).unwrap(), text, "two tokens of one endpoint are not alike");
             assert_eq!(seal.open("other", text.as_bytes()), None);
-            assert_eq!(Seal::new(None).unwrap().open("scope", text.as_bytes()), None);
+            assert_eq!(Seal::new(&SessionKey::random().unwrap()).unwrap().open("scope", text.as_bytes()), None);
             for at in 0..text.len() {
                 let mut forged = text.clone().into_bytes();
                 forged[at] = if forged[at] == b'A' { b'B' } else { b'A' };

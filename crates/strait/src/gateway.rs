@@ -64,7 +64,8 @@ pub(crate) struct GatewayArgs {
     /// Socket by which the next process takes over
     ///
     /// Started a second time with the same path, the new process gets the listening sockets of the one that runs, serves, and then has that
-    /// one drain: no connection is refused. Where the new one fails before it serves, for manifests with errors too, the other goes on. Both need
+    /// one drain: no connection is refused. It knows the sessions that the other one began, unless it has a `--session-key` of its own; UDP's
+    /// clients get a back end anew. Where the new one fails before it serves, for manifests with errors too, the other goes on. Both need
     /// the same user; the socket is for that user alone.
     #[arg(long, value_name = "PATH")]
     hot_restart_path: Option<PathBuf>,
@@ -109,7 +110,7 @@ struct ServeArgs {
     status: Option<PathBuf>,
 
     /// File with the key that sessions are sealed by, as 64 hexadecimal digits: gates that have the same know each other's sessions, and a
-    /// gate knows those of before it was started [default: a key that is made at the start]
+    /// gate knows those of before it was started [default: the key of the process that is taken over from, else one that is made at the start]
     #[arg(long, value_name = "FILE")]
     session_key: Option<PathBuf>,
 
@@ -183,6 +184,10 @@ fn serve(args: ServeArgs, stand_ins: Option<StandIns>, hot_restart_path: Option<
         Some(path) => handover::take(path)?,
         None => None,
     };
+    // Unless another one is asked for, sessions go on.
+    if options.session_key.is_none() {
+        options.session_key = taken.as_ref().and_then(|taken| taken.session_key.clone());
+    }
     // The one that runs may serve the last good version of what is broken here.
     if let (Some(_), Some(problem)) = (&taken, directory.problems().next()) {
         bail!("the running gate goes on: {problem}");
@@ -327,7 +332,9 @@ impl Running {
                 Some(asked) = next(&mut asked) => match asked {
                     handover::Asked::Sockets(answer) => {
                         taking_over = true;
-                        let _ = answer.send(gate.sockets().map(|sockets| (sockets, gate.generation())));
+                        let (session_key, generation) = (gate.session_key(), gate.generation());
+                        let handed = |sockets| handover::Handed { sockets, session_key, generation };
+                        let _ = answer.send(gate.sockets().map(handed));
                     }
                     handover::Asked::Nothing => {
                         taking_over = false;

@@ -2,13 +2,16 @@
 //!
 //! ```text
 //! new ── hello, version ──▶ old                 both ends have the same user, and nobody else may connect
+//!     ◀── session key ─────                     so that the new one knows the sessions that the old one began
 //!     ◀── sockets ─────────                     duplicates; their backlogs are the same ones
 //!        (reads manifests, listens, serves)     the old one serves on, and takes up no changes meanwhile
 //!     ── serving ─────────▶                     from here on the old one takes no connections and drains
 //!     ◀── draining ────────                     the path is the new one's
 //! ```
 //!
-//! Where the new one ends, or takes too long, before it serves, the old one goes on as if nothing had been.
+//! Where the new one ends, or takes too long, before it serves, the old one goes on as if nothing had been. Sessions of UDP are the old one's
+//! until their clients fall silent or it has drained: a datagram that comes meanwhile goes to whichever process the kernel chooses for the
+//! client, the new one from then on, which chooses a back end anew.
 
 use std::{
     fs,
@@ -29,6 +32,7 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockAddr, Socket, Type};
+use strait_proxy::SessionKey;
 use tokio::sync::{mpsc, oneshot};
 
 /// Of the messages. Another one is refused, and the process that runs goes on.
@@ -44,11 +48,18 @@ const AT_ONCE: Duration = Duration::from_secs(10);
 /// How long a new process may take until it serves.
 const SERVES: Duration = Duration::from_mins(1);
 
-#[derive(Serialize, Deserialize, Debug, PartialEq, Eq)]
+// Without `Debug`: one holds a secret.
+#[derive(Serialize, Deserialize, PartialEq, Eq)]
 #[serde(tag = "is", rename_all = "camelCase")]
 enum Message {
-    /// The new process is there.
-    Hello { version: u32 },
+    /// The new process is there. One of before did not ask for the key.
+    Hello {
+        version: u32,
+        #[serde(default)]
+        session_key: bool,
+    },
+    /// What seals sessions.
+    SessionKey { key: [u8; 32] },
     /// Sockets come with it; `last` where no others follow. How many processes had them before the one that sends them.
     Sockets {
         last: bool,
@@ -61,6 +72,20 @@ enum Message {
     Serving,
     /// The old one takes nothing any more.
     Draining,
+}
+
+impl Message {
+    /// What it is, for people.
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Hello { .. } => "hello",
+            Self::SessionKey { .. } => "session key",
+            Self::Sockets { .. } => "sockets",
+            Self::Refused { .. } => "refused",
+            Self::Serving => "serving",
+            Self::Draining => "draining",
+        }
+    }
 }
 
 /// One end of the conversation: messages keep their borders.
@@ -129,6 +154,8 @@ pub(super) struct Taken {
     pub(super) sockets: Vec<OwnedFd>,
     /// That of this process, for [`Gate::inherit`](strait_proxy::Gate::inherit).
     pub(super) generation: u32,
+    /// By which the other one seals sessions, if it tells.
+    pub(super) session_key: Option<SessionKey>,
     path: PathBuf,
 }
 
@@ -142,25 +169,26 @@ pub(super) fn take(path: &Path) -> anyhow::Result<Option<Taken>> {
     }
     let taken = || {
         let conversation = Conversation::with(socket)?;
-        conversation.send(&Message::Hello { version: VERSION }, &[])?;
-        let mut sockets = Vec::new();
+        conversation.send(&Message::Hello { version: VERSION, session_key: true }, &[])?;
+        let (mut sockets, mut session_key) = (Vec::new(), None);
         for _ in 0..BATCHES {
             match conversation.receive(AT_ONCE, &mut sockets)? {
                 Message::Sockets { last: true, generation } => {
-                    return Ok((conversation, sockets, generation.wrapping_add(1)));
+                    return Ok((conversation, sockets, generation.wrapping_add(1), session_key));
                 }
+                Message::SessionKey { key } => session_key = Some(SessionKey(key)),
                 Message::Sockets { last: false, .. } => {}
                 Message::Refused { why } => bail!("{why}"),
                 other @ (Message::Hello { .. } | Message::Serving | Message::Draining) => {
-                    bail!("it said {other:?} amid its sockets")
+                    bail!("it said {} amid its sockets", other.name())
                 }
             }
         }
         bail!("its sockets have no end")
     };
-    let (conversation, sockets, generation) = taken()
+    let (conversation, sockets, generation, session_key) = taken()
         .with_context(|| format!("the gate at {} does not hand over its sockets, and goes on", path.display()))?;
-    Ok(Some(Taken { conversation, sockets, generation, path: path.to_owned() }))
+    Ok(Some(Taken { conversation, sockets, generation, session_key, path: path.to_owned() }))
 }
 
 fn is_nobody(error: &io::Error) -> bool {
@@ -178,7 +206,7 @@ impl Taken {
         let answer = said.and_then(|()| conversation.receive(AT_ONCE, &mut Vec::new()));
         match answer {
             Ok(Message::Draining) => Ok(()),
-            Ok(other) => bail!("the gate at {} answered {other:?}, and goes on", path.display()),
+            Ok(other) => bail!("the gate at {} answered {}, and goes on", path.display(), other.name()),
             Err(error) => {
                 // Somebody must go on: this process, if the other one has ended.
                 let socket = Socket::new(Domain::UNIX, Type::SEQPACKET, None)?;
@@ -191,10 +219,18 @@ impl Taken {
     }
 }
 
+/// What the next process gets.
+pub(super) struct Handed {
+    pub(super) sockets: Vec<OwnedFd>,
+    pub(super) session_key: SessionKey,
+    /// How many processes had them before.
+    pub(super) generation: u32,
+}
+
 /// What the listening thread asks of the gate.
 pub(super) enum Asked {
     /// For its sockets. Until the answer is dropped nothing about them may change.
-    Sockets(oneshot::Sender<io::Result<(Vec<OwnedFd>, u32)>>),
+    Sockets(oneshot::Sender<io::Result<Handed>>),
     /// The new process gave up: all goes on.
     Nothing,
     /// The new process serves. The answer is dropped when this one takes no connections any more.
@@ -275,7 +311,7 @@ fn hand_over(peer: Socket, ask: &mpsc::Sender<Asked>, handed_over: bool) -> anyh
         bail!("{why}")
     };
     let first = conversation.receive(AT_ONCE, &mut Vec::new())?;
-    let Message::Hello { version } = first else { bail!("it said {first:?} first") };
+    let Message::Hello { version, session_key: wanted } = first else { bail!("it said {} first", first.name()) };
     if version != VERSION {
         return refuse(format!("it speaks version {VERSION}, not {version}"));
     }
@@ -284,12 +320,15 @@ fn hand_over(peer: Socket, ask: &mpsc::Sender<Asked>, handed_over: bool) -> anyh
     }
     let (send, sockets) = oneshot::channel();
     ask.blocking_send(Asked::Sockets(send)).context("the gate ends")?;
-    let (sockets, generation) = match sockets.blocking_recv().context("the gate ends")? {
-        Ok(sockets) => sockets,
+    let Handed { sockets, session_key, generation } = match sockets.blocking_recv().context("the gate ends")? {
+        Ok(handed) => handed,
         Err(error) => return refuse(format!("its sockets cannot be duplicated: {error}")),
     };
     if sockets.len() > BATCH * BATCHES {
         return refuse(format!("it has {} sockets, more than {} are not handed over", sockets.len(), BATCH * BATCHES));
+    }
+    if wanted {
+        conversation.send(&Message::SessionKey { key: session_key.0 }, &[])?;
     }
     let batches: Vec<_> = sockets.chunks(BATCH).collect();
     for (index, batch) in batches.iter().enumerate() {
@@ -302,7 +341,7 @@ fn hand_over(peer: Socket, ask: &mpsc::Sender<Asked>, handed_over: bool) -> anyh
     drop(sockets);
     let then = conversation.receive(SERVES, &mut Vec::new())?;
     if then != Message::Serving {
-        bail!("it said {then:?} when it should have served");
+        bail!("it said {} when it should have served", then.name());
     }
     let (send, draining) = oneshot::channel();
     ask.blocking_send(Asked::Serving(send)).context("the gate ends")?;

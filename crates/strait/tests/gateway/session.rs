@@ -104,6 +104,31 @@ fn at_one_endpoint() {
     assert!(ask("/over", "").header("set-cookie").unwrap().starts_with("over="));
 }
 
+/// The process that takes over knows the sessions of the one before, though nobody gave either a key.
+#[test]
+fn over_a_hot_restart() {
+    let rules = "  - backendRefs: [{name: one, port: 8080}]\n    sessionPersistence: {sessionName: id}\n";
+    let manifests = crate::backend::service("one", crate::backend::http().0) + &crate::bed::http(rules);
+    let beside = tempfile::tempdir().unwrap();
+    let path = beside.path().join("restart");
+    let arguments = ["--hot-restart-path", path.to_str().unwrap(), "--drain-time", "600"];
+    let mut first = Gate::alone(&[("all.yaml", &manifests)], &arguments);
+    let url = format!("http://{}/", first.at("edge", 80));
+    let given = curl(&[], &url);
+    let with = format!("Cookie: {}", cookie(&given));
+    let knows = || curl(&["-H", &with], &url).header("set-cookie").is_none();
+    assert!(knows());
+    let mut second = first.again(&arguments);
+    assert_eq!(first.exit_code(), Some(0));
+    assert!(knows(), "a token of the process before");
+    // And so on.
+    let _third = second.again(&arguments);
+    assert_eq!(second.exit_code(), Some(0));
+    assert!(knows());
+    let answer = curl(&["-H", "Cookie: id=forged"], &url);
+    assert!(answer.header("set-cookie").is_some(), "{answer:?}");
+}
+
 /// Sessions come before weights, also where a weight becomes zero; new clients go by weight. Other keys mean other tokens.
 #[test]
 fn over_changes() {
