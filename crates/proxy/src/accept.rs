@@ -133,7 +133,7 @@ async fn connection(
         limited(&worker, (address, port));
         return refuse(&worker, (address, port), stream);
     }
-    let client = Client::new(peer, address, port, false);
+    let client = Client { trusted: worker.trusted_proxies, ..Client::new(peer, address, port, false) };
     let live = worker.live();
     let counts = live.port(address, port).and_then(|port| live.names.listener(port));
     let _counted = counts.map(|counts| counts.accepted(worker.reporter.worker()));

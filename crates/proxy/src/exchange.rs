@@ -31,6 +31,7 @@ use tokio::{io::AsyncWriteExt as _, time::sleep};
 use crate::{
     backend::{self, Target},
     deadline::Deadline,
+    forwarded,
     io::Buffer,
     limits::Limits,
     live::Snapshot,
@@ -192,6 +193,10 @@ impl Exchange {
             self.record.protocol = crate::record::Protocol::Http3;
         }
         self.record.request_head = self.head.head.len as u64;
+        self.record.forwarded_for = match client.trusted {
+            0 => None,
+            trusted => forwarded::address(&self.head.head, self.text.as_slice(), trusted),
+        };
         // An empty one is as good as none.
         let has_id = self.head.head.get(REQUEST_ID, self.text.as_slice()).is_some_and(|id| !id.is_empty());
         self.record.request_id = (!has_id).then(|| worker.reporter.request_id());

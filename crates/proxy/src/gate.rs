@@ -46,6 +46,9 @@ pub struct Options {
     pub workers: Option<NonZeroUsize>,
     /// Who tells by the PROXY protocol who the client is. Their connections begin with it, all others are served as they are.
     pub proxies: Vec<IpNet>,
+    /// How many proxies before the gate are believed about clients: about the last addresses of `X-Forwarded-For`, and
+    /// `X-Forwarded-Proto` (Istio's `numTrustedProxies`).
+    pub trusted_proxies: usize,
     /// Where requests and connections are logged.
     pub access_log: Option<AccessLog>,
     /// Series of metrics that a worker keeps.
@@ -75,6 +78,7 @@ impl Default for Options {
             limits: Limits::default(),
             workers: None,
             proxies: Vec::new(),
+            trusted_proxies: 0,
             access_log: None,
             series: 4096,
             proxy_status: false,

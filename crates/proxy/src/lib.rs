@@ -18,6 +18,7 @@ mod date;
 mod deadline;
 mod exchange;
 mod filters;
+mod forwarded;
 mod gate;
 mod http2;
 #[cfg(feature = "http3")]

@@ -38,6 +38,8 @@ pub struct Client {
     pub(crate) listener: Option<Arc<str>>,
     /// The client's address as a back end is told it.
     pub(crate) shown: Box<str>,
+    /// How many proxies before the gate are believed.
+    pub(crate) trusted: usize,
     /// Whether the connection is one of HTTP/3.
     #[cfg(feature = "http3")]
     pub(crate) http3: bool,
@@ -57,6 +59,7 @@ impl Client {
             server_name: None,
             listener: None,
             shown,
+            trusted: 0,
             #[cfg(feature = "http3")]
             http3: false,
             #[cfg(feature = "http3")]
@@ -111,6 +114,8 @@ pub struct Record {
     pub sent: Sent,
     /// The status that the client got; 0 where it got none.
     pub status: u16,
+    /// The client's address as trusted proxies tell it, where there are any.
+    pub forwarded_for: Option<IpAddr>,
     /// Why the gate answered, or cut the answer off; none where a back end's answer went to its end.
     pub reason: Option<Reason>,
     /// The id that was made for it, as it came without one.
@@ -138,6 +143,7 @@ impl Record {
             rule: None,
             sent: Sent::default(),
             status: 0,
+            forwarded_for: None,
             reason: None,
             request_id: None,
             grpc_status: None,

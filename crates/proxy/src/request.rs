@@ -7,6 +7,7 @@ use strait_route::{BackendId, Plan, RuleId};
 
 use crate::{
     filters::{Applied, Asked, Filters, answers, inject},
+    forwarded,
     io::Buffer,
     live::{Found, Snapshot},
     local::{self, Answer},
@@ -113,7 +114,8 @@ pub(crate) fn decide(
         Found::Misdirected => return refuse(local::MISDIRECTED),
         Found::Nothing => return refuse(local::NO_ROUTE),
     };
-    let matched = Matched { head, bytes, path, https: client.https };
+    let https = forwarded::https(&head.head, bytes, client);
+    let matched = Matched { head, bytes, path, https };
     let Some((id, rule)) = listener
         .hosts
         .find(&lower)
@@ -123,7 +125,7 @@ pub(crate) fn decide(
         return refuse(local::NO_ROUTE);
     };
     *took = Some(id);
-    let asked = Asked { head, bytes, host, path, https: client.https, port: client.port };
+    let asked = Asked { head, bytes, host, path, https, port: client.port };
     if !rule.filters.is_empty() {
         let filters = Filters::of(rule, None);
         let applied = Applied::new(filters);
@@ -140,7 +142,7 @@ pub(crate) fn decide(
     }
     let session = rule.keeps_sessions.then(|| {
         let kept = session::find(worker.seal(), &live.plan, rule, head, bytes, session::now());
-        Box::new(session::Asked { kept, path: path.to_owned(), https: client.https })
+        Box::new(session::Asked { kept, path: path.to_owned(), https })
     });
     let kept = session.as_ref().and_then(|asked| asked.kept.as_ref());
     let Some(choice) = kept.map(|kept| kept.share).or_else(|| live.choose(id, &rule.split)) else {

@@ -96,6 +96,8 @@ pub(crate) struct Worker {
     budgets: RefCell<BTreeMap<Arc<str>, Budget>>,
     /// Who is believed about clients' addresses.
     proxies: Vec<IpNet>,
+    /// How many proxies before the gate are believed about what they forward.
+    pub(crate) trusted_proxies: usize,
     ports: PortMap,
     index: usize,
     workers: usize,
@@ -144,6 +146,7 @@ impl Worker {
             seal,
             budgets: RefCell::default(),
             proxies: options.proxies,
+            trusted_proxies: options.trusted_proxies,
             ports: options.ports,
             index,
             workers,

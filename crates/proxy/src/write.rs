@@ -14,6 +14,7 @@ use crate::{
     backend::Target,
     cors, date,
     filters::Edits,
+    forwarded,
     record::{Client, Protocol},
     request::Forward,
     stream::Stream,
@@ -78,7 +79,8 @@ impl Overlay for ForBackend<'_> {
             }
         }
         if !self.edits.drops(FORWARDED_PROTO.as_bytes()) {
-            put(FORWARDED_PROTO.as_bytes(), if self.client.https { b"https" } else { b"http" });
+            let https = forwarded::https(&self.head.head, self.bytes, self.client);
+            put(FORWARDED_PROTO.as_bytes(), if https { b"https" } else { b"http" });
         }
         if let Some(id) = self.id.filter(|_| !self.edits.drops(REQUEST_ID.as_bytes())) {
             put(REQUEST_ID.as_bytes(), &id);

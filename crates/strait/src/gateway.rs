@@ -137,6 +137,14 @@ struct ServeArgs {
     #[arg(long, value_name = "CIDR")]
     proxy_protocol_from: Vec<IpNet>,
 
+    /// Proxies before the gate that are believed about clients, as Istio's `numTrustedProxies`
+    ///
+    /// The client's address, in logs, is then the COUNT-th from the end of `X-Forwarded-For`, and `X-Forwarded-Proto` tells whether the client
+    /// speaks HTTPS, for matches, redirects, cookies and back ends. With 0 the client is whoever is connected, and what requests say of it is
+    /// not believed.
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    trusted_proxies: u8,
+
     /// How long connections may go on after the end was asked for
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(..=86_400))]
     drain_time: u64,
@@ -173,6 +181,7 @@ fn serve(args: ServeArgs, stand_ins: Option<StandIns>, hot_restart_path: Option<
         workers: args.workers,
         limits: limits::limits(&args.limit)?,
         proxies: args.proxy_protocol_from,
+        trusted_proxies: args.trusted_proxies.into(),
         #[cfg(feature = "http3")]
         http3: args.http3,
         session_key: args.session_key.as_deref().map(session_key::read).transpose()?,

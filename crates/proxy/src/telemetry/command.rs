@@ -55,6 +55,7 @@ pub(crate) enum Side {
     UpstreamLocal,
     DownstreamLocal,
     DownstreamRemote,
+    DownstreamDirect,
 }
 
 /// What is written of an address.
@@ -154,6 +155,7 @@ impl Command {
                     Side::UpstreamLocal => entry.upstream_local,
                     Side::DownstreamLocal => Some(entry.downstream_local),
                     Side::DownstreamRemote => Some(entry.downstream_remote),
+                    Side::DownstreamDirect => Some(entry.downstream_direct),
                 };
                 match (address, part) {
                     (None, _) => Value::Absent,
@@ -245,7 +247,8 @@ fn side(name: &str) -> Option<Side> {
         "UPSTREAM_REMOTE_ADDRESS" => Side::UpstreamRemote,
         "UPSTREAM_LOCAL_ADDRESS" => Side::UpstreamLocal,
         "DOWNSTREAM_LOCAL_ADDRESS" => Side::DownstreamLocal,
-        "DOWNSTREAM_REMOTE_ADDRESS" | "DOWNSTREAM_DIRECT_REMOTE_ADDRESS" => Side::DownstreamRemote,
+        "DOWNSTREAM_REMOTE_ADDRESS" => Side::DownstreamRemote,
+        "DOWNSTREAM_DIRECT_REMOTE_ADDRESS" => Side::DownstreamDirect,
         _ => return None,
     })
 }

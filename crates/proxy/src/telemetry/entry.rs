@@ -39,7 +39,10 @@ pub(crate) struct Entry<'a> {
     pub(crate) upstream_cluster: &'a str,
     pub(crate) upstream_local: Option<SocketAddr>,
     pub(crate) downstream_local: SocketAddr,
+    /// The client, by its own address or as trusted proxies tell it: then without a port.
     pub(crate) downstream_remote: SocketAddr,
+    /// Whoever is connected.
+    pub(crate) downstream_direct: SocketAddr,
     pub(crate) server_name: &'a str,
     pub(crate) route: &'a str,
     pub(crate) grpc_status: Option<u8>,

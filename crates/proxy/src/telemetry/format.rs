@@ -331,6 +331,7 @@ mod tests {
             upstream_local: Some("10.0.0.1:40000".parse().unwrap()),
             downstream_local: "[::1]:443".parse().unwrap(),
             downstream_remote: "203.0.113.9:5555".parse().unwrap(),
+            downstream_direct: "203.0.113.9:5555".parse().unwrap(),
             server_name: "shop.example",
             route: "",
             grpc_status: None,

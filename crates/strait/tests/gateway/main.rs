@@ -9,6 +9,7 @@ mod bookinfo;
 mod conformance;
 mod cost;
 mod floods;
+mod forwarded;
 mod h1;
 mod h2;
 mod h2_server;
