@@ -236,11 +236,11 @@ impl Exchange {
         } else {
             decide(&worker, &live, &client, &self.head, self.text.as_slice(), (took, &mut delay))
         };
-        if let Some(delay) = delay {
-            if let Err(reason) = Box::pin(hold_up(&worker, side, delay)).await {
-                self.record.reason = Some(reason);
-                return Next::Close;
-            }
+        if let Some(delay) = delay
+            && let Err(reason) = Box::pin(hold_up(&worker, side, delay)).await
+        {
+            self.record.reason = Some(reason);
+            return Next::Close;
         }
         let forward = match decision {
             Decision::Answer(answer) => return self.answer(&worker, side, deadline, answer).await,

@@ -20,6 +20,10 @@ pub struct Limits {
     pub body_rate_time: Duration,
     /// How long a connection that is only passed on may idle.
     pub tunnel_idle: Duration,
+    /// How long a client of a datagram port may be silent before it is forgotten.
+    pub udp_idle: Duration,
+    /// Clients of a datagram port that each worker remembers; datagrams of further ones are dropped.
+    pub udp_sessions: usize,
     /// After this time, give or take a tenth, a connection ends with its next response; none where zero.
     pub connection_age: Duration,
     /// Requests at once on a connection of HTTP/2 or HTTP/3; further ones of HTTP/2 are refused, and may be tried again.
@@ -87,6 +91,9 @@ impl Default for Limits {
             body_rate: 240,
             body_rate_time: Duration::from_secs(10),
             tunnel_idle: Duration::from_hours(1),
+            // Envoy's.
+            udp_idle: Duration::from_mins(1),
+            udp_sessions: 4096,
             connection_age: Duration::from_hours(1),
             streams: 100,
             floods: Floods::default(),
@@ -159,6 +166,8 @@ limits! {
     "body-rate" Bytes(body_rate, 0) "bytes a second of a request's body, unless a stream of HTTP/2 without Content-Length: 408; 0: any";
     "body-rate-time" Time(body_rate_time, Duration::from_millis(1)) "over which that rate is counted, while the client is waited for";
     "tunnel-idle" Time(tunnel_idle, Duration::from_millis(1)) "without a byte on a connection that is only passed on";
+    "udp-idle" Time(udp_idle, Duration::from_millis(1)) "after which a client of a UDP port that sends nothing is forgotten";
+    "udp-sessions" Count(udp_sessions, 1) "clients of a UDP port that each worker remembers; datagrams of others are dropped";
     "connection-age" Time(connection_age, Duration::ZERO) "after which a connection ends with its next response, give or take a tenth; 0s: never";
     "streams" Count32(streams, 1) "requests at once on a connection of HTTP/2 or HTTP/3";
     "continuation-frames" Count32(floods.continuations, 1) "frames of one header block of HTTP/2";

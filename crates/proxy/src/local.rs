@@ -23,6 +23,7 @@ reasons! {
     BACKEND_CLOSED: 502 "UC" "upstream_closed_before_response";
     BACKEND_PROTOCOL: 502 "UPE" "upstream_protocol_error";
     BACKEND_CUT_OFF: 502 "UC" "upstream_closed_within_response";
+    NO_CHAIN: 0 "NR" "filter_chain_not_found";
     CLIENT_IDLE: 408 "SI" "stream_idle_timeout";
     CLIENT_SLOW: 408 "SI" "request_body_too_slow";
     STALLED: 0 "SI" "stream_idle_timeout";

@@ -84,7 +84,7 @@ async fn on_stream(mut stream: Stream, request: &[u8], https: bool) -> Option<()
         loop {
             match stream.poll_response(&mut response, &mut text, cx) {
                 Poll::Ready(Ok(())) if response.is_interim() => {}
-                polled => return polled.map(Result::ok),
+                polled @ (Poll::Ready(_) | Poll::Pending) => return polled.map(Result::ok),
             }
         }
     })

@@ -30,6 +30,8 @@ pub struct Client {
     pub address: IpAddr,
     /// The port of the listener, before any mapping.
     pub port: u16,
+    /// Whether it sends datagrams.
+    pub datagrams: bool,
     /// Whether the connection came with TLS.
     pub https: bool,
     /// The server name that the client gave in its handshake.
@@ -55,6 +57,7 @@ impl Client {
             peer,
             address,
             port,
+            datagrams: false,
             https,
             server_name: None,
             listener: None,

@@ -43,7 +43,7 @@ impl Side {
     ) -> Result<T, Reason> {
         poll_fn(|cx| match what.as_mut().poll(cx) {
             Poll::Pending if self.is_gone(cx) => Poll::Ready(Err(local::CLIENT_GONE)),
-            polled => polled,
+            polled @ (Poll::Ready(_) | Poll::Pending) => polled,
         })
         .await
     }

@@ -31,6 +31,11 @@ pub(crate) struct Accepts {
     pub(crate) active: Cell,
     /// Connections that a limit closed at once.
     pub(crate) limited: Cell,
+    /// Connections with TLS whose name nobody takes, and whose handshake failed.
+    pub(crate) unmatched: Cell,
+    pub(crate) unshaken: Cell,
+    /// Datagrams of clients that could not be remembered, or that there is no back end for.
+    pub(crate) dropped: Cell,
 }
 
 /// A socket that is listened on.
@@ -62,8 +67,13 @@ impl Listener {
 
     /// Counts a connection that a limit closed.
     pub(crate) fn limited(&self, worker: usize) {
+        self.count(worker, |counts| &counts.limited);
+    }
+
+    /// Counts one that was not served, or a datagram that was dropped.
+    pub(crate) fn count(&self, worker: usize, of: impl FnOnce(&Accepts) -> &Cell) {
         if let Some(counts) = self.workers.get(worker) {
-            counts.limited.increment();
+            of(counts).increment();
         }
     }
 }
@@ -92,6 +102,9 @@ pub(crate) struct ListenerSum {
     pub(crate) accepted: u64,
     pub(crate) active: u64,
     pub(crate) limited: u64,
+    pub(crate) unmatched: u64,
+    pub(crate) unshaken: u64,
+    pub(crate) dropped: u64,
 }
 
 impl Listeners {
@@ -123,6 +136,9 @@ impl Listeners {
                 accepted: all(|counts| &counts.accepted),
                 active: all(|counts| &counts.active),
                 limited: all(|counts| &counts.limited),
+                unmatched: all(|counts| &counts.unmatched),
+                unshaken: all(|counts| &counts.unshaken),
+                dropped: all(|counts| &counts.dropped),
             }
         };
         known.values().map(sum).collect()

@@ -31,6 +31,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) details: &'a str,
     pub(crate) termination: &'a str,
     pub(crate) transport_failure: &'a str,
+    /// Why a client's handshake failed.
+    pub(crate) downstream_failure: &'a str,
     /// Bytes of bodies; of a connection that is only passed on all of them.
     pub(crate) received: u64,
     pub(crate) sent: u64,

@@ -126,7 +126,11 @@ fn thousandths(value: u64, out: &mut String) {
 /// The name of a series, as Istio's gateways label it: they report as sources, and know nothing of who is behind either end but the service.
 fn sample(name: &str, suffix: &str, service: &Service, key: Key, protocol: &str, bound: Option<u64>, out: &mut String) {
     let or_unknown = |text: &str| if text.is_empty() { "unknown".to_owned() } else { escaped(text) };
-    let protocol = if key.is_grpc() { "grpc" } else { protocol };
+    let protocol = match (key.is_grpc(), key.is_datagrams()) {
+        (true, _) => "grpc",
+        (_, true) => "udp",
+        _ => protocol,
+    };
     let _ = write!(
         out,
         "{name}{suffix}{{reporter=\"source\",source_workload=\"unknown\",source_canonical_service=\"unknown\",\
@@ -142,7 +146,7 @@ fn sample(name: &str, suffix: &str, service: &Service, key: Key, protocol: &str,
     );
     let status = key.status();
     let _ = match (protocol, key.is_coarse()) {
-        ("tcp", _) => Ok(()),
+        ("tcp" | "udp", _) => Ok(()),
         (_, false) => write!(out, ",response_code=\"{status}\""),
         (_, true) => write!(out, ",response_code=\"{status}xx\""),
     };
@@ -215,7 +219,7 @@ mod tests {
         let many = (0..50).map(|index| Service { host: format!("h{index}").into(), ..odd.clone() });
         for to in series.destinations([odd.clone()].into_iter().chain(many)) {
             series.request(0, &to, Key::new(200, "", Spoken::Grpc(Some(0))), Duration::from_micros(1234), 0, 5_000);
-            series.opened(0, &to, "");
+            series.opened(0, &to, Key::connection("", false));
         }
         let parts: Vec<_> = Exposition::new(series.requests(), series.connections(), "last 1\n".to_owned()).collect();
         assert!(parts.len() > 5 && parts.iter().all(|part| part.len() < 2 * PART && part.ends_with('\n')));

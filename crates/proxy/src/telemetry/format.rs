@@ -323,6 +323,7 @@ mod tests {
             details: "",
             termination: "",
             transport_failure: "",
+            downstream_failure: "",
             received: 12,
             sent: 34,
             service_time: None,

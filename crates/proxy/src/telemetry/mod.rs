@@ -26,17 +26,18 @@ use strait_route::{Backend, Plan, PortPlan};
 
 pub use format::{Encoding, FormatError};
 
+pub(crate) use self::{
+    counters::Accepted,
+    exposition::{CONTENT_TYPE, family},
+    reporter::{Reporter, Unserved},
+    request_id::RequestId,
+    sink::Sink,
+};
 use self::{
     counters::{Counters, Listener, Listeners, Place},
     exposition::Exposition,
     format::Format,
     series::{Destination, Series, Service},
-};
-pub(crate) use self::{
-    exposition::{CONTENT_TYPE, family},
-    reporter::Reporter,
-    request_id::RequestId,
-    sink::Sink,
 };
 
 /// Where requests and connections are logged, and how: Istio's `accessLogFile`, `accessLogEncoding` and `accessLogFormat`.
@@ -174,7 +175,6 @@ impl Telemetry {
             };
             self.workers.iter().enumerate().map(sample).collect::<Vec<_>>()
         };
-        let one = |value: u64| vec![(Vec::new(), value.to_string())];
         let (written, failed) = self.log.as_ref().map_or((0, 0), |(_, state)| (state.written(), state.failed()));
         let metrics = [
             (
@@ -186,8 +186,26 @@ impl Telemetry {
             (
                 "strait_listener_connections_limited_total",
                 "counter",
-                "Connections that were closed at once because of a limit.",
+                "Connections closed at once because of a limit.",
                 by_listener(|sum| sum.limited),
+            ),
+            (
+                "strait_listener_tls_unmatched_total",
+                "counter",
+                "Connections with TLS whose server name no listener or route takes.",
+                by_listener(|sum| sum.unmatched),
+            ),
+            (
+                "strait_listener_tls_handshakes_failed_total",
+                "counter",
+                "Connections with TLS whose handshake failed.",
+                by_listener(|sum| sum.unshaken),
+            ),
+            (
+                "strait_listener_datagrams_dropped_total",
+                "counter",
+                "Datagrams of clients that there was no room or no back end for.",
+                by_listener(|sum| sum.dropped),
             ),
             (
                 "strait_listener_connections_active",
@@ -268,6 +286,11 @@ fn destination(of: &Backend) -> (Service, Arc<str>) {
         (host.into(), cluster)
     };
     (Service { host, name: Arc::clone(&of.service), namespace: Arc::clone(&of.namespace) }, cluster)
+}
+
+/// A number of the whole gate.
+fn one(value: u64) -> Vec<(Vec<(&'static str, String)>, String)> {
+    vec![(Vec::new(), value.to_string())]
 }
 
 /// Waits until the last lines are written.

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     listen::{self, PortMap},
     local,
-    record::{Client, ConnectionRecord, Protocol, Record},
+    record::{Client, ConnectionRecord, Protocol, Reason, Record},
 };
 
 /// A worker's side of [`Telemetry`]. When it goes, the worker serves nothing any more.
@@ -35,6 +35,15 @@ pub(crate) struct Reporter {
     times: RefCell<Times>,
     clock: Clock,
     ports: PortMap,
+}
+
+/// Why a connection with TLS was not served.
+#[derive(Debug)]
+pub(crate) enum Unserved {
+    /// No listener, or no route, takes its server name.
+    Unmatched,
+    /// Its handshake failed.
+    Handshake(String),
 }
 
 /// Times of day from those of the clock that only goes forward; asks for the former once a second.
@@ -152,6 +161,7 @@ impl Reporter {
             flags: flag,
             details: record.reason.map_or(from_backend, |reason| reason.details),
             termination: "",
+            downstream_failure: "",
             transport_failure: record.reason.filter(|reason| reason.flag == "UF").map_or("", |reason| reason.details),
             received: record.request_body,
             sent: record.response_body,
@@ -169,10 +179,11 @@ impl Reporter {
         self.write(lines, |times, out| format.write(&entry, times, out));
     }
 
-    /// A connection that is passed on has reached its back end.
-    pub(crate) fn opened(&self, names: &Names, backend: u32) {
+    /// A connection that is passed on has reached its back end, or a client's datagrams are about to.
+    pub(crate) fn opened(&self, names: &Names, client: &Client, backend: u32) {
         let series = &self.telemetry.series;
-        series.opened(self.worker, names.destination(Some(backend)).unwrap_or_else(|| series.unknown()), "");
+        let destination = names.destination(Some(backend)).unwrap_or_else(|| series.unknown());
+        series.opened(self.worker, destination, Key::connection("", client.datagrams));
     }
 
     /// A connection that was passed on, or was to be, has ended.
@@ -182,34 +193,66 @@ impl Reporter {
         let destination = names.destination(record.sent.backend).unwrap_or_else(|| series.unknown());
         if !record.opened {
             // It reached nobody, and was not counted before.
-            series.opened(self.worker, destination, flag);
+            series.opened(self.worker, destination, Key::connection(flag, client.datagrams));
         }
-        series.passed(self.worker, destination, flag, record.up, record.down);
+        let key = Key::connection(flag, client.datagrams);
+        series.passed(self.worker, destination, key, record.up, record.down);
         let (Some(lines), Some(format)) = (&self.lines, self.telemetry.format()) else { return };
         let entry = Entry {
-            start: self.clock.of(record.started, record.ended),
-            duration: record.ended.saturating_duration_since(record.started),
-            request: None,
-            protocol: None,
-            status: 0,
             flags: flag,
-            details: "",
             termination: record.reason.map_or("", |reason| reason.details),
             transport_failure: record.reason.filter(|reason| reason.flag == "UF").map_or("", |reason| reason.details),
             received: record.up,
             sent: record.down,
-            service_time: None,
             upstream_host: record.sent.endpoint,
             upstream_cluster: record.sent.backend.map_or("", |backend| names.cluster(backend)),
             upstream_local: record.sent.local,
+            ..self.nothing(client, record.started, record.ended)
+        };
+        self.write(lines, |times, out| format.write(&entry, times, out));
+    }
+
+    /// A connection with TLS has ended before it was anything else: nobody takes its name, or its handshake failed.
+    pub(crate) fn unserved(&self, client: &Client, (started, ended): (Instant, Instant), why: &Unserved) {
+        let (Some(lines), Some(format)) = (&self.lines, self.telemetry.format()) else { return };
+        let nothing = self.nothing(client, started, ended);
+        let entry = match why {
+            // Envoy tells both so.
+            Unserved::Unmatched => {
+                let Reason { flag, details, .. } = local::NO_CHAIN;
+                Entry { flags: flag, details, ..nothing }
+            }
+            Unserved::Handshake(why) => Entry { downstream_failure: why, ..nothing },
+        };
+        self.write(lines, |times, out| format.write(&entry, times, out));
+    }
+
+    /// The line of a connection of which nothing more is known.
+    fn nothing<'a>(&self, client: &'a Client, started: Instant, ended: Instant) -> Entry<'a> {
+        Entry {
+            start: self.clock.of(started, ended),
+            duration: ended.saturating_duration_since(started),
+            request: None,
+            protocol: None,
+            status: 0,
+            flags: "",
+            details: "",
+            termination: "",
+            transport_failure: "",
+            downstream_failure: "",
+            received: 0,
+            sent: 0,
+            service_time: None,
+            upstream_host: None,
+            upstream_cluster: "",
+            upstream_local: None,
             downstream_local: self.local(client),
             downstream_remote: client.peer,
             downstream_direct: client.peer,
             server_name: client.server_name.as_deref().unwrap_or_default(),
             route: "",
             grpc_status: None,
-        };
-        self.write(lines, |times, out| format.write(&entry, times, out));
+        }
     }
 
     fn write(&self, lines: &Lines, write: impl FnOnce(&mut Times, &mut Vec<u8>)) {

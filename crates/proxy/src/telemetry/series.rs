@@ -44,9 +44,17 @@ impl Key {
         Self(status | (u32::from(flags::number(flags)) << 10) | (spoken << 16))
     }
 
-    /// Of a connection that is only passed on.
-    pub(crate) fn connection(flags: &str) -> Self {
-        Self::new(0, flags, Spoken::Http)
+    /// Of a connection that is only passed on, or of a client's datagrams.
+    pub(crate) fn connection(flags: &str, datagrams: bool) -> Self {
+        let Self(key) = Self::new(0, flags, Spoken::Http);
+        Self(if datagrams { key | (Self::DATAGRAMS << 16) } else { key })
+    }
+
+    /// In place of what a request is.
+    const DATAGRAMS: u32 = 63;
+
+    pub(crate) const fn is_datagrams(self) -> bool {
+        !self.is_coarse() && self.0 >> 16 == Self::DATAGRAMS
     }
 
     /// What is left of a key where there is no room for all of it: hundreds of the status, so that errors are still seen.
@@ -70,11 +78,11 @@ impl Key {
     }
 
     pub(crate) const fn is_grpc(self) -> bool {
-        !self.is_coarse() && self.0 >> 16 != 0
+        !self.is_coarse() && self.0 >> 16 != 0 && !self.is_datagrams()
     }
 
     pub(crate) const fn grpc_status(self) -> Option<u32> {
-        if self.is_coarse() { None } else { (self.0 >> 16).checked_sub(2) }
+        if self.is_coarse() || self.is_datagrams() { None } else { (self.0 >> 16).checked_sub(2) }
     }
 }
 
@@ -241,13 +249,13 @@ impl Series {
     }
 
     /// Counts a connection that is passed on.
-    pub(crate) fn opened(&self, worker: usize, to: &Destination, flags: &str) {
-        self.connection(worker, to, Key::connection(flags), |of| of.opened.increment());
+    pub(crate) fn opened(&self, worker: usize, to: &Destination, key: Key) {
+        self.connection(worker, to, key, |of| of.opened.increment());
     }
 
     /// Counts the end of a connection that was passed on, and what went over it.
-    pub(crate) fn passed(&self, worker: usize, to: &Destination, flags: &str, received: u64, sent: u64) {
-        self.connection(worker, to, Key::connection(flags), |of| {
+    pub(crate) fn passed(&self, worker: usize, to: &Destination, key: Key, received: u64, sent: u64) {
+        self.connection(worker, to, key, |of| {
             of.received.add(received);
             of.sent.add(sent);
             of.closed.increment();
@@ -401,9 +409,9 @@ mod tests {
     fn connections() {
         let series = Series::new(1, 10);
         let to = series.destinations([service("db")].into_iter());
-        series.opened(0, &to[0], "");
-        series.passed(0, &to[0], "", 5, 7);
-        series.passed(0, series.unknown(), "UH", 0, 0);
+        series.opened(0, &to[0], Key::connection("", false));
+        series.passed(0, &to[0], Key::connection("", false), 5, 7);
+        series.passed(0, series.unknown(), Key::connection("UH", false), 0, 0);
         let sums = series.connections();
         let read = |sum: &Sum<ConnectionSums>| {
             let ConnectionSums { opened, closed, received, sent } = sum.values;

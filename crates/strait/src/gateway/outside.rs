@@ -14,7 +14,8 @@ const STATUS: &str = "0.0.0.0:15021";
 pub(super) struct OutsideArgs {
     /// Access log; `-` is the standard output [default: none]
     ///
-    /// A line for each request, and for each TCP or TLS connection that is passed on, when it ends. Lines that the file does not take in time are
+    /// A line for each request, for each TCP or TLS connection that is passed on, for each TLS connection that comes to nothing, and for each
+    /// client of a UDP port, when it ends. Lines that the file does not take in time are
     /// dropped and counted: traffic never waits for it.
     #[arg(long, value_name = "FILE")]
     access_log_file: Option<PathBuf>,

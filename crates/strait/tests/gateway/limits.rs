@@ -13,7 +13,7 @@ use crate::{
     bed::{Gate, PATIENCE, curl, http, parse, raw},
     floods,
     h2_server::{self, run},
-    outbound,
+    l4, outbound,
 };
 
 fn gate(arguments: &[&str]) -> Gate {
@@ -49,7 +49,8 @@ fn resident(gate: &Gate) -> u64 {
 /// Every limit has its case here; what is not named cannot be set.
 #[test]
 fn every_limit_bites() {
-    let cases: &[(&str, &[fn()])] = &[
+    type Tests = &'static [fn()];
+    let cases: &[(&str, Tests)] = &[
         ("header-bytes", &[heads]),
         ("header-count", &[heads]),
         ("target-bytes", &[heads]),
@@ -58,6 +59,8 @@ fn every_limit_bites() {
         ("body-rate", &[slow_bodies, floods::slow_bodies]),
         ("body-rate-time", &[slow_bodies, floods::slow_bodies]),
         ("tunnel-idle", &[tunnel_idle]),
+        ("udp-idle", &[l4::datagrams]),
+        ("udp-sessions", &[l4::datagrams]),
         ("connection-age", &[connection_age, connection_age_of_http2, connection_age_of_idle_http2]),
         ("streams", &[floods::streams]),
         ("continuation-frames", &[floods::continuations]),
@@ -157,7 +160,7 @@ fn slow_bodies() {
     for _ in 0..40 {
         // Some 25,000 bytes a second at most, for more than one period.
         fair.write_all(&[b'x'; 500]).unwrap();
-        let _ = fair.read(&mut [0]);
+        let _ = fair.peek(&mut [0]);
     }
     fair.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut answer = String::new();
@@ -185,15 +188,15 @@ fn tunnel_idle() {
 /// A body that is too large is not held back for a copy; it goes on all the same.
 #[test]
 fn body_buffer() {
-    let (copies, copied) = backend::http();
+    let (at, recorded) = backend::http();
     let rules = "  - filters: [{type: RequestMirror, requestMirror: {backendRef: {name: copy, port: 8080}}}]\n    backendRefs: [{name: one, port: 8080}]\n";
-    let manifests = service("one", backend::http().0) + &service("copy", copies) + &http(rules);
+    let manifests = service("one", backend::http().0) + &service("copy", at) + &http(rules);
     let gate = Gate::alone(&[("all.yaml", &manifests)], &["--limit", "body-buffer=1KiB"]);
     let url = |path: &str| format!("http://{}{path}", gate.at("edge", 80));
     for (path, length) in [("/small", 1000), ("/large", 3000), ("/last", 10)] {
         assert_eq!(curl(&["-d", &"x".repeat(length)], &url(path)).status, 200, "{path}");
     }
-    let copied = || String::from_utf8_lossy(&copied.lock().unwrap()).into_owned();
+    let copied = || String::from_utf8_lossy(&recorded.lock().unwrap()).into_owned();
     crate::bed::until("the last copy", || copied().contains("POST /last "));
     assert!(!copied().contains("POST /large "), "{}", copied());
     crate::bed::until("the first copy", || copied().contains("POST /small "));

@@ -588,3 +588,56 @@ fn calls() {
     let line = &seen.json(cases.len() + 1)[cases.len()];
     assert_eq!((&line["protocol"], &line["requested_server_name"]), (&"HTTP/2".into(), &"a.example".into()), "{line}");
 }
+
+/// Connections with TLS that come to nothing are a line and a number: what is no handshake, whose client does not believe the certificate,
+/// whose name nobody has. Who only looks whether somebody listens is not told of.
+#[test]
+fn handshakes() {
+    let format = r#"{"flags": "%RESPONSE_FLAGS%", "details": "%RESPONSE_CODE_DETAILS%", "why": "%DOWNSTREAM_TRANSPORT_FAILURE_REASON%", "name": "%REQUESTED_SERVER_NAME%"}"#;
+    let route = h2::route("HTTPRoute", "route", "  - backendRefs: [{name: one, port: 8080}]\n");
+    let gateway = h2::gateway().replace("protocol: HTTPS,", "protocol: HTTPS, hostname: a.example,");
+    let options = ["--access-log-encoding", "json", "--access-log-format", format, "--limit", "header-time=500ms"];
+    let seen = Seen::of(&[app("one"), gateway, route].concat(), &options);
+    let at = seen.gate.at("edge", 443);
+    let to = format!("::{at}");
+    drop(TcpStream::connect(at).unwrap());
+    let steps: [(&dyn Fn(), Value); 4] = [
+        (
+            &|| assert!(!raw(at, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").contains("HTTP/1.1 200")),
+            serde_json::json!({ "flags": "-", "details": null, "why": "no ClientHello", "name": null }),
+        ),
+        (
+            &|| assert_eq!(curl(&["--connect-to", &to], "https://b.example/").status, 0),
+            serde_json::json!({ "flags": "NR", "details": "filter_chain_not_found", "why": null, "name": "b.example" }),
+        ),
+        (
+            &|| {
+                // Without -k the certificate is not believed.
+                let ran = Command::new("curl").args(["-s", "--connect-to", &to, "https://a.example/"]).status();
+                assert!(!ran.unwrap().success());
+            },
+            serde_json::json!({ "flags": "-", "details": null, "why": "ALERT", "name": "a.example" }),
+        ),
+        (
+            &|| {
+                let mut half = TcpStream::connect(at).unwrap();
+                half.write_all(&[0x16, 3, 1]).unwrap();
+                half.set_read_timeout(Some(PATIENCE)).unwrap();
+                assert_eq!(half.read(&mut [0]).unwrap_or(0), 0);
+            },
+            serde_json::json!({ "flags": "-", "details": null, "why": "no ClientHello in time", "name": null }),
+        ),
+    ];
+    for (index, (step, expected)) in steps.iter().enumerate() {
+        step();
+        let mut line = seen.json(index + 1).pop().unwrap();
+        if line["why"].as_str().is_some_and(|why| why.contains("alert")) {
+            line["why"] = "ALERT".into();
+        }
+        assert_eq!(line, *expected);
+    }
+    let samples = seen.scrape();
+    let of = [("port", "443"), ("transport", "tcp")];
+    assert_eq!(samples.sum("strait_listener_tls_handshakes_failed_total", &of), 3);
+    assert_eq!(samples.sum("strait_listener_tls_unmatched_total", &of), 1);
+}
