@@ -64,7 +64,7 @@ fn a_warm_request_allocates_nothing() {
 #[test]
 fn an_idle_connection_holds_little() {
     const COUNT: usize = 200;
-    const MOST: usize = 4 << 10;
+    const MOST: usize = 3500;
     let bed = Bed::over(serve, false);
     let profiler = dhat::Profiler::builder().testing().build();
     let mut streams = Vec::with_capacity(2 * COUNT);

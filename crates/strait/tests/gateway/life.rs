@@ -12,7 +12,8 @@ use crate::{
     bed::{Gate, PATIENCE, command, curl, http, parse, raw},
 };
 
-const TCP: &str = "apiVersion: gateway.networking.k8s.io/v1
+/// A gateway that passes connections of port 5432 on to `bytes`.
+pub(crate) const TCP: &str = "apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
 metadata: {name: tcp}
 spec: {gatewayClassName: strait, listeners: [{name: tcp, port: 5432, protocol: TCP}]}
