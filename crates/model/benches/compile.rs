@@ -210,6 +210,28 @@ fn policies(follower: &Follower) -> Vec<(Object, Object)> {
     pairs.step_by(step).map(other).collect()
 }
 
+/// Namespaces that go to the team of the next one.
+fn namespaces(follower: &Follower) -> Vec<(Object, Object)> {
+    let all: Vec<_> = follower.objects.namespaces().cloned().collect();
+    let other = |(one, next): (&Arc<strait_api::Namespace>, &Arc<strait_api::Namespace>)| {
+        let mut other = strait_api::Namespace::clone(one);
+        other.meta.labels.insert("team", next.meta.labels.get("team").unwrap_or_default());
+        (Object::Namespace(Arc::clone(one)), Object::Namespace(other.into()))
+    };
+    all.iter().zip(all.iter().skip(1)).map(other).filter(|(one, other)| one != other).take(20).collect()
+}
+
+/// Other nodes than the one compiled for, at another address.
+fn other_nodes(follower: &Follower) -> Vec<(Object, Object)> {
+    let others = follower.objects.nodes().filter(|node| *node.meta.name != *NODE);
+    let other = |node: &Arc<strait_api::Node>| {
+        let mut other = strait_api::Node::clone(node);
+        other.addresses = vec![std::net::IpAddr::from([172, 31, 0, 1])];
+        (Object::Node(Arc::clone(node)), Object::Node(other.into()))
+    };
+    others.take(20).map(other).collect()
+}
+
 /// A policy that selects every pod of a namespace, and one that selects every pod there is.
 fn wide_policies(follower: &mut Follower) -> Vec<Value> {
     let [one, all] = [
@@ -285,6 +307,11 @@ fn measure(title: &str, nodes: usize) -> Value {
     assert!(policies.iter().all(|(policy, _)| policy.kind() == Kind::NetworkPolicy));
     figures.extend(changes(&mut follower, "policy", &policies));
     figures.extend(wide_policies(&mut follower));
+    let (namespaces, others) = (namespaces(&follower), other_nodes(&follower));
+    figures.extend(changes(&mut follower, "namespace", &namespaces));
+    if !others.is_empty() {
+        figures.extend(changes(&mut follower, "node", &others));
+    }
     figures.push(figure("10,000 verdicts", vec![sample(&verdicts(&follower.snapshot))]));
     let plan = &follower.plan;
     let entries: usize = plan.port_sets.values().map(|set| set.entries.len()).sum();
