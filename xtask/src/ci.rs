@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 
 use crate::{
-    bpf, demo,
+    bpf, demo, grpc,
     run::{cargo, now, printed, shown, step, words},
 };
 
@@ -16,10 +16,11 @@ pub(crate) fn check() -> Result<()> {
     step("cargo fmt --check", || {
         shown(cargo().args(["fmt", "--all", "--check"]))?;
         shown(cargo().args(["fmt", "--manifest-path", "bpf/Cargo.toml", "--check"]))?;
-        shown(cargo().args(["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"]))
+        shown(cargo().args(["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"]))?;
+        shown(cargo().args(["fmt", "--manifest-path", grpc::MANIFEST, "--check"]))
     })?;
     step("Cargo.lock fits the manifests", || {
-        for manifest in ["Cargo.toml", "fuzz/Cargo.toml"] {
+        for manifest in ["Cargo.toml", "fuzz/Cargo.toml", grpc::MANIFEST] {
             // Quietly, as it prints the whole graph.
             let mut metadata = cargo();
             metadata.args(["metadata", "--locked", "--format-version", "1", "--manifest-path", manifest]);
@@ -37,7 +38,12 @@ pub(crate) fn check() -> Result<()> {
         shown(doc.env("RUSTDOCFLAGS", "-D warnings"))
     })?;
     step("cargo deny: banned crates, licences, sources", || {
-        shown(cargo().args(["deny", "--log-level", "error", "check", "bans", "licenses", "sources"]))
+        for manifest in ["Cargo.toml", grpc::MANIFEST] {
+            let mut deny = cargo();
+            deny.args(["deny", "--log-level", "error", "--config", "deny.toml", "--manifest-path", manifest]);
+            shown(deny.args(["check", "bans", "licenses", "sources"]))?;
+        }
+        Ok(())
     })
 }
 
@@ -46,6 +52,7 @@ pub(crate) fn run() -> Result<()> {
     let start = now();
     step("build the kernel's programs", || bpf::build().map(drop))?;
     check()?;
+    step("build the peer of gRPC", grpc::build)?;
     step("build the tests", || shown(cargo().args(["nextest", "run", "--workspace", "--no-run"])))?;
     step("the demo, with the binary that the tests use", || demo::compare(demo::Afterwards::Down))?;
     step("HTTP/3, which is not built by default: lints, and its tests", || {

@@ -9,6 +9,7 @@ mod chaos;
 mod ci;
 mod demo;
 mod fuzz;
+mod grpc;
 mod lab;
 #[cfg(test)]
 mod layers;

@@ -11,6 +11,7 @@ use anyhow::{Result, bail};
 
 use crate::{
     bench::gateway,
+    grpc,
     run::{cargo, is_root, shown, step, succeeds},
 };
 
@@ -202,6 +203,13 @@ const NEEDS: &[Need] = &[
         tasks: &[Task::Test],
         present: gateway::has_aioquic,
         source: Source::Own(gateway::install_aioquic),
+    },
+    Need {
+        what: "the peer of gRPC in target/peers",
+        why: "tonic's client and server, under test",
+        tasks: &[Task::Test],
+        present: grpc::is_there,
+        source: Source::Own(grpc::build),
     },
 ];
 

@@ -1,6 +1,7 @@
 //! Programs of others on either side of the gate.
 
 mod envoy;
+mod grpc;
 mod nghttp;
 mod nginx;
 mod websocket;
@@ -28,6 +29,12 @@ pub(crate) fn envoy_program() -> Option<PathBuf> {
     let libraries = fs::read_dir(target.join("peers/envoy/lib")).into_iter().flatten().flatten();
     let mut found = libraries.map(|entry| entry.path().join("site-packages/envoy/_bin/envoy"));
     needed("envoy", found.find(|path| path.exists()))
+}
+
+/// The client and server of gRPC, where `cargo xtask setup test` puts it.
+fn grpc_program() -> Option<PathBuf> {
+    let target = Path::new(env!("CARGO_BIN_EXE_strait")).ancestors().nth(2).unwrap();
+    needed("strait-grpc-peer", Some(target.join("peers/grpc/strait-grpc-peer")).filter(|path| path.exists()))
 }
 
 pub(crate) fn needed(name: &str, found: Option<PathBuf>) -> Option<PathBuf> {
