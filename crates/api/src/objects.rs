@@ -48,26 +48,28 @@ impl Object {
 }
 
 macro_rules! of_kind {
-    ($($(#[$doc:meta])* $method:ident: $variant:ident($type:ty);)*) => {
+    ($($(#[$doc:meta])* $method:ident: $variant:ident($type:ty) $(in $kind:ident)?;)*) => {
         $($(#[$doc])* pub fn $method(&self) -> impl Iterator<Item = &Arc<$type>> {
-            self.by_key.values().filter_map(|object| match object {
+            of_kind!(self $(, $kind)?).filter_map(|object| match object {
                 Object::$variant(inner) => Some(inner),
                 _ => None,
             })
         })*
     };
+    ($self:ident, $kind:ident) => { $self.of(Kind::$kind) };
+    ($self:ident) => { $self.by_key.values() };
 }
 
 impl Objects {
     of_kind! {
         /// All namespaces that manifests declare. A namespace may be used without being declared.
-        namespaces: Namespace(Namespace);
+        namespaces: Namespace(Namespace) in Namespace;
         /// All nodes.
         nodes: Node(Node);
         /// All pods.
-        pods: Pod(Pod);
+        pods: Pod(Pod) in Pod;
         /// All services.
-        services: Service(Service);
+        services: Service(Service) in Service;
         /// All service accounts.
         service_accounts: ServiceAccount(ServiceAccount);
         /// All config maps.
@@ -75,7 +77,7 @@ impl Objects {
         /// All secrets.
         secrets: Secret(Secret);
         /// All endpoint slices.
-        endpoint_slices: EndpointSlice(EndpointSlice);
+        endpoint_slices: EndpointSlice(EndpointSlice) in EndpointSlice;
         /// All workloads.
         workloads: Workload(Workload);
         /// All network policies.
@@ -87,29 +89,42 @@ impl Objects {
         /// All cluster network policies, and the admin and baseline admin network policies of before.
         cluster_policies: ClusterNetworkPolicy(ClusterNetworkPolicy);
         /// All gateway classes.
-        gateway_classes: GatewayClass(GatewayClass);
+        gateway_classes: GatewayClass(GatewayClass) in GatewayClass;
         /// All gateways.
-        gateways: Gateway(Gateway);
+        gateways: Gateway(Gateway) in Gateway;
         /// All listener sets.
-        listener_sets: ListenerSet(ListenerSet);
+        listener_sets: ListenerSet(ListenerSet) in ListenerSet;
         /// All routes, of every kind.
         routes: Route(Route);
         /// All reference grants.
-        reference_grants: ReferenceGrant(ReferenceGrant);
+        reference_grants: ReferenceGrant(ReferenceGrant) in ReferenceGrant;
         /// All policies of TLS to back ends.
-        backend_tls_policies: BackendTlsPolicy(BackendTlsPolicy);
+        backend_tls_policies: BackendTlsPolicy(BackendTlsPolicy) in BackendTlsPolicy;
         /// All policies of traffic to back ends.
-        backend_traffic_policies: BackendTrafficPolicy(BackendTrafficPolicy);
+        backend_traffic_policies: BackendTrafficPolicy(BackendTrafficPolicy) in BackendTrafficPolicy;
         /// All gateways of Istio's.
-        istio_gateways: IstioGateway(istio::Gateway);
+        istio_gateways: IstioGateway(istio::Gateway) in IstioGateway;
         /// All virtual services.
-        virtual_services: VirtualService(istio::VirtualService);
+        virtual_services: VirtualService(istio::VirtualService) in VirtualService;
         /// All destination rules.
-        destination_rules: DestinationRule(istio::DestinationRule);
+        destination_rules: DestinationRule(istio::DestinationRule) in DestinationRule;
         /// All service entries.
-        service_entries: ServiceEntry(istio::ServiceEntry);
+        service_entries: ServiceEntry(istio::ServiceEntry) in ServiceEntry;
         /// All workload entries.
-        workload_entries: WorkloadEntry(istio::WorkloadEntry);
+        workload_entries: WorkloadEntry(istio::WorkloadEntry) in WorkloadEntry;
+    }
+
+    /// All objects of a kind.
+    fn of(&self, kind: Kind) -> impl Iterator<Item = &Object> {
+        let first = ObjectKey { kind, namespace: "".into(), name: "".into() };
+        self.by_key.range(first..).take_while(move |(key, _)| key.kind == kind).map(|(_, object)| object)
+    }
+
+    /// The keys of all that is new, another or gone since `before`.
+    pub fn differing(&self, before: &Self) -> Vec<ObjectKey> {
+        let other = |(key, object): &(&ObjectKey, &Object)| before.by_key.get(key) != Some(object);
+        let gone = before.by_key.keys().filter(|key| !self.by_key.contains_key(key));
+        self.by_key.iter().filter(other).map(|(key, _)| key).chain(gone).cloned().collect()
     }
 
     /// Adds `object` if nothing has its key yet; gives the object that stands in its way back otherwise.

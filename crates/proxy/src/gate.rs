@@ -215,7 +215,7 @@ impl Gate {
     pub fn start(options: &Options) -> Result<Self, GateError> {
         let workers = options.workers.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
         let (telemetry, sink) = Telemetry::start(workers, options.series, options.access_log.as_ref())?;
-        let names = telemetry.names(&Plan::default());
+        let names = telemetry.names(&Plan::default(), None);
         let nothing = Serving {
             number: 0,
             live: Arc::new(Live::new(Plan::default(), names, None)),
@@ -322,13 +322,14 @@ impl Gate {
     pub fn serve(&mut self, plan: Plan) -> Vec<GateError> {
         self.served += 1;
         let began = tokio::time::Instant::now();
-        let names = self.telemetry.names(&plan);
+        let live = Arc::clone(&self.plans.borrow().live);
+        let names = self.telemetry.names(&plan, Some((&live.plan, &live.names)));
         self.health.handed_over(self.served);
         let (mut errors, mut known) = (Vec::new(), BTreeSet::new());
         let sockets = Arc::new(self.open(&plan.ports, &mut errors));
         let before = std::mem::replace(&mut self.sockets, Arc::clone(&sockets));
         // What did not change is taken from the plan before.
-        let live = Live::new(plan, names, Some(&self.plans.borrow().live));
+        let live = Live::new(plan, names, Some(&live));
         self.plans.send_replace(Serving { number: self.served, live: Arc::new(live), sockets });
         let mut waiting = self.threads.len();
         while waiting > 0 {
@@ -346,7 +347,7 @@ impl Gate {
     }
 
     /// The sockets for these ports: those that are there, those that another process left, else new ones.
-    fn open(&mut self, ports: &[PortPlan], errors: &mut Vec<GateError>) -> Sockets {
+    fn open(&mut self, ports: &[Arc<PortPlan>], errors: &mut Vec<GateError>) -> Sockets {
         let mut sockets = Sockets::new();
         let mut inherited = std::mem::take(&mut self.inherited);
         for port in ports {

@@ -23,6 +23,13 @@ pub(crate) struct Live {
     pub(crate) names: Names,
     /// By port and listener: how its handshake is done.
     servers: BTreeMap<(IpAddr, u16, Arc<str>), Server>,
+    /// How back ends are reached: the plan's before, where its back ends are these.
+    reached: Arc<Reached>,
+}
+
+/// How back ends are reached.
+#[derive(Default)]
+struct Reached {
     /// Ways to speak TLS to back ends, by server name.
     clients: BTreeMap<Arc<str>, Vec<Client>>,
     /// By back end: the way TLS is spoken to it, if it is.
@@ -65,19 +72,15 @@ impl Live {
     /// What did not change since `before` is taken from there: TLS configurations with the sessions that they can resume, and targets with
     /// their connections.
     pub(crate) fn new(plan: Plan, names: Names, before: Option<&Self>) -> Self {
-        let mut live = Self {
-            servers: BTreeMap::new(),
-            clients: BTreeMap::new(),
-            spoken: Vec::with_capacity(plan.backends.len()),
-            starts: Vec::with_capacity(plan.backends.len()),
-            targets: Vec::new(),
-            numbers: BTreeMap::new(),
-            next: before.map_or(0, |before| before.next),
-            plan,
-            names,
+        let same = |before: &&Self| {
+            before.plan.backends.is_same(&plan.backends) && before.plan.certificates == plan.certificates
         };
+        let reached = match before.filter(same) {
+            Some(before) => Arc::clone(&before.reached),
+            None => Arc::new(Reached::new(&plan, before.map(|before| &*before.reached))),
+        };
+        let mut live = Self { servers: BTreeMap::new(), reached, plan, names };
         live.make_servers(before);
-        live.make_targets(before);
         live
     }
 
@@ -109,59 +112,10 @@ impl Live {
         }
     }
 
-    fn make_targets(&mut self, before: Option<&Self>) {
-        let backends = std::mem::take(&mut self.plan.backends);
-        for backend in &backends {
-            let spoken = backend.tls.as_ref().map(|tls| (Arc::clone(&tls.hostname), self.client_of(tls, before)));
-            let tls = spoken.as_ref().and_then(|(name, index)| Some(self.clients.get(name)?.get(*index)?.number));
-            self.starts.push(self.targets.len());
-            for endpoint in &backend.endpoints {
-                let key = (SocketAddr::new(endpoint.address, endpoint.port), backend.protocol, tls);
-                let known = self.numbers.get(&key).or_else(|| before?.numbers.get(&key)).copied();
-                let number = known.unwrap_or_else(|| self.number());
-                self.numbers.insert(key, number);
-                self.targets.push(Target { number, address: key.0, tls: tls.is_some(), protocol: key.1 });
-            }
-            self.spoken.push(spoken);
-        }
-        self.plan.backends = backends;
-    }
-
-    /// The index among those of its server name.
-    fn client_of(&mut self, tls: &BackendTls, before: Option<&Self>) -> usize {
-        let own = tls.client_certificate.and_then(|id| self.plan.certificates.get(id as usize));
-        // Certificates are told apart by what they are: their numbers are the plan's.
-        let same = |client: &&Client| {
-            client.own.as_ref() == own
-                && BackendTls { client_certificate: tls.client_certificate, ..client.tls.clone() } == *tls
-        };
-        let here = self.clients.get(&tls.hostname).map_or(&[][..], Vec::as_slice);
-        if let Some(index) = here.iter().position(|client| same(&client)) {
-            return index;
-        }
-        let there = before.and_then(|before| before.clients.get(&tls.hostname)?.iter().find(same));
-        let (number, config) = match there.and_then(|client| Some((client.number, client.config.as_ref().ok()?))) {
-            Some((number, config)) => (number, Ok(Arc::clone(config))),
-            None => (self.next, tls::client(tls, &self.plan.certificates)),
-        };
-        let client = Client { tls: tls.clone(), own: own.cloned(), number, config };
-        if number == self.next {
-            self.number();
-        }
-        let all = self.clients.entry(Arc::clone(&tls.hostname)).or_default();
-        all.push(client);
-        all.len() - 1
-    }
-
-    fn number(&mut self) -> u32 {
-        let number = self.next;
-        self.next += 1;
-        number
-    }
-
-    /// The numbers of all targets.
-    pub(crate) fn numbers(&self) -> BTreeSet<u32> {
-        self.numbers.values().copied().collect()
+    /// The numbers of all targets; none where they are those of `before`.
+    pub(crate) fn other_numbers(&self, before: &Self) -> Option<BTreeSet<u32>> {
+        let other = !Arc::ptr_eq(&self.reached, &before.reached);
+        other.then(|| self.reached.numbers.values().copied().collect())
     }
 
     /// The index of a stream port.
@@ -175,7 +129,7 @@ impl Live {
     }
 
     fn place(&self, address: IpAddr, udp: bool, port: u16) -> Option<usize> {
-        let key = |plan: &strait_route::PortPlan| (plan.address, plan.serve.is_udp(), plan.port);
+        let key = |plan: &Arc<strait_route::PortPlan>| (plan.address, plan.serve.is_udp(), plan.port);
         self.plan.ports.binary_search_by_key(&(address, udp, port), key).ok()
     }
 
@@ -187,20 +141,13 @@ impl Live {
 
     /// How TLS is spoken to a back end; none where it is plain.
     pub(crate) fn client(&self, backend: u32) -> Option<Result<&Arc<ClientConfig>, &tls::Unusable>> {
-        let (name, index) = self.spoken.get(backend as usize)?.as_ref()?;
-        Some(self.clients.get(name)?.get(*index)?.config.as_ref())
-    }
-
-    /// The targets of a back end, which begin at `start`.
-    fn targets(&self, backend: usize, start: usize) -> &[Target] {
-        let end = self.starts.get(backend + 1).copied().unwrap_or(self.targets.len());
-        &self.targets[start..end]
+        let (name, index) = self.reached.spoken.get(backend as usize)?.as_ref()?;
+        Some(self.reached.clients.get(name)?.get(*index)?.config.as_ref())
     }
 
     /// The numbers of a back end's targets.
     pub(crate) fn numbers_of(&self, backend: u32) -> impl Iterator<Item = u32> + '_ {
-        let start = self.starts.get(backend as usize).copied();
-        let targets = start.map_or(&[][..], |start| self.targets(backend as usize, start));
+        let targets = self.reached.targets(backend as usize).unwrap_or_default();
         targets.iter().map(|target| target.number)
     }
 
@@ -223,6 +170,72 @@ impl Live {
             },
             _ => Found::Nothing,
         }
+    }
+}
+
+impl Reached {
+    fn new(plan: &Plan, before: Option<&Self>) -> Self {
+        let mut reached = Self { next: before.map_or(0, |before| before.next), ..Self::default() };
+        for id in 0..plan.backends.len() {
+            reached.starts.push(reached.targets.len());
+            let spoken = plan.backends.get(id).and_then(|backend| reached.reach(backend, plan, before));
+            reached.spoken.push(spoken);
+        }
+        reached
+    }
+
+    /// Adds the targets of a back end. Gives the way that TLS is spoken to it, if it is.
+    fn reach(&mut self, backend: &Backend, plan: &Plan, before: Option<&Self>) -> Option<(Arc<str>, usize)> {
+        let client = |tls: &BackendTls| (Arc::clone(&tls.hostname), self.client_of(tls, plan, before));
+        let spoken = backend.tls.as_ref().map(client);
+        let tls = spoken.as_ref().and_then(|(name, index)| Some(self.clients.get(name)?.get(*index)?.number));
+        for endpoint in &backend.endpoints {
+            let key = (SocketAddr::new(endpoint.address, endpoint.port), backend.protocol, tls);
+            let known = self.numbers.get(&key).or_else(|| before?.numbers.get(&key)).copied();
+            let number = known.unwrap_or_else(|| self.number());
+            self.numbers.insert(key, number);
+            self.targets.push(Target { number, address: key.0, tls: tls.is_some(), protocol: key.1 });
+        }
+        spoken
+    }
+
+    /// The index among those of its server name.
+    fn client_of(&mut self, tls: &BackendTls, plan: &Plan, before: Option<&Self>) -> usize {
+        let own = tls.client_certificate.and_then(|id| plan.certificates.get(id as usize));
+        // Certificates are told apart by what they are: their numbers are the plan's.
+        let same = |client: &&Client| {
+            client.own.as_ref() == own
+                && BackendTls { client_certificate: tls.client_certificate, ..client.tls.clone() } == *tls
+        };
+        let here = self.clients.get(&tls.hostname).map_or(&[][..], Vec::as_slice);
+        if let Some(index) = here.iter().position(|client| same(&client)) {
+            return index;
+        }
+        let there = before.and_then(|before| before.clients.get(&tls.hostname)?.iter().find(same));
+        let (number, config) = match there.and_then(|client| Some((client.number, client.config.as_ref().ok()?))) {
+            Some((number, config)) => (number, Ok(Arc::clone(config))),
+            None => (self.next, tls::client(tls, &plan.certificates)),
+        };
+        let client = Client { tls: tls.clone(), own: own.cloned(), number, config };
+        if number == self.next {
+            self.number();
+        }
+        let all = self.clients.entry(Arc::clone(&tls.hostname)).or_default();
+        all.push(client);
+        all.len() - 1
+    }
+
+    fn number(&mut self) -> u32 {
+        let number = self.next;
+        self.next += 1;
+        number
+    }
+
+    /// The targets of a back end.
+    fn targets(&self, backend: usize) -> Option<&[Target]> {
+        let start = *self.starts.get(backend)?;
+        let end = self.starts.get(backend + 1).copied().unwrap_or(self.targets.len());
+        self.targets.get(start..end)
     }
 }
 
@@ -267,9 +280,8 @@ impl Snapshot {
     /// The answer for the client where there is none.
     pub(crate) fn endpoint(&self, backend: BackendId, failed: &[SocketAddr]) -> Result<Target, Reason> {
         let index = backend as usize;
-        let (mut turns, start) = (self.endpoints.borrow_mut(), self.live.starts.get(index));
-        let (Some(turn), Some(start)) = (turns.get_mut(index), start) else { return Err(local::NO_BACKEND) };
-        let targets = self.live.targets(index, *start);
+        let (mut turns, targets) = (self.endpoints.borrow_mut(), self.live.reached.targets(index));
+        let (Some(turn), Some(targets)) = (turns.get_mut(index), targets) else { return Err(local::NO_BACKEND) };
         if targets.is_empty() {
             return Err(local::NO_ENDPOINT);
         }
@@ -285,8 +297,7 @@ impl Snapshot {
 
     /// The target of a back end at this address, if it is still there.
     pub(crate) fn endpoint_at(&self, backend: BackendId, address: SocketAddr) -> Option<Target> {
-        let index = backend as usize;
-        let targets = self.live.targets(index, *self.live.starts.get(index)?);
+        let targets = self.live.reached.targets(backend as usize)?;
         targets.iter().find(|target| target.address == address).copied()
     }
 }

@@ -230,9 +230,10 @@ impl Worker {
     }
 
     fn swap(&self, live: Arc<Live>) {
-        let numbers = live.numbers();
-        self.pool.borrow_mut().retain(|number| numbers.contains(&number));
-        self.shared.borrow_mut().retain(|number| numbers.contains(&number));
+        if let Some(numbers) = live.other_numbers(&self.live()) {
+            self.pool.borrow_mut().retain(|number| numbers.contains(&number));
+            self.shared.borrow_mut().retain(|number| numbers.contains(&number));
+        }
         self.l4_turns.borrow_mut().clear();
         if !self.budgets.borrow().is_empty() {
             let budgeted = |name: &Arc<str>| live.plan.backends.iter().any(|backend| backend.name == *name);

@@ -37,17 +37,6 @@ impl<T> HostTable<T> {
         self.any.as_ref()
     }
 
-    /// The value of exactly that name, made where there is none; a value of all hosts for none.
-    pub fn entry(&mut self, name: Option<&Arc<str>>, make: impl FnOnce() -> T) -> &mut T {
-        match name {
-            None => self.any.get_or_insert_with(make),
-            Some(name) => match name.strip_prefix('*') {
-                Some(suffix) => self.wildcards.entry(suffix.into()).or_insert_with(make),
-                None => self.exact.entry(Arc::clone(name)).or_insert_with(make),
-            },
-        }
-    }
-
     /// The value of exactly that name.
     pub fn get(&self, name: Option<&str>) -> Option<&T> {
         match name {
@@ -66,20 +55,44 @@ impl<T> HostTable<T> {
         exact.chain(wildcards).chain(self.any.iter().map(|value| ("*".to_owned(), value)))
     }
 
-    /// The same names with what `make` makes of their values.
-    pub fn map<U>(self, make: impl Fn(T) -> U) -> HostTable<U> {
-        let all = |values: Table<T>| values.into_iter().map(|(name, value)| (name, make(value))).collect();
-        HostTable { exact: all(self.exact), wildcards: all(self.wildcards), any: self.any.map(&make) }
-    }
-
-    /// All values, to be changed.
-    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.exact.values_mut().chain(self.wildcards.values_mut()).chain(&mut self.any)
-    }
-
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
         self.exact.is_empty() && self.wildcards.is_empty() && self.any.is_none()
+    }
+}
+
+impl<T: Clone> HostTable<T> {
+    /// The value of exactly that name, made where there is none; a value of all hosts for none.
+    pub fn entry(&mut self, name: Option<&Arc<str>>, make: impl FnOnce() -> T) -> &mut T {
+        match name {
+            None => self.any.get_or_insert_with(make),
+            Some(name) => match name.strip_prefix('*') {
+                Some(suffix) => self.wildcards.or_insert_with(&suffix.into(), make),
+                None => self.exact.or_insert_with(name, make),
+            },
+        }
+    }
+
+    /// The value of exactly that name, to be changed.
+    pub(crate) fn get_mut(&mut self, name: Option<&str>) -> Option<&mut T> {
+        match name {
+            None => self.any.as_mut(),
+            Some(name) => match name.strip_prefix('*') {
+                Some(suffix) => self.wildcards.get_mut(suffix),
+                None => self.exact.get_mut(name),
+            },
+        }
+    }
+
+    /// Takes the value of exactly that name out.
+    pub(crate) fn remove(&mut self, name: Option<&str>) {
+        match name {
+            None => self.any = None,
+            Some(name) => match name.strip_prefix('*') {
+                Some(suffix) => self.wildcards.remove(suffix),
+                None => self.exact.remove(name),
+            },
+        }
     }
 }
 

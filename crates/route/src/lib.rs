@@ -14,16 +14,18 @@ mod hosts;
 mod matching;
 mod ordered;
 mod plan;
+mod slots;
 mod status;
 mod table;
 
 pub use addresses::{Assigned, assign, assign_istio};
 pub use compile::{
-    Attachment, Attachments, CONTROLLER, Compiled, DEFAULT_CLASS, Refusal, Resolved, Trouble, TroubleKind, attachments,
-    compile, compile_with, troubles,
+    Attachment, Attachments, CONTROLLER, Compiled, Compiler, DEFAULT_CLASS, Recompiled, Refusal, Resolved, Trouble,
+    TroubleKind, attachments, compile, compile_with, troubles,
 };
 pub use hosts::{HostTable, intersection};
 pub use matching::{Candidate, Path, PathTable, Request, Value, whole};
 pub use ordered::{OrderedMatch, OrderedTable, PathText, RouteTable, Text};
 pub use plan::*;
+pub use slots::Slots;
 pub use status::{SUPPORTED_FEATURES, Status};

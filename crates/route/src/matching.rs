@@ -27,17 +27,28 @@ pub trait Request {
 }
 
 /// The rules of all routes for one host.
+///
+/// What is in it is in the order in which it is tried.
 #[derive(Clone, Debug, Default)]
 pub struct PathTable {
     exact: Table<Vec<Candidate>>,
     /// By the prefix without the slash at its end; the root is empty.
     prefixes: Table<Vec<Candidate>>,
-    /// Bytes of the longest of them.
-    longest: usize,
-    regexes: Vec<(Regex, Candidate)>,
-    /// Whether prefixes other than the root come before expressions: so it is for calls, whose service counts before their method.
-    services_first: bool,
-    sorted: bool,
+    regexes: Arc<Vec<(Regex, Candidate)>>,
+    /// How many routes have the host, whether they have matches or not.
+    routes: u32,
+    /// Those of them that are of calls. With one, prefixes other than the root come before expressions: a call's service counts before its
+    /// method.
+    of_calls: u32,
+}
+
+/// Where a match is in a table.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Spot {
+    Exact(Arc<str>),
+    /// As tables have it.
+    Prefix(Arc<str>),
+    Regex,
 }
 
 /// A match of a rule.
@@ -100,38 +111,79 @@ pub fn whole(pattern: &str) -> Result<Regex, String> {
     })
 }
 
+impl Path {
+    pub(crate) fn spot(&self) -> Spot {
+        match self {
+            Self::Exact(path) => Spot::Exact(Arc::clone(path)),
+            Self::Prefix(prefix) => Spot::Prefix(prefix.strip_suffix('/').map_or(Arc::clone(prefix), Arc::from)),
+            Self::Regex(_) => Spot::Regex,
+        }
+    }
+}
+
 impl PathTable {
     /// Adds a match.
-    pub fn insert(&mut self, path: Path, candidate: Candidate) {
-        self.sorted = false;
-        match path {
-            Path::Exact(path) => self.exact.entry(path).or_default().push(candidate),
-            Path::Prefix(prefix) => {
-                let prefix = prefix.strip_suffix('/').map_or(Arc::clone(&prefix), Arc::from);
-                self.longest = self.longest.max(prefix.len());
-                self.prefixes.entry(prefix).or_default().push(candidate);
+    pub fn insert(&mut self, path: &Path, candidate: Candidate) {
+        let list = match (path.spot(), path) {
+            (Spot::Exact(path), _) => self.exact.or_insert_with(&path, Vec::new),
+            (Spot::Prefix(prefix), _) => self.prefixes.or_insert_with(&prefix, Vec::new),
+            (Spot::Regex, Path::Regex(regex)) => {
+                let order = |regex: &Regex, candidate: &Candidate, of: &(Regex, Candidate)| {
+                    let longer = of.0.as_str().len().cmp(&regex.as_str().len());
+                    longer.then_with(|| candidate.order().cmp(&of.1.order()))
+                };
+                let all = Arc::make_mut(&mut self.regexes);
+                let at = all.partition_point(|of| order(regex, &candidate, of).is_ge());
+                all.insert(at, (regex.clone(), candidate));
+                return;
             }
-            Path::Regex(regex) => self.regexes.push((regex, candidate)),
+            (Spot::Regex, Path::Exact(_) | Path::Prefix(_)) => return,
+        };
+        let at = list.partition_point(|of| of.order() <= candidate.order());
+        // Most lists have one.
+        if list.len() == list.capacity() {
+            list.reserve_exact(list.len().max(1));
+        }
+        list.insert(at, candidate);
+    }
+
+    /// Takes the matches of some rules out of a place.
+    pub(crate) fn remove(&mut self, spot: &Spot, is_of: impl Fn(RuleId) -> bool) {
+        let (table, path) = match spot {
+            Spot::Exact(path) => (&mut self.exact, path),
+            Spot::Prefix(prefix) => (&mut self.prefixes, prefix),
+            Spot::Regex => {
+                Arc::make_mut(&mut self.regexes).retain(|(_, candidate)| !is_of(candidate.rule));
+                return;
+            }
+        };
+        let Some(list) = table.get_mut(path) else { return };
+        list.retain(|candidate| !is_of(candidate.rule));
+        if list.is_empty() {
+            table.remove(path);
         }
     }
 
-    /// Brings what was added into the order in which it is tried. To be called once before [`PathTable::find`].
-    pub fn sort(&mut self) {
-        let lists = self.exact.values_mut().chain(self.prefixes.values_mut());
-        lists.for_each(|list| list.sort_by(|a, b| a.order().cmp(&b.order())));
-        let length = |regex: &Regex| std::cmp::Reverse(regex.as_str().len());
-        self.regexes.sort_by(|(a, x), (b, y)| (length(a), x.order()).cmp(&(length(b), y.order())));
-        self.sorted = true;
+    /// A route has the host, one of calls or another.
+    pub(crate) const fn attach(&mut self, of_calls: bool) {
+        self.routes += 1;
+        self.of_calls += of_calls as u32;
+    }
+
+    /// A route no longer has it. Whether none has.
+    pub(crate) const fn detach(&mut self, of_calls: bool) -> bool {
+        self.routes = self.routes.saturating_sub(1);
+        self.of_calls = self.of_calls.saturating_sub(of_calls as u32);
+        self.routes == 0
     }
 
     /// The rule that takes the request.
     pub fn find(&self, request: &impl Request) -> Option<RuleId> {
-        debug_assert!(self.sorted, "a table is sorted before it is asked");
         let path = request.path();
         if let Some(rule) = self.exact.get(path).and_then(|list| first(list, request)) {
             return Some(rule);
         }
-        if self.services_first {
+        if self.of_calls > 0 {
             let below = self.by_prefix(path, request, true);
             return below.or_else(|| self.by_regex(path, request)).or_else(|| self.by_prefix("", request, false));
         }
@@ -156,11 +208,6 @@ impl PathTable {
             prefix = &prefix[..prefix.rfind('/')?];
         }
         None
-    }
-
-    /// Orders matches as a `GRPCRoute` has them: service, then method, then headers.
-    pub fn put_services_first(&mut self) {
-        self.services_first = true;
     }
 
     /// All matches, in no particular order.

@@ -13,9 +13,9 @@ use crate::{
 #[derive(Clone, Debug)]
 pub enum RouteTable {
     /// By the Gateway API's precedence.
-    Precedence(PathTable),
+    Precedence(Arc<PathTable>),
     /// As they are written.
-    Ordered(OrderedTable),
+    Ordered(Arc<OrderedTable>),
 }
 
 impl RouteTable {

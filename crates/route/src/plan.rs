@@ -9,8 +9,8 @@
 //!                                          └ Udp ── Split
 //! ```
 //!
-//! Immutable, and without shared pointers inside: what refers to something else holds its index in the plan's lists. So a worker can swap
-//! one plan for the next between two requests.
+//! Immutable: what refers to something else holds its index in the plan's lists, so a worker can swap one plan for the next between two
+//! requests. What did not change is shared with the plan before, and nothing on a request's way counts a shared pointer.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -21,6 +21,7 @@ pub use strait_api::{RetryConstraint, SessionType};
 use crate::{
     hosts::HostTable,
     ordered::{RouteTable, Text},
+    slots::Slots,
 };
 
 /// Index of a rule in [`Plan::rules`].
@@ -31,16 +32,16 @@ pub type BackendId = u32;
 pub type CertificateId = u32;
 
 /// Everything that is served. Empty serves nothing.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Plan {
     /// Where, in order of address, transport and port; each once.
-    pub ports: Vec<PortPlan>,
+    pub ports: Vec<Arc<PortPlan>>,
     /// HTTP rules of all routes.
-    pub rules: Vec<Rule>,
+    pub rules: Slots<Rule>,
     /// What requests and connections go to.
-    pub backends: Vec<Backend>,
+    pub backends: Slots<Backend>,
     /// Server and client certificates.
-    pub certificates: Vec<Certificate>,
+    pub certificates: Arc<[Certificate]>,
 }
 
 /// A socket that is listened on.
@@ -77,7 +78,7 @@ impl Serve {
 }
 
 /// A listener that takes requests.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct HttpListener {
     /// Its name.
     pub name: Arc<str>,
@@ -86,7 +87,7 @@ pub struct HttpListener {
 }
 
 /// A listener behind TLS.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct TlsListener {
     /// Its name.
     pub name: Arc<str>,
@@ -95,7 +96,7 @@ pub struct TlsListener {
 }
 
 /// What is done with a TLS connection.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum TlsThen {
     /// The handshake is done here, and requests are served.
     Http(Terminate, HttpListener),
@@ -106,7 +107,7 @@ pub enum TlsThen {
 }
 
 /// How a handshake is done.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Terminate {
     /// The certificates, in the order they are named; the first that fits the server name is shown, else the first.
     pub certificates: Vec<CertificateId>,

@@ -7,6 +7,7 @@ mod render;
 mod resolve;
 mod session_key;
 mod stand_in;
+mod statuses;
 mod trust;
 mod yaml;
 
@@ -29,9 +30,9 @@ use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
 };
-use strait_api::{Directory, Objects};
+use strait_api::{Directory, Object, ObjectKey, Objects};
 use strait_proxy::{Drain, Gate, Options, PortMap};
-use strait_route::{Assigned, Compiled, Plan, Serve, Status, assign, assign_istio, compile, compile_with};
+use strait_route::{Assigned, Compiled, Compiler, Plan, Serve, assign, assign_istio, compile};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, oneshot},
@@ -40,7 +41,7 @@ use tokio::{
 pub(crate) use outside::ADMIN;
 pub(crate) use render::{RenderArgs, render};
 
-use self::{resolve::Resolver, stand_in::StandIns};
+use self::{resolve::Resolver, stand_in::StandIns, statuses::StatusFile};
 
 /// Serve Gateways and their routes (Gateway API, Istio) as an L7 gate, without root
 ///
@@ -210,9 +211,10 @@ fn serve(args: ServeArgs, stand_ins: Option<StandIns>, hot_restart_path: Option<
         stand_ins,
         pool: args.address_pool,
         ports,
-        status: args.status,
+        status: args.status.map(StatusFile::start).transpose()?,
         assigned: Assigned::new(),
-        statuses: Vec::new(),
+        compiler: Compiler::new(),
+        stood_in: Objects::default(),
         said: BTreeSet::new(),
         resolver: Resolver::new(),
     };
@@ -291,10 +293,11 @@ struct Running {
     stand_ins: Option<StandIns>,
     pool: IpNet,
     ports: PortMap,
-    status: Option<PathBuf>,
+    status: Option<StatusFile>,
     assigned: Assigned,
-    /// The last statuses: conditions that did not change keep their times.
-    statuses: Vec<Status>,
+    compiler: Compiler,
+    /// What was compiled last, where stand-ins take the place of pods.
+    stood_in: Objects,
     /// What was said of what went wrong, so that it is said once.
     said: BTreeSet<String>,
     resolver: Resolver,
@@ -312,7 +315,12 @@ impl Running {
         let watcher = self.directory.watcher().context("cannot watch the manifests")?;
         let mut changes = watch(watcher)?;
         self.warm_up().await;
-        let mut lines = self.apply(gate)?;
+        let all: Vec<ObjectKey> = self.directory.objects().iter().map(Object::key).collect();
+        self.apply(gate, &all);
+        if let Some(status) = &self.status {
+            status.written()?;
+        }
+        let mut lines = self.lines(&self.compiler.plan());
         if let Some(taken) = taken {
             taken.serving()?;
         }
@@ -328,14 +336,12 @@ impl Running {
         loop {
             tokio::select! {
                 _ = signals.next() => return Ok(Drain::Ending),
-                () = self.resolver.changed(), if !taking_over => {
-                    self.apply(gate)?;
-                }
+                () = self.resolver.changed(), if !taking_over => self.apply(gate, &[]),
                 Some(taken_up) = changes.recv(), if !taking_over => {
                     let change = self.directory.refresh();
                     let _ = taken_up.send(());
                     if change.changed || change.solved > 0 || !change.new_problems.is_empty() {
-                        self.apply(gate)?;
+                        self.apply(gate, &change.objects);
                     }
                 }
                 Some(asked) = next(&mut asked) => match asked {
@@ -358,49 +364,53 @@ impl Running {
     /// Looks up the names that back ends are behind before anything is served, at most so long.
     async fn warm_up(&mut self) {
         const MOST: Duration = Duration::from_secs(2);
-        let names = compile(self.directory.objects(), &self.assign(self.directory.objects()), "").names;
+        let objects = self.directory.objects();
+        if objects.service_entries().next().is_none() {
+            return;
+        }
+        let names = compile(objects, &addresses(objects, self.pool, &self.assigned), "").names;
         if !names.is_empty() {
             self.resolver.want(&names);
             self.resolver.all_found(MOST).await;
         }
     }
 
-    fn assign(&self, objects: &Objects) -> Assigned {
-        addresses(objects, self.pool, &self.assigned)
-    }
-
-    /// Serves what the manifests say now. Gives what people are told of it at the start.
-    fn apply(&mut self, gate: &mut Gate) -> anyhow::Result<Vec<String>> {
+    /// Serves what the manifests say now; `changed` are the objects that are new, others or gone since the last time.
+    fn apply(&mut self, gate: &mut Gate, changed: &[ObjectKey]) {
         let mut said = BTreeSet::new();
         for problem in self.directory.problems() {
             said.insert(problem.to_string());
         }
-        let objects = match &mut self.stand_ins {
+        let others;
+        let (objects, changed) = match &mut self.stand_ins {
             Some(stand_ins) => {
                 let (objects, notes) = stand_ins.stand_in(self.directory.objects());
                 said.extend(notes);
-                objects
+                others = objects.differing(&self.stood_in);
+                self.stood_in = objects;
+                (&self.stood_in, &*others)
             }
-            None => self.directory.objects().clone(),
+            None => (self.directory.objects(), changed),
         };
-        self.assigned = self.assign(&objects);
-        let mut compiled = compile_with(&objects, &self.assigned, self.resolver.resolved(), &now());
-        for name in self.resolver.want(&compiled.names) {
+        self.assigned = addresses(objects, self.pool, &self.assigned);
+        let resolved = self.resolver.resolved();
+        let recompiled = self.compiler.update(objects, changed, &self.assigned, resolved, &now());
+        for name in self.resolver.want(self.compiler.names()) {
             said.insert(format!("{name} is not looked up: there are too many names; its back ends get no request"));
         }
-        said.extend(compiled.troubles.iter().map(ToString::to_string));
-        compiled.keep_times(&self.statuses);
-        if let Some(path) = &self.status {
-            write_status(path, &compiled)?;
+        said.extend(self.compiler.troubles().iter().map(ToString::to_string));
+        said.extend(gate.serve(self.compiler.plan()).into_iter().map(|error| error.to_string()));
+        // Whoever waits for the change has it now.
+        if let Some(file) = &self.status {
+            file.update(recompiled.statuses.into_iter().map(|key| {
+                let status = self.compiler.status(&key);
+                (key, status)
+            }));
         }
-        let lines = self.lines(&compiled.plan);
-        said.extend(gate.serve(compiled.plan).into_iter().map(|error| error.to_string()));
         for text in said.iter().filter(|text| !self.said.contains(*text)) {
             eprintln!("{text}");
         }
         self.said = said;
-        self.statuses = compiled.statuses;
-        Ok(lines)
     }
 
     /// What is listened on; with stand-ins a command to try for each host.
@@ -483,14 +493,6 @@ fn curl(host: &str, scheme: &str, address: &str, port: u16) -> String {
 
 fn now() -> String {
     jiff::Timestamp::now().round(jiff::Unit::Second).map_or_else(|_| String::new(), |now| now.to_string())
-}
-
-/// Writes all statuses in place of those before, at once.
-fn write_status(path: &Path, compiled: &Compiled) -> anyhow::Result<()> {
-    let part = path.with_extension("part");
-    std::fs::write(&part, render::documents(&compiled.statuses))
-        .with_context(|| format!("cannot write {}", part.display()))?;
-    std::fs::rename(&part, path).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// The addresses of all gateways, the Gateway API's first.

@@ -173,6 +173,11 @@ impl SourceFile {
         true
     }
 
+    /// Whether it has something to say: about itself, or of objects that are in it twice.
+    pub(super) fn is_telling(&self) -> bool {
+        self.fault.is_some() || !self.notes.is_empty() || !self.twice.is_empty()
+    }
+
     pub(super) fn problems(&self, into: &mut Vec<Problem>) {
         let in_force = if self.ever_good { InForce::LastGood } else { InForce::Nothing };
         let file = || Arc::clone(&self.name);

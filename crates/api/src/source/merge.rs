@@ -82,13 +82,16 @@ impl Holders {
         }
     }
 
-    /// Objects that are there beside the one that is taken: of files that are there, and twice in one file.
-    pub(super) fn conflicts(&self, files: &Files, into: &mut Vec<Problem>) {
+    /// Objects that are there beside the one that is taken: of files that are there, and twice in one of `telling`.
+    pub(super) fn conflicts(&self, files: &Files, telling: &BTreeSet<PathBuf>, into: &mut Vec<Problem>) {
         let contested = self.contested.iter().flat_map(|(key, having)| {
             let files = having.iter().filter_map(|number| self.file(files, *number));
             files.map(move |file| (key.clone(), file))
         });
-        let twice = files.values().flat_map(|file| file.twice.iter().map(move |key| (key.clone(), file)));
+        let twice = telling
+            .iter()
+            .filter_map(|path| files.get(path))
+            .flat_map(|file| file.twice.iter().map(move |key| (key.clone(), file)));
         let twice = twice.filter(|(key, _)| !self.contested.contains_key(key));
         let mut conflicts = Vec::new();
         for (key, file) in contested.chain(twice).filter(|(_, file)| file.absent == Absent::No) {

@@ -6,6 +6,9 @@
 //!               └────────────────────────────────────────────┘
 //! ```
 //!
+//! Where nothing but manifests was touched, in folders that are known, only these are looked at: a change costs what it touches. Links, folders
+//! and lost events have everything listed again.
+//!
 //! What is in force never shrinks by accident:
 //! - A file takes effect as a whole. One that is wrong, unreadable or emptied to zero bytes keeps its last good version in force and is reported until fixed.
 //!   A file that is wrong when it is first seen contributes nothing: what it was meant to hold is not known. It is reported as an error.
@@ -86,6 +89,8 @@ pub struct Change {
     pub new_problems: Vec<Problem>,
     /// How many problems are there no more.
     pub solved: usize,
+    /// How many files were looked at, and how many of them were read.
+    pub looked_at: (usize, usize),
     /// There is more to come without anything else changing (a file has gone and its grace runs): the descriptor becomes readable again.
     pub pending: bool,
 }
@@ -109,6 +114,16 @@ struct Touched {
     files: BTreeSet<Arc<str>>,
     /// Objects that may be others now.
     objects: Vec<ObjectKey>,
+    /// How many files were looked at, and how many read.
+    looked_at: usize,
+    read: usize,
+}
+
+/// Whether the timer fired, and whether another one is set.
+#[derive(Clone, Copy)]
+struct Timers {
+    fired: bool,
+    running: bool,
 }
 
 struct Root {
@@ -116,6 +131,9 @@ struct Root {
     files: BTreeMap<PathBuf, SourceFile>,
     holders: Holders,
     listing: Listing,
+    /// Files that have gone, and those that have something to say.
+    gone: BTreeSet<PathBuf>,
+    telling: BTreeSet<PathBuf>,
 }
 
 impl Directory {
@@ -192,7 +210,7 @@ impl Directory {
     }
 
     fn is_pending(&self) -> bool {
-        self.roots.iter().any(|root| root.files.values().any(|file| file.absent != Absent::No))
+        self.roots.iter().any(|root| !root.gone.is_empty())
     }
 
     /// Lists and reads until nothing changes meanwhile, then puts in force what was read.
@@ -200,12 +218,17 @@ impl Directory {
         let mut timer = first.timer;
         let mut signals = first;
         let mut readings: Vec<BTreeMap<PathBuf, Reading>> = self.roots.iter().map(|_| BTreeMap::new()).collect();
+        // What was looked at; none once all was listed.
+        let mut only = Some(BTreeSet::new());
         for round in 0..ROUNDS {
-            self.watcher.begin_scan();
-            for (root, readings) in self.roots.iter_mut().zip(&mut readings) {
-                root.scan(&mut self.watcher, &signals, readings);
+            if !self.look_at(&signals, &mut readings, &mut only) {
+                only = None;
+                self.watcher.begin_scan();
+                for (root, readings) in self.roots.iter_mut().zip(&mut readings) {
+                    root.scan(&mut self.watcher, &signals, readings);
+                }
+                self.watcher.end_scan();
             }
-            self.watcher.end_scan();
             signals = self.watcher.drain();
             timer |= signals.timer;
             let listed = |path: &PathBuf| self.roots.iter().any(|root| root.listing.files.contains_key(path));
@@ -228,15 +251,39 @@ impl Directory {
                 self.wake(Duration::from_millis(1));
             }
         }
-        let mut touched = Touched::default();
-        let running = self.watcher.is_waking();
+        let looked_at = match &only {
+            Some(only) => only.len(),
+            None => self.roots.iter().map(|root| root.listing.files.len()).sum(),
+        };
+        let read = readings.iter().map(BTreeMap::len).sum();
+        let mut touched = Touched { looked_at, read, ..Touched::default() };
+        let timers = Timers { fired: timer, running: self.watcher.is_waking() };
         for (root, readings) in self.roots.iter_mut().zip(readings) {
-            root.take(readings, timer, running, &mut self.interner, &mut touched);
+            root.take(readings, only.as_ref(), timers, &mut self.interner, &mut touched);
         }
         if self.is_pending() {
             self.wake(GRACE);
         }
         self.publish(touched)
+    }
+
+    /// Looks at the manifests that were touched, where that does: false where all has to be listed.
+    fn look_at(
+        &mut self,
+        signals: &Signals,
+        readings: &mut [BTreeMap<PathBuf, Reading>],
+        only: &mut Option<BTreeSet<PathBuf>>,
+    ) -> bool {
+        let does = !signals.elsewhere && !signals.timer && self.roots.iter().all(|root| root.listing.is_plain());
+        let Some(only) = only.as_mut().filter(|_| does) else { return false };
+        for (root, readings) in self.roots.iter_mut().zip(readings) {
+            if !signals.touched.iter().all(|path| root.listing.look_at(path)) {
+                return false;
+            }
+            root.read(signals.touched.iter(), &self.watcher, signals, readings);
+        }
+        only.extend(signals.touched.iter().cloned());
+        true
     }
 
     fn wake(&mut self, delay: Duration) {
@@ -245,11 +292,11 @@ impl Directory {
         }
     }
 
-    fn publish(&mut self, Touched { files, objects: mut keys }: Touched) -> Change {
+    fn publish(&mut self, Touched { files, objects: mut keys, looked_at, read }: Touched) -> Change {
         let mut problems = Vec::new();
         for root in &mut self.roots {
             root.problems(&mut problems);
-            root.holders.conflicts(&root.files, &mut problems);
+            root.holders.conflicts(&root.files, &root.telling, &mut problems);
         }
         keys.sort_unstable();
         keys.dedup();
@@ -281,26 +328,43 @@ impl Directory {
         let solved = before.difference(&after).count();
         self.problems = problems;
         let (generation, pending) = (self.generation, self.is_pending());
-        Change { changed, generation, objects, files: files.into_iter().collect(), new_problems, solved, pending }
+        let (files, looked_at) = (files.into_iter().collect(), (looked_at, read));
+        Change { changed, generation, objects, files, new_problems, solved, looked_at, pending }
     }
 }
 
 impl Root {
     fn new(path: PathBuf) -> Self {
-        Self { path, files: BTreeMap::new(), holders: Holders::default(), listing: Listing::default() }
+        Self {
+            path,
+            files: BTreeMap::new(),
+            holders: Holders::default(),
+            listing: Listing::default(),
+            gone: BTreeSet::new(),
+            telling: BTreeSet::new(),
+        }
     }
 
     /// Lists the root and reads the files that are not known as they are on disk.
     fn scan(&mut self, watcher: &mut Watcher, signals: &Signals, readings: &mut BTreeMap<PathBuf, Reading>) {
         let files = &self.files;
         self.listing = walk::list(&self.path, watcher, &|path| files.contains_key(path));
-        for (path, stamp) in &self.listing.files {
-            if watcher.writing.contains(path) {
-                continue;
-            }
-            let stamp = match stamp {
-                Ok(stamp) => stamp,
-                Err(error) => {
+        self.read(self.listing.files.keys(), watcher, signals, readings);
+    }
+
+    /// Reads those of some files that are not known as they are on disk.
+    fn read<'p>(
+        &self,
+        paths: impl Iterator<Item = &'p PathBuf>,
+        watcher: &Watcher,
+        signals: &Signals,
+        readings: &mut BTreeMap<PathBuf, Reading>,
+    ) {
+        for path in paths.filter(|path| !watcher.writing.contains(*path)) {
+            let stamp = match self.listing.files.get(path) {
+                None => continue,
+                Some(Ok(stamp)) => stamp,
+                Some(Err(error)) => {
                     readings.insert(path.clone(), Reading::Unreadable(error.to_string()));
                     continue;
                 }
@@ -308,7 +372,7 @@ impl Root {
             let known = match readings.get(path) {
                 Some(Reading::Content { stamp, .. }) => Some(*stamp),
                 Some(Reading::Unreadable(_)) => None,
-                None => files.get(path).and_then(|file| file.stamp),
+                None => self.files.get(path).and_then(|file| file.stamp),
             };
             if signals.overflow || signals.touched.contains(path) || known != Some(*stamp) {
                 readings.insert(path.clone(), file::read(path));
@@ -317,12 +381,12 @@ impl Root {
         readings.retain(|path, _| self.listing.files.contains_key(path));
     }
 
-    /// Takes in what was read, and notices what has gone; forgets what was gone when the timer that has `fired` was set. `running`: another one is set.
+    /// Takes in what was read, and notices what has gone, of all files or of `only` some; forgets what was gone when the timer that has fired was set.
     fn take(
         &mut self,
         readings: BTreeMap<PathBuf, Reading>,
-        fired: bool,
-        running: bool,
+        only: Option<&BTreeSet<PathBuf>>,
+        timers: Timers,
         interner: &mut Interner,
         touched: &mut Touched,
     ) {
@@ -331,34 +395,33 @@ impl Root {
         let mut keys: Vec<(ObjectKey, Option<u32>)> = Vec::new();
         for (path, reading) in readings {
             let holders = &mut self.holders;
-            let file = self.files.entry(path).or_insert_with_key(|path| SourceFile::new(path, holders.number(path)));
+            let file =
+                self.files.entry(path.clone()).or_insert_with_key(|path| SourceFile::new(path, holders.number(path)));
             let mut changed = BTreeSet::new();
             if file.take(reading, interner, &mut changed) {
                 touched.files.insert(Arc::clone(&file.name));
             }
             keys.extend(changed.into_iter().map(|key| (key, Some(file.number))));
-        }
-        let (listing, holders) = (&self.listing, &mut self.holders);
-        self.files.retain(|path, file| {
-            let unknown = listing.root_missing || listing.unreadable.keys().any(|folder| path.starts_with(folder));
-            let before = file.absent;
-            file.absent = match before {
-                _ if unknown || listing.files.contains_key(path) => Absent::No,
-                Absent::Waiting if fired => {
-                    touched.files.insert(Arc::clone(&file.name));
-                    keys.extend(file.keys().map(|key| (key, None)));
-                    holders.forget(file.number);
-                    return false;
-                }
-                // A timer that runs already fires before the grace of this file is over.
-                Absent::No | Absent::Noticed if running => Absent::Noticed,
-                Absent::No | Absent::Noticed | Absent::Waiting => Absent::Waiting,
-            };
-            if (before == Absent::No) != (file.absent == Absent::No) {
-                keys.extend(file.keys().map(|key| (key, None)));
+            if file.is_telling() {
+                self.telling.insert(path);
+            } else {
+                self.telling.remove(&path);
             }
-            true
-        });
+        }
+        let paths: Vec<PathBuf> = match only {
+            Some(only) => only.union(&self.gone).cloned().collect(),
+            // Those that are there, and were before, are as they were.
+            None => self
+                .files
+                .keys()
+                .filter(|path| !self.listing.files.contains_key(*path))
+                .chain(&self.gone)
+                .cloned()
+                .collect(),
+        };
+        for path in paths {
+            self.settle(&path, timers, touched, &mut keys);
+        }
         keys.sort_unstable();
         let groups = keys.chunk_by(|(a, _), (b, _)| a == b);
         let chosen = groups.filter_map(|group| {
@@ -369,6 +432,50 @@ impl Root {
         let chosen: Vec<_> = chosen.collect();
         touched.objects.extend(chosen.iter().map(|(key, _)| key.clone()));
         self.holders.take(chosen);
+    }
+
+    /// Notices whether a file is there.
+    fn settle(
+        &mut self,
+        path: &PathBuf,
+        timers: Timers,
+        touched: &mut Touched,
+        keys: &mut Vec<(ObjectKey, Option<u32>)>,
+    ) {
+        let Some(file) = self.files.get_mut(path) else { return };
+        let listing = &self.listing;
+        let unknown = listing.root_missing || listing.unreadable.keys().any(|folder| path.starts_with(folder));
+        let before = file.absent;
+        let forgotten = match before {
+            _ if unknown || listing.files.contains_key(path) => {
+                file.absent = Absent::No;
+                false
+            }
+            Absent::Waiting if timers.fired => true,
+            // A timer that runs already fires before the grace of this file is over.
+            Absent::No | Absent::Noticed if timers.running => {
+                file.absent = Absent::Noticed;
+                false
+            }
+            Absent::No | Absent::Noticed | Absent::Waiting => {
+                file.absent = Absent::Waiting;
+                false
+            }
+        };
+        if forgotten || (before == Absent::No) != (file.absent == Absent::No) {
+            keys.extend(file.keys().map(|key| (key, None)));
+        }
+        if forgotten {
+            touched.files.insert(Arc::clone(&file.name));
+            self.holders.forget(file.number);
+            self.telling.remove(path);
+            self.files.remove(path);
+        }
+        if self.files.get(path).is_some_and(|file| file.absent != Absent::No) {
+            self.gone.insert(path.clone());
+        } else {
+            self.gone.remove(path);
+        }
     }
 
     fn problems(&self, into: &mut Vec<Problem>) {
@@ -382,7 +489,7 @@ impl Root {
             let (file, cause) = (folder.display().to_string().into(), cause.clone());
             into.push(Problem::Unreadable { file, cause, in_force: InForce::LastGood });
         }
-        for file in self.files.values() {
+        for file in self.telling.iter().filter_map(|path| self.files.get(path)) {
             file.problems(into);
         }
     }

@@ -43,6 +43,40 @@ pub(super) struct Listing {
     /// Folders that are there and cannot be listed: what is below them is unknown.
     pub(super) unreadable: BTreeMap<PathBuf, String>,
     pub(super) too_many: bool,
+    /// The folders that were listed.
+    folders: BTreeSet<PathBuf>,
+    /// Whether there are links, which may lead anywhere.
+    links: bool,
+}
+
+impl Listing {
+    /// Whether it can be brought up to date by looking at single files.
+    pub(super) fn is_plain(&self) -> bool {
+        !self.links && !self.too_many && !self.root_missing && self.unreadable.is_empty()
+    }
+
+    /// Looks at one path again. False where that does not do: all has to be listed.
+    pub(super) fn look_at(&mut self, path: &Path) -> bool {
+        if !path.parent().is_some_and(|folder| self.folders.contains(folder)) {
+            return true;
+        }
+        // Does not follow links.
+        let stamp = match fs::symlink_metadata(path) {
+            Ok(metadata) if metadata.is_symlink() || metadata.is_dir() => return false,
+            Ok(metadata) => stamp(&metadata),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.files.remove(path);
+                return true;
+            }
+            Err(error) => Err(error),
+        };
+        self.files.insert(path.to_owned(), stamp);
+        self.files.len() <= MAX_ENTRIES
+    }
+}
+
+fn stamp(metadata: &Metadata) -> io::Result<Stamp> {
+    if metadata.is_file() { Ok(Stamp::of(metadata)) } else { Err(io::Error::other("not a regular file")) }
 }
 
 /// Lists a root and watches what it lists, each folder before it is listed so that no change falls between.
@@ -74,7 +108,7 @@ pub(super) fn is_manifest(name: &std::ffi::OsStr) -> bool {
 }
 
 /// Hidden, or an editor's (`.x.yaml.swp`, `#x.yaml#`).
-fn is_hidden(name: &std::ffi::OsStr) -> bool {
+pub(super) fn is_hidden(name: &std::ffi::OsStr) -> bool {
     matches!(name.as_encoded_bytes().first(), Some(b'.' | b'#'))
 }
 
@@ -126,6 +160,7 @@ impl Walk<'_> {
 
     fn folder(&mut self, folder: &Path, watcher: &mut Watcher, folders: &mut Vec<PathBuf>, links: &mut Vec<PathBuf>) {
         watcher.watch_folder(folder);
+        self.listing.folders.insert(folder.to_owned());
         let entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<fs::DirEntry>>>);
         let entries = match entries {
             Ok(entries) => entries,
@@ -143,7 +178,10 @@ impl Walk<'_> {
             }
             // Does not follow links.
             match entry.metadata() {
-                Ok(metadata) if metadata.is_symlink() => links.push(path),
+                Ok(metadata) if metadata.is_symlink() => {
+                    self.listing.links = true;
+                    links.push(path);
+                }
                 Ok(metadata) if metadata.is_dir() => {
                     if self.enter(&metadata) {
                         folders.push(path);
@@ -168,7 +206,7 @@ impl Walk<'_> {
         }
         let stamp = metadata.and_then(|metadata| {
             self.inodes.insert((metadata.dev(), metadata.ino()));
-            if metadata.is_file() { Ok(Stamp::of(metadata)) } else { Err(io::Error::other("not a regular file")) }
+            self::stamp(metadata)
         });
         self.listing.files.insert(path, stamp);
     }

@@ -20,7 +20,7 @@ use rustix::{
     time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec},
 };
 
-use super::walk::is_manifest;
+use super::walk::{is_hidden, is_manifest};
 
 /// An inotify instance and a timer behind one epoll descriptor.
 pub(super) struct Watcher {
@@ -49,11 +49,14 @@ struct Watched {
 
 /// What has happened since the last look.
 #[derive(Default, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each happened or not, by itself")]
 pub(super) struct Signals {
     /// Manifests that may have changed even where their stamp has not.
     pub(super) touched: BTreeSet<PathBuf>,
     /// Something is to be looked at.
     pub(super) rescan: bool,
+    /// More than the manifests that were touched: a folder, a link, a step on the way to a root.
+    pub(super) elsewhere: bool,
     /// Events were lost: everything may have changed.
     pub(super) overflow: bool,
     /// The timer has fired.
@@ -164,16 +167,24 @@ impl Watcher {
         while let Ok(event) = reader.next() {
             let flags = event.events();
             if flags.contains(ReadFlags::QUEUE_OVERFLOW) {
-                (signals.overflow, signals.rescan) = (true, true);
+                (signals.overflow, signals.rescan, signals.elsewhere) = (true, true, true);
                 self.writing.clear();
                 continue;
             }
             let Some(watched) = self.watched.get(&event.wd()) else { continue };
             let name = event.file_name().map(|name| OsStr::from_bytes(name.to_bytes()));
-            signals.rescan |= flags.bits() & ENTRIES.bits() != 0
+            let mut look = flags.bits() & ENTRIES.bits() != 0
                 && name.is_some_and(|name| !watched.folders.is_empty() || watched.names.contains(name));
-            signals.rescan |= flags.intersects(ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF)
+            look |= flags.intersects(ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF)
                 || flags.contains(ReadFlags::ATTRIB) && name.is_none();
+            signals.rescan |= look;
+            match name.filter(|name| !watched.names.contains(*name) && !flags.contains(ReadFlags::ISDIR)) {
+                // What is hidden matters to links alone, and where there are any all is listed.
+                Some(name) if is_manifest(name) || is_hidden(name) => {}
+                // What is not named is a root or what a link leads to, and may be a manifest.
+                Some(_) => signals.elsewhere |= look,
+                None => signals.elsewhere = true,
+            }
             let manifests: Vec<PathBuf> = match name {
                 Some(name) if is_manifest(name) => watched.folders.iter().map(|folder| folder.join(name)).collect(),
                 Some(_) => Vec::new(),

@@ -88,6 +88,33 @@ fn written_in_place() {
     assert_eq!(directory.refresh(), Change { generation: 2, ..Change::default() });
 }
 
+/// A change of one file among many costs that file, however it is saved; a link among them has all looked at, as it may lead to any.
+#[test]
+fn others_are_not_looked_at() {
+    let folder = Folder::new();
+    for index in 0..50 {
+        folder.write(&format!("below/{index}.yaml"), &policy(&format!("p{index}"), 80));
+    }
+    let mut directory = folder.open();
+    let has = |port: u32| move |d: &Directory| ports(d).contains(&format!("Number({port})"));
+    let sums =
+        |changes: &[Change]| changes.iter().fold((0, 0), |sum, of| (sum.0 + of.looked_at.0, sum.1 + of.looked_at.1));
+    let saved = folder.write(".7.yaml", &policy("p7", 81));
+    fs::rename(saved, folder.path().join("below/7.yaml")).unwrap();
+    assert_eq!(sums(&until(&mut directory, has(81))), (1, 1), "renamed");
+    folder.write("below/new.yaml", &policy("new", 82));
+    assert_eq!(sums(&until(&mut directory, has(82))), (1, 1), "new");
+    fs::remove_file(folder.path().join("below/new.yaml")).unwrap();
+    let first = directory.refresh();
+    assert_eq!((first.looked_at, first.pending), ((1, 0), true), "gone, for now");
+    until(&mut directory, |d| !has(82)(d));
+    symlink("7.yaml", folder.path().join("below/link.yaml")).unwrap();
+    until(&mut directory, |d| d.objects().len() == 50);
+    folder.write("below/8.yaml", &policy("p8", 83));
+    let changes = until(&mut directory, has(83));
+    assert_eq!(changes.last().unwrap().looked_at, (50, 1), "with a link");
+}
+
 #[test]
 fn replaced_by_rename() {
     let folder = Folder::new();

@@ -12,7 +12,7 @@ impl Gate {
     /// Opens sockets for datagrams where HTTPS is served, but for ports whose datagrams are a UDP listener's.
     pub(super) fn open_quic(
         &self,
-        ports: &[PortPlan],
+        ports: &[Arc<PortPlan>],
         sockets: &mut Sockets,
         inherited: &mut BTreeMap<Place, Vec<Socket>>,
         errors: &mut Vec<GateError>,

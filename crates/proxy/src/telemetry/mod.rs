@@ -82,9 +82,13 @@ pub(crate) struct Telemetry {
 /// What a plan's parts are called in logs and metrics, by their places in it.
 #[derive(Debug)]
 pub(crate) struct Names {
-    backends: Vec<(Arc<Destination>, Arc<str>)>,
+    /// None at numbers that are free.
+    backends: Arc<[Option<Named>]>,
     listeners: Vec<Arc<Listener>>,
 }
+
+/// What a back end is counted at, and the name of its cluster.
+type Named = (Arc<Destination>, Arc<str>);
 
 impl Telemetry {
     /// With room for `series` series of requests and connections in each worker.
@@ -110,19 +114,27 @@ impl Telemetry {
         Ok((Arc::new(Self { series, listeners: Listeners::default(), workers: counters.into(), log }), sink))
     }
 
-    /// Finds or makes what a plan is counted by.
-    pub(crate) fn names(&self, plan: &Plan) -> Names {
-        let (services, clusters): (Vec<_>, Vec<_>) = plan.backends.iter().map(destination).unzip();
-        let destinations = self.series.destinations(services.into_iter());
-        let backends = destinations.into_iter().zip(clusters).collect();
-        let place = |port: &PortPlan| Place {
+    /// Finds or makes what a plan is counted by. What did not change since the plan before is taken from there.
+    pub(crate) fn names(&self, plan: &Plan, before: Option<(&Plan, &Names)>) -> Names {
+        let place = |port: &Arc<PortPlan>| Place {
             gateway: Arc::clone(&port.gateway),
             address: port.address,
             port: port.port,
             is_udp: port.serve.is_udp(),
         };
         let listeners = self.listeners.listeners(plan.ports.iter().map(place), self.workers.len());
+        let backends = match before.filter(|(before, _)| before.backends.is_same(&plan.backends)) {
+            Some((_, names)) => Arc::clone(&names.backends),
+            None => self.backends(plan),
+        };
         Names { backends, listeners }
+    }
+
+    fn backends(&self, plan: &Plan) -> Arc<[Option<Named>]> {
+        let (services, clusters): (Vec<_>, Vec<_>) = plan.backends.iter().map(destination).unzip();
+        let destinations = self.series.destinations(services.into_iter());
+        let mut named = destinations.into_iter().zip(clusters);
+        (0..plan.backends.len()).map(|id| plan.backends.get(id).and_then(|_| named.next())).collect()
     }
 
     /// Numbers of one worker.
@@ -261,11 +273,11 @@ impl Telemetry {
 impl Names {
     /// A back end's name as Istio gives it to clusters.
     pub(crate) fn cluster(&self, backend: u32) -> &str {
-        self.backends.get(backend as usize).map_or("", |(_, cluster)| cluster)
+        self.backends.get(backend as usize).and_then(Option::as_ref).map_or("", |(_, cluster)| cluster)
     }
 
     fn destination(&self, backend: Option<u32>) -> Option<&Destination> {
-        self.backends.get(backend? as usize).map(|(destination, _)| &**destination)
+        self.backends.get(backend? as usize)?.as_ref().map(|(destination, _)| &**destination)
     }
 
     /// The numbers of a port of the plan.

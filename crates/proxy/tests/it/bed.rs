@@ -135,19 +135,19 @@ impl Bed {
         for (id, prefix) in (0..).zip(["/", "/short", "/empty"]) {
             let rank = (0, "route".into(), id, 0);
             let candidate = Candidate { rule: id, method: None, headers: Vec::new(), query: Vec::new(), rank };
-            table.insert(Path::Prefix(prefix.into()), candidate);
+            table.insert(&Path::Prefix(prefix.into()), candidate);
         }
-        table.sort();
         let mut hosts = HostTable::default();
-        hosts.entry(None, || RouteTable::Precedence(table));
+        hosts.entry(None, || RouteTable::Precedence(table.into()));
         let mut listeners = HostTable::default();
         listeners.entry(None, || HttpListener { name: "http".into(), hosts });
-        let port = |port, serve| PortPlan { address: self.address, port, gateway: "default/gate".into(), serve };
+        let port =
+            |port, serve| Arc::new(PortPlan { address: self.address, port, gateway: "default/gate".into(), serve });
         Plan {
             ports: vec![port(HTTP, Serve::Http(listeners)), port(TCP, Serve::Tcp(Some(split(0))))],
-            rules,
-            backends: vec![backend("here", vec![here]), backend("nowhere", Vec::new())],
-            certificates: Vec::new(),
+            rules: rules.into(),
+            backends: vec![backend("here", vec![here]), backend("nowhere", Vec::new())].into(),
+            certificates: Arc::default(),
         }
     }
 

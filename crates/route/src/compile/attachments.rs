@@ -7,7 +7,7 @@ use std::{
 
 use strait_api::{ObjectKey, Objects};
 
-use super::{Compiled, Resolved, compile_and_tell};
+use super::{Compiled, Resolved, compiler, world::name};
 use crate::status::Status;
 
 /// Where routes are attached, and where they are not.
@@ -60,8 +60,33 @@ pub fn attachments(objects: &Objects) -> Attachments {
         let name = (Arc::clone(&gateway.meta.namespace), Arc::clone(&gateway.meta.name));
         (name, one.clone())
     });
-    let mut attached = Attachments::default();
-    let assigned = assigned.collect();
-    let compiled = compile_and_tell(objects, &assigned, &Resolved::new(), "", Some(&mut attached));
-    Attachments { statuses: compiled.statuses, ..attached }
+    let compiler = compiler(objects, &assigned.collect(), &Resolved::new(), "");
+    let mut attachments = Attachments { statuses: compiler.statuses(), ..Attachments::default() };
+    let mut routes: Vec<_> = compiler.attached.routes.iter().collect();
+    routes.sort_by_key(|(_, routed)| &routed.age);
+    for (key, routed) in routes {
+        let Some(status) = &routed.status else { continue };
+        for of in &routed.parents {
+            let Some(accepted) = status.accepted(of.place) else { continue };
+            if !accepted.holds {
+                let (reason, message) = (accepted.reason, Arc::clone(&accepted.message));
+                attachments.refused.push(Refusal { route: key.clone(), parent: of.place, reason, message });
+                continue;
+            }
+            let Some(state) = compiler.gateways().get(&of.gateway) else { continue };
+            for chosen in of.selected.iter().filter(|chosen| chosen.taken) {
+                let Some(listener) = state.listeners.get(chosen.listener) else { continue };
+                attachments.at.push(Attachment {
+                    route: key.clone(),
+                    gateway: of.gateway.clone(),
+                    set: listener.set.as_ref().map(|set| name(&set.meta)),
+                    listener: Arc::clone(&listener.listener.name),
+                    port: listener.listener.port,
+                    protocol: Arc::clone(&listener.listener.protocol),
+                    hosts: chosen.hosts.to_vec(),
+                });
+            }
+        }
+    }
+    attachments
 }

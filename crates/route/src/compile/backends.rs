@@ -12,14 +12,17 @@ use strait_api::{
 };
 use strait_base::Protocol;
 
-use super::{GATEWAY_VERSION, tls, traffic, world::World};
+use super::{
+    GATEWAY_VERSION,
+    certificates::Certificates,
+    tls, traffic,
+    world::{self, Name, World},
+};
 use crate::{
-    plan::{Authorities, Backend, BackendId, BackendProtocol, BackendTls, Certificate, CertificateId, Endpoint},
+    plan::{Authorities, Backend, BackendId, BackendProtocol, BackendTls, CertificateId, Endpoint},
+    slots::{Filled, Slots},
     status::{Condition, Status, conditions},
 };
-
-/// Namespace and name.
-pub(super) type Name = (Arc<str>, Arc<str>);
 
 /// What a back end is known by: namespace, service, port, what is spoken, and the certificate that is shown to it.
 type Key = (Arc<str>, Arc<str>, u16, Protocol, BackendProtocol, Option<CertificateId>);
@@ -27,15 +30,32 @@ type Key = (Arc<str>, Arc<str>, u16, Protocol, BackendProtocol, Option<Certifica
 /// The back ends and certificates that are in use, each once.
 #[derive(Default)]
 pub(super) struct Backends {
-    all: Vec<Backend>,
+    all: Filled<Backend>,
     by_key: BTreeMap<Key, BackendId>,
-    certificates: Vec<Certificate>,
-    /// Certificates by name: one secret has one content.
-    by_secret: BTreeMap<Arc<str>, CertificateId>,
-    /// Gateways by policy that they reach back ends under.
-    ancestors: BTreeMap<Name, BTreeSet<Name>>,
+    /// By number: what it is known by, and how many references lead to it.
+    known: BTreeMap<BackendId, (Key, u32)>,
+    pub(super) certificates: Certificates,
+    /// Gateways by policy that they reach back ends under, and how many references do.
+    ancestors: BTreeMap<Name, BTreeMap<Name, u32>>,
     /// The same of policies of traffic.
-    traffic_ancestors: BTreeMap<Name, BTreeSet<Name>>,
+    traffic_ancestors: BTreeMap<Name, BTreeMap<Name, u32>>,
+    /// What the route at hand led to so far.
+    uses: Uses,
+    /// Whether some policy has other gateways than before.
+    pub(super) other_ancestors: bool,
+}
+
+/// What the references of a route led to: to be given back when the route is another.
+#[derive(Default)]
+pub(super) struct Uses {
+    backends: Vec<BackendId>,
+    /// Services that are named, whether they are there or not.
+    pub(super) services: BTreeSet<Name>,
+    /// Other namespaces that something is referred to in.
+    pub(super) namespaces: BTreeSet<Arc<str>>,
+    /// Policies and the gateways that they are reached from.
+    policies: Vec<(Name, Name)>,
+    traffic_policies: Vec<(Name, Name)>,
 }
 
 /// Who refers: the kind and namespace of a route, over which protocol, for which gateway.
@@ -49,17 +69,64 @@ pub(super) struct Referrer<'a> {
 }
 
 impl Backends {
-    pub(super) fn into_parts(self) -> (Vec<Backend>, Vec<Certificate>) {
-        (self.all, self.certificates)
+    pub(super) const fn slots(&self) -> &Slots<Backend> {
+        self.all.slots()
     }
 
-    pub(super) fn certificate(&mut self, certificate: Certificate) -> CertificateId {
-        let next = id(self.certificates.len());
-        let known = *self.by_secret.entry(Arc::clone(&certificate.name)).or_insert(next);
-        if known == next {
-            self.certificates.push(certificate);
+    pub(super) fn get(&self, id: BackendId) -> Option<&Backend> {
+        self.all.get(id)
+    }
+
+    /// What was led to since the last call.
+    pub(super) fn take_uses(&mut self) -> Uses {
+        std::mem::take(&mut self.uses)
+    }
+
+    /// Gives back what a route led to. Back ends that nothing leads to any more are gone.
+    pub(super) fn release(&mut self, uses: Uses) {
+        for id in uses.backends {
+            let Some((key, count)) = self.known.get_mut(&id) else { continue };
+            *count -= 1;
+            if *count == 0 {
+                self.by_key.remove(key);
+                self.known.remove(&id);
+                self.all.free(id);
+            }
         }
-        known
+        for (all, of) in [(&mut self.ancestors, uses.policies), (&mut self.traffic_ancestors, uses.traffic_policies)] {
+            for (policy, gateway) in of {
+                let Some(gateways) = all.get_mut(&policy) else { continue };
+                if let Some(count) = gateways.get_mut(&gateway) {
+                    *count -= 1;
+                    if *count == 0 {
+                        gateways.remove(&gateway);
+                        self.other_ancestors = true;
+                    }
+                }
+                if gateways.is_empty() {
+                    all.remove(&policy);
+                }
+            }
+        }
+    }
+
+    /// Looks at the endpoints of a service again.
+    pub(super) fn endpoints_changed(&mut self, service: &Name, world: &World<'_>) {
+        let from = (Arc::clone(&service.0), Arc::clone(&service.1), 0, Protocol::Tcp, BackendProtocol::Http1, None);
+        let of_service = self.by_key.range(from..).take_while(|(key, _)| (&key.0, &key.1) == (&service.0, &service.1));
+        for (key, id) in of_service {
+            let (Some(backend), Some(of)) = (self.all.get(*id), world.service(&service.0, &service.1)) else {
+                continue;
+            };
+            let Some(port) = of.ports.iter().find(|port| port.port == key.2 && port.protocol == key.3) else {
+                continue;
+            };
+            let endpoints = endpoints(of, port, world);
+            if endpoints != backend.endpoints {
+                let backend = Backend { endpoints, ..backend.clone() };
+                self.all.replace(*id, backend);
+            }
+        }
     }
 
     /// The back end that a reference leads to.
@@ -74,6 +141,10 @@ impl Backends {
     ) -> Result<BackendId, Condition> {
         let target = &reference.target;
         let namespace = target.namespace.as_deref().unwrap_or(by.namespace);
+        if namespace != by.namespace {
+            self.uses.namespaces.insert(namespace.into());
+        }
+        self.uses.services.insert((namespace.into(), Arc::clone(&target.name)));
         if !target.group.is_empty() || &*target.kind != "Service" {
             let message = format!("{} {} is no Service", target.kind, target.name);
             return Err(Condition::no("InvalidKind", message));
@@ -111,9 +182,7 @@ impl Backends {
 
     /// Adds a back end that nothing else leads to.
     pub(super) fn add(&mut self, backend: Backend) -> BackendId {
-        let index = id(self.all.len());
-        self.all.push(backend);
-        index
+        self.all.add(backend)
     }
 
     fn backend(
@@ -129,19 +198,26 @@ impl Backends {
         let gateway = || (Arc::clone(by.gateway.0), Arc::clone(by.gateway.1));
         // Those that another one wins over, and those for a port that there is not, have something to say as well.
         for policy in world.tls_policies(namespace, name).iter().filter(|policy| concerns(policy, service, port)) {
-            self.ancestors.entry(traffic::name(&policy.meta)).or_default().insert(gateway());
+            let (policy, gateway) = (world::name(&policy.meta), gateway());
+            self.other_ancestors |= count(&mut self.ancestors, &policy, &gateway);
+            self.uses.policies.push((policy, gateway));
         }
         for policy in world.traffic_policies(namespace, name) {
-            self.traffic_ancestors.entry(traffic::name(&policy.meta)).or_default().insert(gateway());
+            let (policy, gateway) = (world::name(&policy.meta), gateway());
+            self.other_ancestors |= count(&mut self.traffic_ancestors, &policy, &gateway);
+            self.uses.traffic_policies.push((policy, gateway));
         }
         let client_certificate = by.client_certificate.filter(|_| policy.is_some());
         let key = (Arc::clone(namespace), Arc::clone(name), port.port, port.protocol, protocol, client_certificate);
-        if let Some(known) = self.by_key.get(&key) {
-            return *known;
+        if let Some(known) = self.by_key.get(&key).copied() {
+            if let Some((_, count)) = self.known.get_mut(&known) {
+                *count += 1;
+            }
+            self.uses.backends.push(known);
+            return known;
         }
-        let index = id(self.all.len());
         let traffic = traffic::policy(service, world);
-        self.all.push(Backend {
+        let index = self.all.add(Backend {
             name: format!("{namespace}/{name}:{}", port.port).into(),
             namespace: Arc::clone(namespace),
             service: Arc::clone(name),
@@ -151,14 +227,16 @@ impl Backends {
             retry_budget: traffic.and_then(|policy| policy.retry_constraint),
             session: traffic.and_then(|policy| traffic::session(policy).ok().flatten()),
         });
-        self.by_key.insert(key, index);
+        self.by_key.insert(key.clone(), index);
+        self.known.insert(index, (key, 1));
+        self.uses.backends.push(index);
         index
     }
 
     /// The statuses of policies that some gateway goes by, or that are wrong.
     pub(super) fn policy_statuses(&self, world: &World<'_>, now: &str) -> Vec<Status> {
-        let statuses = world.objects.backend_tls_policies().filter_map(|policy| {
-            let key = (Arc::clone(&policy.meta.namespace), Arc::clone(&policy.meta.name));
+        let statuses = world.index.tls_policies.values().filter_map(|policy| {
+            let key = world::name(&policy.meta);
             let conflict = conflicts_with(policy, world);
             let ancestors = self.ancestors.get(&key)?;
             let (authorities, wrong) = policy_authorities(policy, world);
@@ -183,8 +261,11 @@ impl Backends {
     }
 }
 
-fn id(index: usize) -> u32 {
-    u32::try_from(index).unwrap_or(u32::MAX)
+/// Counts a reference by which a gateway reaches what is under a policy; whether it is the first.
+fn count(all: &mut BTreeMap<Name, BTreeMap<Name, u32>>, policy: &Name, gateway: &Name) -> bool {
+    let count = all.entry(policy.clone()).or_default().entry(gateway.clone()).or_default();
+    *count += 1;
+    *count == 1
 }
 
 /// What the port speaks, by `appProtocol` (GEP-1911).
@@ -218,7 +299,7 @@ fn endpoints(service: &Service, port: &ServicePort, world: &World<'_>) -> Vec<En
 /// The policy for a service's port: one that names the port before one that does not, the older before the younger.
 fn policy<'a>(service: &Service, port: &ServicePort, world: &World<'a>) -> Option<&'a Arc<BackendTlsPolicy>> {
     let all = world.tls_policies(&service.meta.namespace, &service.meta.name);
-    let names = |policy: &&&Arc<BackendTlsPolicy>, section: Option<&str>| {
+    let names = |policy: &&Arc<BackendTlsPolicy>, section: Option<&str>| {
         let name = &service.meta.name;
         policy.targets.iter().any(|target| target.name == *name && target.section_name.as_deref() == section)
     };
@@ -226,7 +307,6 @@ fn policy<'a>(service: &Service, port: &ServicePort, world: &World<'a>) -> Optio
     by_port
         .min_by_key(|policy| age(policy))
         .or_else(|| all.iter().filter(|policy| names(policy, None)).min_by_key(|policy| age(policy)))
-        .copied()
 }
 
 /// Whether a policy names the port, the service as a whole, or a port that the service does not have.
@@ -259,12 +339,12 @@ fn age(policy: &BackendTlsPolicy) -> (i64, Arc<str>, Arc<str>) {
 fn conflicts_with<'a>(policy: &Arc<BackendTlsPolicy>, world: &World<'a>) -> Option<&'a Arc<BackendTlsPolicy>> {
     policy.targets.iter().find_map(|target| {
         let others = world.tls_policies(&policy.meta.namespace, &target.name).iter();
-        let same = |other: &&&Arc<BackendTlsPolicy>| {
+        let same = |other: &&Arc<BackendTlsPolicy>| {
             !Arc::ptr_eq(other, policy)
                 && age(other) < age(policy)
                 && other.targets.iter().any(|of| of.name == target.name && of.section_name == target.section_name)
         };
-        others.filter(same).min_by_key(|other| age(other)).copied()
+        others.filter(same).min_by_key(|other| age(other))
     })
 }
 

@@ -50,39 +50,39 @@ impl<'a> Claims<'a> {
 }
 
 /// The conflict of each listener, if it has one. The gateway's own come first, then sets by age: a later one yields; of the gateway's own all yield.
-pub(super) fn conflicts(listeners: &[ListenerState<'_>]) -> Vec<Option<Condition>> {
+pub(super) fn conflicts(listeners: &[ListenerState]) -> Vec<Option<Condition>> {
     let mut claims: BTreeMap<Port, Claims<'_>> = BTreeMap::new();
     let accepted = || listeners.iter().enumerate().filter(|(_, state)| state.is_accepted());
     for (index, state) in accepted().filter(|(_, state)| state.set.is_none()) {
-        claims.entry(port(state.listener)).or_default().add(index, state.listener);
+        claims.entry(port(&state.listener)).or_default().add(index, &state.listener);
     }
     let mut out = vec![None; listeners.len()];
     for (index, state) in accepted() {
-        let claims = claims.entry(port(state.listener)).or_default();
-        if let Some((reason, other)) = claims.against(index, state.listener) {
+        let claims = claims.entry(port(&state.listener)).or_default();
+        if let Some((reason, other)) = claims.against(index, &state.listener) {
             let message = format!("listener {} has the same port", listeners[other].listener.name);
             out[index] = Some(Condition::no(reason, message));
         } else if state.set.is_some() {
-            claims.add(index, state.listener);
+            claims.add(index, &state.listener);
         }
     }
     out
 }
 
 /// Of each listener that takes routes, another one on its port that does handshakes for some of the same names.
-pub(super) fn overlaps(listeners: &[ListenerState<'_>]) -> Vec<Option<Condition>> {
+pub(super) fn overlaps(listeners: &[ListenerState]) -> Vec<Option<Condition>> {
     let mut ports: BTreeMap<Port, Vec<usize>> = BTreeMap::new();
     for (index, state) in listeners.iter().enumerate() {
-        if state.takes_routes() && terminates(state.listener) {
-            ports.entry(port(state.listener)).or_default().push(index);
+        if state.takes_routes() && terminates(&state.listener) {
+            ports.entry(port(&state.listener)).or_default().push(index);
         }
     }
     let mut out = vec![None; listeners.len()];
     for all in ports.values() {
         for index in all {
-            let of = listeners[*index].listener;
+            let of = &listeners[*index].listener;
             let overlaps = |other: &&usize| {
-                let other = (**other != *index).then(|| listeners[**other].listener);
+                let other = (**other != *index).then(|| &listeners[**other].listener);
                 other.is_some_and(|other| intersection(of.hostname.as_ref(), other.hostname.as_ref()).is_some())
             };
             if let Some(other) = all.iter().find(overlaps) {

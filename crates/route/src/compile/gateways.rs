@@ -8,11 +8,16 @@ use std::{
 
 use serde_json::{Value, json};
 use strait_api::{
-    FromNamespaces, FrontendValidation, FrontendValidationMode, GATEWAY_GROUP, Gateway, Kind, Listener, ListenerSet,
-    ObjectKey, ObjectMeta, TlsMode,
+    FromNamespaces, FrontendValidation, FrontendValidationMode, GATEWAY_GROUP, Gateway, GatewayClass, Kind, Listener,
+    ListenerSet, ObjectKey, ObjectMeta, ObjectReference, TlsMode,
 };
 
-use super::{GATEWAY_VERSION, backends::Backends, conflicts, tls, world::World};
+use super::{
+    GATEWAY_VERSION,
+    certificates::Certificates,
+    conflicts, tls,
+    world::{Name, World, name},
+};
 use crate::{
     addresses::{Assigned, wanted},
     plan::{CertificateId, ClientValidation},
@@ -20,10 +25,10 @@ use crate::{
 };
 
 /// A gateway, and what is known of it so far.
-pub(super) struct GatewayState<'a> {
-    pub(super) gateway: &'a Arc<Gateway>,
+pub(super) struct GatewayState {
+    pub(super) gateway: Arc<Gateway>,
     pub(super) addresses: Vec<IpAddr>,
-    pub(super) listeners: Vec<ListenerState<'a>>,
+    pub(super) listeners: Vec<ListenerState>,
     /// The gateway's own certificate for back ends.
     pub(super) client_certificate: Option<CertificateId>,
     accepted: Condition,
@@ -32,10 +37,10 @@ pub(super) struct GatewayState<'a> {
 }
 
 /// A listener, and what is known of it so far.
-pub(super) struct ListenerState<'a> {
-    pub(super) listener: &'a Listener,
+pub(super) struct ListenerState {
+    pub(super) listener: Listener,
     /// The set that it comes from, if it is not the gateway's own.
-    pub(super) set: Option<&'a Arc<ListenerSet>>,
+    pub(super) set: Option<Arc<ListenerSet>>,
     /// Kinds of routes that it takes.
     pub(super) kinds: Vec<&'static str>,
     pub(super) certificates: Vec<CertificateId>,
@@ -48,7 +53,7 @@ pub(super) struct ListenerState<'a> {
     overlap: Option<Condition>,
 }
 
-impl ListenerState<'_> {
+impl ListenerState {
     /// Whether it is accepted, conflicts aside.
     pub(super) fn is_accepted(&self) -> bool {
         self.accepted.holds
@@ -66,7 +71,7 @@ impl ListenerState<'_> {
 
     /// The namespace that `Same` means, and that its references are relative to.
     pub(super) fn namespace<'s>(&'s self, gateway: &'s Gateway) -> &'s str {
-        self.set.map_or(&gateway.meta.namespace, |set| &set.meta.namespace)
+        self.set.as_ref().map_or(&gateway.meta.namespace, |set| &set.meta.namespace)
     }
 
     fn status(&self, generation: i64, programmed: bool, now: &str) -> Value {
@@ -100,11 +105,11 @@ impl ListenerState<'_> {
     }
 }
 
-impl<'a> GatewayState<'a> {
+impl GatewayState {
     pub(super) fn new(
-        gateway: &'a Arc<Gateway>,
-        world: &World<'a>,
-        backends: &mut Backends,
+        gateway: &Arc<Gateway>,
+        world: &World<'_>,
+        certificates: &mut Certificates,
         assigned: &Assigned,
     ) -> Self {
         let namespace = &*gateway.meta.namespace;
@@ -114,7 +119,7 @@ impl<'a> GatewayState<'a> {
         let client_certificate =
             gateway.backend_client_certificate.as_ref().and_then(|reference| {
                 match tls::certificate(reference, (GATEWAY_GROUP, "Gateway", namespace), world) {
-                    Ok(certificate) => Some(backends.certificate(certificate)),
+                    Ok(certificate) => Some(certificates.add(certificate)),
                     Err(condition) => {
                         let reason = if condition.reason == "RefNotPermitted" {
                             "RefNotPermitted"
@@ -127,7 +132,7 @@ impl<'a> GatewayState<'a> {
                 }
             });
         let mut state = Self {
-            gateway,
+            gateway: Arc::clone(gateway),
             addresses,
             listeners: Vec::new(),
             client_certificate,
@@ -136,7 +141,7 @@ impl<'a> GatewayState<'a> {
             insecure_validation: false,
         };
         for listener in &gateway.listeners {
-            let listener = state.listener(listener, None, world, backends);
+            let listener = state.listener(listener, None, world, certificates);
             state.listeners.push(listener);
         }
         state
@@ -144,11 +149,11 @@ impl<'a> GatewayState<'a> {
 
     fn listener(
         &mut self,
-        listener: &'a Listener,
-        set: Option<&'a Arc<ListenerSet>>,
-        world: &World<'a>,
-        backends: &mut Backends,
-    ) -> ListenerState<'a> {
+        listener: &Listener,
+        set: Option<&Arc<ListenerSet>>,
+        world: &World<'_>,
+        store: &mut Certificates,
+    ) -> ListenerState {
         let possible = kinds(&listener.protocol);
         let asked = &listener.allowed_kinds;
         let known = |kind: &&'static str| {
@@ -172,7 +177,7 @@ impl<'a> GatewayState<'a> {
         let home = set.map_or(&self.gateway.meta.namespace, |set| &set.meta.namespace);
         let kind = if set.is_some() { "ListenerSet" } else { "Gateway" };
         if let Some(tls) = listener.tls.as_ref().filter(|tls| tls.mode == TlsMode::Terminate) {
-            let (found, wrong) = tls::listener_certificates(tls, (kind, home), world, backends);
+            let (found, wrong) = tls::listener_certificates(tls, (kind, home), world, store);
             certificates = found;
             if let Some(wrong) = wrong {
                 resolved = wrong;
@@ -182,8 +187,8 @@ impl<'a> GatewayState<'a> {
         }
         let mut clients = None;
         if &*listener.protocol == "HTTPS" || (&*listener.protocol == "TLS" && !certificates.is_empty()) {
-            let validation =
-                self.gateway.frontend_per_port.get(&listener.port).unwrap_or(&self.gateway.frontend_default);
+            let gateway = Arc::clone(&self.gateway);
+            let validation = gateway.frontend_per_port.get(&listener.port).unwrap_or(&gateway.frontend_default);
             if let Some(validation) = validation {
                 let (found, wrong) = self.client_validation(validation, world);
                 clients = Some(found);
@@ -200,8 +205,8 @@ impl<'a> GatewayState<'a> {
             }
         }
         ListenerState {
-            listener,
-            set,
+            listener: listener.clone(),
+            set: set.cloned(),
             kinds,
             certificates,
             clients,
@@ -216,7 +221,7 @@ impl<'a> GatewayState<'a> {
     fn client_validation(
         &mut self,
         validation: &FrontendValidation,
-        world: &World<'a>,
+        world: &World<'_>,
     ) -> (ClientValidation, Option<Condition>) {
         let from = (GATEWAY_GROUP, "Gateway", &*self.gateway.meta.namespace);
         let (pem, wrong) = tls::authorities(&validation.ca_certificates, from, world);
@@ -243,8 +248,51 @@ impl<'a> GatewayState<'a> {
         self.accepted.holds
     }
 
+    /// Whether every route finds in `other` what it finds here: the listeners that take it, and how back ends are reached.
+    pub(super) fn is_alike(&self, other: &Self) -> bool {
+        let of_listener = |of: &ListenerState| {
+            let set = of.set.as_ref().map(|set| name(&set.meta));
+            let listener = &of.listener;
+            (
+                set,
+                Arc::clone(&listener.name),
+                (listener.port, Arc::clone(&listener.protocol)),
+                listener.hostname.clone(),
+                of.takes_routes(),
+                of.kinds.clone(),
+            )
+        };
+        self.accepted.holds == other.accepted.holds
+            && self.client_certificate == other.client_certificate
+            && self.listeners.len() == other.listeners.len()
+            && self.listeners.iter().zip(&other.listeners).all(|(a, b)| {
+                of_listener(a) == of_listener(b) && a.listener.allowed_namespaces == b.listener.allowed_namespaces
+            })
+    }
+
+    /// Takes over what is counted.
+    pub(super) fn keep_counts(&mut self, before: &Self) {
+        for (listener, before) in self.listeners.iter_mut().zip(&before.listeners) {
+            listener.attached = before.attached;
+        }
+    }
+
+    /// The secrets and config maps that it and its listeners refer to, whether they are there or not.
+    pub(super) fn references(&self) -> impl Iterator<Item = ObjectKey> + '_ {
+        let home = &self.gateway.meta.namespace;
+        let frontends = self.gateway.frontend_per_port.values().chain([&self.gateway.frontend_default]).flatten();
+        let own = self.gateway.backend_client_certificate.iter();
+        let own = own.chain(frontends.flat_map(|of| &of.ca_certificates)).map(move |reference| (home, reference));
+        let of_listeners = self.listeners.iter().flat_map(move |of| {
+            let home = of.set.as_ref().map_or(home, |set| &set.meta.namespace);
+            let certificates = of.listener.tls.iter().flat_map(|tls| &tls.certificates);
+            certificates.map(move |reference| (home, reference))
+        });
+        own.chain(of_listeners).filter_map(|(home, reference)| referred(home, reference))
+    }
+
     fn programmed(&self) -> Condition {
-        let unusable = wanted(self.gateway).find(|wanted| !self.addresses.contains(wanted));
+        let unusable = wanted(&self.gateway).find(|wanted| !self.addresses.contains(wanted));
         if let Some(address) = unusable {
             let message = format!("{address} is not in the pool, or another gateway has it");
             Condition::no("AddressNotUsable", message)
@@ -299,7 +347,7 @@ impl<'a> GatewayState<'a> {
             .listeners
             .iter()
             .filter(|listener| listener.is_served() && self.accepted.holds)
-            .filter_map(|listener| listener.set.map(|set| (&*set.meta.namespace, &*set.meta.name)))
+            .filter_map(|listener| listener.set.as_ref().map(|set| (&*set.meta.namespace, &*set.meta.name)))
             .collect();
         if !sets.is_empty() {
             status["attachedListenerSets"] = json!(sets.len());
@@ -309,6 +357,17 @@ impl<'a> GatewayState<'a> {
             ObjectKey { kind: Kind::Gateway, namespace: Arc::clone(&meta.namespace), name: Arc::clone(&meta.name) };
         Status { object, api_version: GATEWAY_VERSION, status }
     }
+}
+
+/// The secret or config map that a reference names.
+pub(super) fn referred(home: &Arc<str>, reference: &ObjectReference) -> Option<ObjectKey> {
+    let kind = match &*reference.kind {
+        "Secret" => Kind::Secret,
+        "ConfigMap" => Kind::ConfigMap,
+        _ => return None,
+    };
+    let namespace = Arc::clone(reference.namespace.as_ref().unwrap_or(home));
+    Some(ObjectKey { kind, namespace, name: Arc::clone(&reference.name) })
 }
 
 fn accepted(gateway: &Gateway) -> Condition {
@@ -335,35 +394,42 @@ fn kinds(protocol: &str) -> &'static [&'static str] {
     }
 }
 
-/// Adds the listeners of sets to their gateways, the older sets first. Gives the statuses of those that are not allowed.
-pub(super) fn attach_listener_sets<'a>(
-    gateways: &mut [GatewayState<'a>],
-    world: &World<'a>,
-    backends: &mut Backends,
+/// The gateways that are this controller's, with the listeners of their sets, the older sets first; and the statuses of sets that are not
+/// allowed.
+pub(super) fn states(
+    classes: &BTreeMap<Arc<str>, Option<Arc<GatewayClass>>>,
+    world: &World<'_>,
+    certificates: &mut Certificates,
+    assigned: &Assigned,
+    now: &str,
+) -> (BTreeMap<Name, GatewayState>, Vec<Status>) {
+    let ours = world.index.gateways.iter().filter(|(_, gateway)| classes.contains_key(&*gateway.class_name));
+    let mut gateways: BTreeMap<Name, GatewayState> =
+        ours.map(|(name, gateway)| (name.clone(), GatewayState::new(gateway, world, certificates, assigned))).collect();
+    let refused = attach_listener_sets(&mut gateways, world, certificates, now);
+    gateways.values_mut().for_each(GatewayState::find_conflicts);
+    (gateways, refused)
+}
+
+fn attach_listener_sets(
+    gateways: &mut BTreeMap<Name, GatewayState>,
+    world: &World<'_>,
+    certificates: &mut Certificates,
     now: &str,
 ) -> Vec<Status> {
-    let mut sets: Vec<&'a Arc<ListenerSet>> = world.objects.listener_sets().collect();
+    let mut sets: Vec<&Arc<ListenerSet>> = world.index.sets.values().collect();
     sets.sort_by_cached_key(|set| age(&set.meta));
     let mut refused = Vec::new();
     for set in sets {
-        let parent = &set.parent;
-        let namespace = parent.namespace.as_ref().unwrap_or(&set.meta.namespace);
-        if &*parent.group != GATEWAY_GROUP || &*parent.kind != "Gateway" {
-            continue;
-        }
-        let is_parent = |state: &&mut GatewayState<'_>| {
-            state.gateway.meta.name == parent.name && state.gateway.meta.namespace == *namespace
-        };
-        let Some(state) = gateways.iter_mut().find(is_parent) else { continue };
-        let allowed = allows(&state.gateway.allowed_listeners, namespace, &set.meta.namespace, world);
-        if allowed {
+        let Some((namespace, name)) = gateway_of(set) else { continue };
+        let Some(state) = gateways.get_mut(&(Arc::clone(namespace), Arc::clone(name))) else { continue };
+        if allows(&state.gateway.allowed_listeners, namespace, &set.meta.namespace, world) {
             for listener in &set.listeners {
-                let listener = state.listener(listener, Some(set), world, backends);
+                let listener = state.listener(listener, Some(set), world, certificates);
                 state.listeners.push(listener);
             }
         } else {
-            let condition =
-                Condition::no("NotAllowed", format!("Gateway {namespace}/{} allows no sets from here", parent.name));
+            let condition = Condition::no("NotAllowed", format!("Gateway {namespace}/{name} allows no sets from here"));
             let all = [("Accepted", &condition), ("Programmed", &condition)];
             let status = json!({"conditions": conditions(&all, set.meta.generation, now), "listeners": []});
             refused.push(Status { object: set_key(set), api_version: GATEWAY_VERSION, status });
@@ -372,17 +438,24 @@ pub(super) fn attach_listener_sets<'a>(
     refused
 }
 
+/// Namespace and name of the gateway that a set is for, if it is for one.
+pub(super) fn gateway_of(set: &ListenerSet) -> Option<(&Arc<str>, &Arc<str>)> {
+    let parent = &set.parent;
+    let of_gateway = &*parent.group == GATEWAY_GROUP && &*parent.kind == "Gateway";
+    of_gateway.then(|| (parent.namespace.as_ref().unwrap_or(&set.meta.namespace), &parent.name))
+}
+
 fn set_key(set: &ListenerSet) -> ObjectKey {
     ObjectKey { kind: Kind::ListenerSet, namespace: Arc::clone(&set.meta.namespace), name: Arc::clone(&set.meta.name) }
 }
 
-/// The statuses of sets whose listeners are attached.
-pub(super) fn listener_set_statuses(gateways: &[GatewayState<'_>], now: &str) -> Vec<Status> {
-    let mut statuses = Vec::new();
-    for state in gateways {
-        let mut by_set: BTreeMap<ObjectKey, (&ListenerSet, Vec<&ListenerState<'_>>)> = BTreeMap::new();
-        for listener in &state.listeners {
-            if let Some(set) = listener.set {
+impl GatewayState {
+    /// The statuses of its sets.
+    pub(super) fn set_statuses(&self, now: &str) -> Vec<Status> {
+        let mut statuses = Vec::new();
+        let mut by_set: BTreeMap<ObjectKey, (&ListenerSet, Vec<&ListenerState>)> = BTreeMap::new();
+        for listener in &self.listeners {
+            if let Some(set) = &listener.set {
                 by_set.entry(set_key(set)).or_insert_with(|| (set, Vec::new())).1.push(listener);
             }
         }
@@ -391,12 +464,12 @@ pub(super) fn listener_set_statuses(gateways: &[GatewayState<'_>], now: &str) ->
             let invalid = Condition::no("ListenersNotValid", "see its listeners' conditions");
             let parent = &set.parent.name;
             let (accepted, programmed) = match (served, listeners.len()) {
-                _ if !state.is_accepted() => {
+                _ if !self.is_accepted() => {
                     let accepted = Condition::no("ParentNotAccepted", format!("Gateway {parent} is not accepted"));
                     (accepted, Condition::no("ParentNotProgrammed", format!("Gateway {parent} is not accepted")))
                 }
                 (0, _) => (invalid.clone(), invalid),
-                _ if state.addresses.is_empty() => {
+                _ if self.addresses.is_empty() => {
                     let programmed = Condition::no("ParentNotProgrammed", format!("Gateway {parent} has no address"));
                     (Condition::yes("Accepted"), programmed)
                 }
@@ -405,14 +478,14 @@ pub(super) fn listener_set_statuses(gateways: &[GatewayState<'_>], now: &str) ->
             };
             let all = [("Accepted", &accepted), ("Programmed", &programmed)];
             let generation = set.meta.generation;
-            let programmed = state.is_programmed();
+            let programmed = self.is_programmed();
             let listeners: Vec<_> =
                 listeners.iter().map(|listener| listener.status(generation, programmed, now)).collect();
             let status = json!({"conditions": conditions(&all, generation, now), "listeners": listeners});
             statuses.push(Status { object, api_version: GATEWAY_VERSION, status });
         }
+        statuses
     }
-    statuses
 }
 
 /// By what one object comes before another of its kind: its age, then `namespace/name`.

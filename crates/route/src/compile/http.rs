@@ -31,14 +31,13 @@ pub(super) struct Compiled {
     unsupported: Option<Condition>,
     /// Rules that cannot be accepted, by what they are called, and why.
     pub(super) dropped: Vec<(String, Condition)>,
-    /// How many rules there are.
-    pub(super) rules: usize,
+    /// By their places, which matches name.
+    pub(super) rules: Vec<Rule>,
 }
 
 impl Compiled {
     /// Ends a rule: what could not be accepted was of it.
     fn end_rule(&mut self, index: usize, name: Option<&Arc<str>>) {
-        self.rules += 1;
         if let Some(why) = self.unsupported.take() {
             let name = name.map_or_else(|| (index + 1).to_string(), ToString::to_string);
             self.dropped.push((name, why));
@@ -50,35 +49,28 @@ impl Compiled {
     }
 }
 
-/// Compiles the rules of an HTTP or gRPC route for one gateway; adds them to `rules`.
-pub(super) fn route(
-    route: &Route,
-    by: Referrer<'_>,
-    world: &World<'_>,
-    backends: &mut Backends,
-    rules: &mut Vec<Rule>,
-) -> Compiled {
+/// Compiles the rules of an HTTP or gRPC route for one gateway.
+pub(super) fn route(route: &Route, by: Referrer<'_>, world: &World<'_>, backends: &mut Backends) -> Compiled {
     let mut out = Compiled::default();
     let age = route.meta.created.unwrap_or(i64::MAX);
     let key: Arc<str> = format!("{}/{}", route.meta.namespace, route.meta.name).into();
     let mut rank = 0;
-    let mut add =
-        |out: &mut Compiled, index: usize, rule: Rule, matches: Vec<(Path, Candidate)>, rules: &mut Vec<Rule>| {
-            let id = RuleId::try_from(rules.len()).unwrap_or(RuleId::MAX);
-            rules.push(rule);
-            for (path, mut candidate) in matches {
-                candidate.rule = id;
-                candidate.rank = (age, Arc::clone(&key), u32::try_from(index).unwrap_or(u32::MAX), rank);
-                rank += 1;
-                out.matches.push((path, candidate));
-            }
-        };
+    let mut add = |out: &mut Compiled, index: usize, rule: Rule, matches: Vec<(Path, Candidate)>| {
+        let id = RuleId::try_from(out.rules.len()).unwrap_or(RuleId::MAX);
+        out.rules.push(rule);
+        for (path, mut candidate) in matches {
+            candidate.rule = id;
+            candidate.rank = (age, Arc::clone(&key), u32::try_from(index).unwrap_or(u32::MAX), rank);
+            rank += 1;
+            out.matches.push((path, candidate));
+        }
+    };
     match &route.rules {
         RouteRules::Http(of) => {
             for (index, rule) in of.iter().enumerate() {
                 let matches = http_matches(rule, &mut out);
                 let compiled = http_rule(route, index, rule, by, world, backends, &mut out);
-                add(&mut out, index, compiled, matches, rules);
+                add(&mut out, index, compiled, matches);
                 out.end_rule(index, rule.name.as_ref());
             }
         }
@@ -100,7 +92,7 @@ pub(super) fn route(
                     keeps_sessions: false,
                 };
                 refuse_dropped(&mut compiled, &out);
-                add(&mut out, index, compiled, matches, rules);
+                add(&mut out, index, compiled, matches);
                 out.end_rule(index, rule.name.as_ref());
             }
         }

@@ -3,6 +3,8 @@
 mod attach;
 mod attachments;
 mod backends;
+mod certificates;
+mod compiler;
 mod conflicts;
 mod gateways;
 mod http;
@@ -18,24 +20,21 @@ use std::{
     sync::Arc,
 };
 
-use serde_json::json;
-use strait_api::{Gateway, GatewayClass, Kind, ObjectKey, Objects};
+use strait_api::{Gateway, GatewayClass, Object, ObjectKey, Objects};
 
-pub use self::attachments::{Attachment, Attachments, Refusal, attachments};
-pub use self::istio::{Resolved, Trouble, TroubleKind};
-use self::{backends::Backends, gateways::GatewayState, world::World};
-use crate::{
-    addresses::Assigned,
-    plan::{Plan, WeightedBackend},
-    status::{Condition, SUPPORTED_FEATURES, Status, conditions},
+pub use self::{
+    attachments::{Attachment, Attachments, Refusal, attachments},
+    compiler::{Compiler, Recompiled},
+    istio::{Resolved, Trouble, TroubleKind},
 };
+use crate::{addresses::Assigned, plan::Plan, status::Status};
 
 /// The name of the controller in classes and statuses.
 pub const CONTROLLER: &str = "strait.dev/gateway-controller";
 /// The class that is known without being declared.
 pub const DEFAULT_CLASS: &str = "strait";
 
-const GATEWAY_VERSION: &str = "gateway.networking.k8s.io/v1";
+pub(crate) const GATEWAY_VERSION: &str = "gateway.networking.k8s.io/v1";
 
 /// What came of a set of objects.
 #[derive(Debug, Default)]
@@ -51,16 +50,6 @@ pub struct Compiled {
 }
 
 impl Compiled {
-    /// Takes from the statuses of before when each condition last changed, where it did not change since.
-    pub fn keep_times(&mut self, before: &[Status]) {
-        // Both are in order.
-        for status in &mut self.statuses {
-            if let Ok(found) = before.binary_search_by(|other| other.object.cmp(&status.object)) {
-                status.keep_times(&before[found]);
-            }
-        }
-    }
-
     /// The gateways among `objects` that are this controller's.
     pub fn gateways(objects: &Objects) -> impl Iterator<Item = &Arc<Gateway>> {
         let classes = classes(objects);
@@ -87,7 +76,20 @@ pub fn compile(objects: &Objects, assigned: &Assigned, now: &str) -> Compiled {
 
 /// As [`compile`], with the addresses of [`Compiled::names`] as far as they are known.
 pub fn compile_with(objects: &Objects, assigned: &Assigned, resolved: &Resolved, now: &str) -> Compiled {
-    compile_and_tell(objects, assigned, resolved, now, None)
+    let compiler = compiler(objects, assigned, resolved, now);
+    Compiled {
+        plan: compiler.plan(),
+        statuses: compiler.statuses(),
+        troubles: compiler.troubles().to_vec(),
+        names: compiler.names().clone(),
+    }
+}
+
+fn compiler(objects: &Objects, assigned: &Assigned, resolved: &Resolved, now: &str) -> Compiler {
+    let mut compiler = Compiler::new();
+    let all: Vec<ObjectKey> = objects.iter().map(Object::key).collect();
+    compiler.update(objects, &all, assigned, resolved, now);
+    compiler
 }
 
 /// What of Istio's objects is most likely not meant, for people who ask before anything is served.
@@ -95,76 +97,4 @@ pub fn troubles(objects: &Objects) -> Vec<Trouble> {
     let one = vec![std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)];
     let assigned = istio::workloads(objects).into_keys().map(|workload| (istio::key(workload), one.clone())).collect();
     compile(objects, &assigned, "").troubles
-}
-
-fn compile_and_tell(
-    objects: &Objects,
-    assigned: &Assigned,
-    resolved: &Resolved,
-    now: &str,
-    tell: Option<&mut Attachments>,
-) -> Compiled {
-    let world = World::new(objects);
-    let mut backends = Backends::default();
-    let classes = classes(objects);
-    let mut gateways: Vec<GatewayState<'_>> = objects
-        .gateways()
-        .filter(|gateway| classes.contains_key(&*gateway.class_name))
-        .map(|gateway| GatewayState::new(gateway, &world, &mut backends, assigned))
-        .collect();
-    let mut statuses = class_statuses(&classes, now);
-    statuses.extend(gateways::attach_listener_sets(&mut gateways, &world, &mut backends, now));
-    for state in &mut gateways {
-        state.find_conflicts();
-    }
-    let attached = attach::routes(&mut gateways, &world, &mut backends, now, tell);
-    statuses.extend(attached.statuses);
-    statuses.extend(gateways.iter().map(|gateway| gateway.status(now)));
-    statuses.extend(gateways::listener_set_statuses(&gateways, now));
-    statuses.extend(backends.policy_statuses(&world, now));
-    statuses.sort_by(|a, b| a.object.cmp(&b.object));
-    let mut ports = ports::ports(&gateways, attached.http, attached.l4);
-    let mut rules = attached.rules;
-    let istio = istio::compile(&world, assigned, resolved, &mut backends, &mut rules);
-    ports.extend(istio.ports);
-    ports.sort_by_key(|port| (port.address, port.serve.is_udp(), port.port));
-    let (backends, certificates) = backends.into_parts();
-    let keeps = |share: &WeightedBackend| share.backend.is_some_and(|id| backends[id as usize].session.is_some());
-    for rule in &mut rules {
-        rule.keeps_sessions = rule.session.is_some() || rule.split.shares().any(keeps);
-    }
-    let plan = Plan { ports, rules, backends, certificates };
-    Compiled { plan, statuses, troubles: istio.troubles, names: istio.names }
-}
-
-fn class_statuses(classes: &BTreeMap<Arc<str>, Option<Arc<GatewayClass>>>, now: &str) -> Vec<Status> {
-    let declared = classes.values().flatten();
-    declared
-        .map(|class| {
-            let accepted = match &class.parameters {
-                None => Condition::yes("Accepted"),
-                Some(_) => {
-                    Condition::no("InvalidParameters", "this controller takes no parameters: remove parametersRef")
-                }
-            };
-            let version = Condition::yes("SupportedVersion");
-            let features: Vec<_> = SUPPORTED_FEATURES.iter().map(|name| json!({"name": name})).collect();
-            Status {
-                object: ObjectKey {
-                    kind: Kind::GatewayClass,
-                    namespace: "".into(),
-                    name: Arc::clone(&class.meta.name),
-                },
-                api_version: GATEWAY_VERSION,
-                status: json!({
-                    "conditions": conditions(
-                        &[("Accepted", &accepted), ("SupportedVersion", &version)],
-                        class.meta.generation,
-                        now,
-                    ),
-                    "supportedFeatures": features,
-                }),
-            }
-        })
-        .collect()
 }

@@ -1,59 +1,79 @@
 //! Listeners to sockets.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use super::{
-    attach::{At, terminates},
+    attach::{Listening, terminates},
     gateways::{GatewayState, ListenerState},
+    world::Name,
 };
 use crate::{
     hosts::HostTable,
-    matching::PathTable,
-    ordered::RouteTable,
-    plan::{HttpListener, PortPlan, Serve, Split, Terminate, TlsListener, TlsThen, TlsVersions},
+    plan::{HttpListener, PortPlan, Serve, Terminate, TlsListener, TlsThen, TlsVersions},
 };
 
-/// What every gateway's listeners come to, port by port.
-pub(super) fn ports(
-    gateways: &[GatewayState<'_>],
-    mut http: BTreeMap<At, HostTable<PathTable>>,
-    mut l4: BTreeMap<At, HostTable<Split>>,
-) -> Vec<PortPlan> {
-    let mut ports: BTreeMap<(IpAddr, bool, u16), PortPlan> = BTreeMap::new();
-    for (index, state) in gateways.iter().enumerate() {
-        let addresses = state.addresses.split_last().filter(|_| state.is_accepted());
-        let Some((last, others)) = addresses else { continue };
-        for (place, listener) in state.listeners.iter().enumerate().filter(|(_, listener)| listener.is_served()) {
-            let of = listener.listener;
-            let routes = Routes {
-                http: http.remove(&(index, place)).unwrap_or_default(),
-                l4: l4.remove(&(index, place)).unwrap_or_default(),
-            };
-            let udp = &*of.protocol == "UDP";
-            let meta = &state.gateway.meta;
-            let mut serve = |address: IpAddr, routes: Routes| {
-                let plan = ports.entry((address, udp, of.port)).or_insert_with(|| PortPlan {
-                    address,
-                    port: of.port,
-                    gateway: format!("{}/{}", meta.namespace, meta.name).into(),
-                    serve: empty(&of.protocol),
-                });
-                add(&mut plan.serve, listener, routes);
-            };
-            for address in others {
-                serve(*address, routes.clone());
-            }
-            serve(*last, routes);
-        }
-    }
-    ports.into_values().collect()
+/// Where something listens: address, whether for datagrams, port.
+pub(super) type Place = (IpAddr, bool, u16);
+
+pub(super) fn place(plan: &PortPlan) -> Place {
+    (plan.address, plan.serve.is_udp(), plan.port)
 }
 
-/// The routes of one listener.
-#[derive(Clone)]
-struct Routes {
-    http: HostTable<PathTable>,
-    l4: HostTable<Split>,
+/// Puts the ports of some listeners together again, and of all where `all`: then those that no gateway has are gone. Gives how many.
+pub(super) fn update(
+    ports: &mut BTreeMap<Place, Arc<PortPlan>>,
+    gateways: &BTreeMap<Name, GatewayState>,
+    tables: &BTreeMap<Name, Vec<Listening>>,
+    touched: &BTreeMap<Name, BTreeSet<usize>>,
+    all: bool,
+) -> usize {
+    let mut wanted: BTreeSet<Place> = BTreeSet::new();
+    for (state, listeners) in touched.iter().filter_map(|(name, of)| Some((gateways.get(name)?, of))) {
+        let of = places(state).filter(|(_, _, listener)| all || listeners.contains(listener));
+        wanted.extend(of.map(|(place, ..)| place));
+    }
+    if wanted.is_empty() && !all {
+        return 0;
+    }
+    let mut fresh: BTreeMap<Place, PortPlan> = BTreeMap::new();
+    for (name, state) in gateways {
+        let of = tables.get(name).map_or(&[][..], Vec::as_slice);
+        for (place, listener, routes) in places(state) {
+            if !wanted.contains(&place) {
+                continue;
+            }
+            let plan = fresh.entry(place).or_insert_with(|| PortPlan {
+                address: place.0,
+                port: place.2,
+                gateway: format!("{}/{}", name.0, name.1).into(),
+                serve: empty(&listener.listener.protocol),
+            });
+            if let Some(routes) = of.get(routes) {
+                add(&mut plan.serve, listener, routes);
+            }
+        }
+    }
+    if all {
+        ports.clear();
+    }
+    let count = fresh.len();
+    ports.extend(fresh.into_iter().map(|(place, plan)| (place, Arc::new(plan))));
+    count
+}
+
+/// Where a gateway listens, with the listener and its place.
+fn places(state: &GatewayState) -> impl Iterator<Item = (Place, &ListenerState, usize)> {
+    let listeners =
+        state.listeners.iter().enumerate().filter(|(_, listener)| state.is_accepted() && listener.is_served());
+    listeners.flat_map(|(index, listener)| {
+        let of = &listener.listener;
+        let place = move |address: &IpAddr| ((*address, &*of.protocol == "UDP", of.port), listener, index);
+        state.addresses.iter().map(place)
+    })
 }
 
 fn empty(protocol: &str) -> Serve {
@@ -65,17 +85,13 @@ fn empty(protocol: &str) -> Serve {
     }
 }
 
-fn by_precedence(hosts: HostTable<PathTable>) -> HostTable<RouteTable> {
-    hosts.map(RouteTable::Precedence)
-}
-
 /// Listeners of one port speak the same: what does not is in conflict, and not served.
-fn add(serve: &mut Serve, listener: &ListenerState<'_>, routes: Routes) {
-    let of = listener.listener;
+fn add(serve: &mut Serve, listener: &ListenerState, routes: &Listening) {
+    let of = &listener.listener;
     let name = || Arc::clone(&of.name);
     match serve {
         Serve::Http(hosts) => {
-            hosts.entry(of.hostname.as_ref(), || HttpListener { name: name(), hosts: by_precedence(routes.http) });
+            hosts.entry(of.hostname.as_ref(), || HttpListener { name: name(), hosts: routes.http.clone() });
         }
         Serve::Tls(names) => {
             let terminate = || Terminate {
@@ -84,11 +100,9 @@ fn add(serve: &mut Serve, listener: &ListenerState<'_>, routes: Routes) {
                 versions: TlsVersions::default(),
             };
             let then = match (&*of.protocol, terminates(of)) {
-                ("HTTPS", _) => {
-                    TlsThen::Http(terminate(), HttpListener { name: name(), hosts: by_precedence(routes.http) })
-                }
-                (_, true) => TlsThen::Tcp(terminate(), routes.l4),
-                (_, false) => TlsThen::Passthrough(routes.l4),
+                ("HTTPS", _) => TlsThen::Http(terminate(), HttpListener { name: name(), hosts: routes.http.clone() }),
+                (_, true) => TlsThen::Tcp(terminate(), routes.l4.clone()),
+                (_, false) => TlsThen::Passthrough(routes.l4.clone()),
             };
             names.entry(of.hostname.as_ref(), || TlsListener { name: name(), then });
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use strait_api::{GATEWAY_GROUP, ListenerTls, ObjectReference};
 
-use super::{backends::Backends, world::World};
+use super::{certificates::Certificates, world::World};
 use crate::{
     plan::{Certificate, CertificateId},
     status::Condition,
@@ -15,12 +15,12 @@ pub(super) fn listener_certificates(
     tls: &ListenerTls,
     (kind, home): (&str, &str),
     world: &World<'_>,
-    backends: &mut Backends,
+    certificates: &mut Certificates,
 ) -> (Vec<CertificateId>, Option<Condition>) {
     let (mut found, mut wrong) = (Vec::new(), None);
     for reference in &tls.certificates {
         match certificate(reference, (GATEWAY_GROUP, kind, home), world) {
-            Ok(certificate) => found.push(backends.certificate(certificate)),
+            Ok(certificate) => found.push(certificates.add(certificate)),
             Err(condition) => wrong = Some(condition),
         }
     }

@@ -1,14 +1,14 @@
 //! Policies of traffic to back ends: budgets of retries, and sessions.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Value, json};
 use strait_api::{BackendTrafficPolicy, GATEWAY_GROUP, Kind, ObjectKey, ObjectMeta, Service};
 
-use super::{CONTROLLER, backends::Name, sessions, world::World};
+use super::{
+    CONTROLLER, sessions,
+    world::{Name, World, name},
+};
 use crate::{
     plan::Session,
     status::{Condition, Status, conditions},
@@ -23,14 +23,10 @@ pub(super) fn age(meta: &ObjectMeta) -> (i64, Name) {
     (meta.created.unwrap_or(i64::MAX), name(meta))
 }
 
-pub(super) fn name(meta: &ObjectMeta) -> Name {
-    (Arc::clone(&meta.namespace), Arc::clone(&meta.name))
-}
-
 /// The policy that is in force for a service: the oldest, if it is valid.
 pub(super) fn policy<'a>(service: &Service, world: &World<'a>) -> Option<&'a Arc<BackendTrafficPolicy>> {
     let all = world.traffic_policies(&service.meta.namespace, &service.meta.name);
-    all.iter().min_by_key(|policy| age(&policy.meta)).copied()
+    all.iter().min_by_key(|policy| age(&policy.meta))
 }
 
 /// The session that a policy asks for; none where it asks for none or for one that cannot be.
@@ -41,8 +37,8 @@ pub(super) fn session(policy: &BackendTrafficPolicy) -> Result<Option<Session>, 
 }
 
 /// The statuses of policies that back ends of some gateway go by.
-pub(super) fn statuses(world: &World<'_>, ancestors: &BTreeMap<Name, BTreeSet<Name>>, now: &str) -> Vec<Status> {
-    let statuses = world.objects.backend_traffic_policies().filter_map(|policy| {
+pub(super) fn statuses(world: &World<'_>, ancestors: &BTreeMap<Name, BTreeMap<Name, u32>>, now: &str) -> Vec<Status> {
+    let statuses = world.index.traffic_policies.values().filter_map(|policy| {
         let ancestors = ancestors.get(&name(&policy.meta))?;
         let accepted = match (older(policy, world), session(policy)) {
             (Some(other), _) => {
@@ -67,13 +63,13 @@ pub(super) fn statuses(world: &World<'_>, ancestors: &BTreeMap<Name, BTreeSet<Na
 fn older<'a>(policy: &Arc<BackendTrafficPolicy>, world: &World<'a>) -> Option<&'a Arc<BackendTrafficPolicy>> {
     let of_target = |target: &strait_api::PolicyTarget| {
         let others = world.traffic_policies(&policy.meta.namespace, &target.name).iter();
-        others.filter(|other| age(&other.meta) < age(&policy.meta)).min_by_key(|other| age(&other.meta)).copied()
+        others.filter(|other| age(&other.meta) < age(&policy.meta)).min_by_key(|other| age(&other.meta))
     };
     policy.targets.iter().find_map(of_target)
 }
 
 /// The same conditions for each gateway.
-pub(super) fn of_gateways(gateways: &BTreeSet<Name>, conditions: &Value) -> Value {
+pub(super) fn of_gateways(gateways: &BTreeMap<Name, u32>, conditions: &Value) -> Value {
     let one = |(namespace, name): &Name| {
         json!({
             "ancestorRef": {"group": GATEWAY_GROUP, "kind": "Gateway", "namespace": &**namespace, "name": &**name},
@@ -81,5 +77,5 @@ pub(super) fn of_gateways(gateways: &BTreeSet<Name>, conditions: &Value) -> Valu
             "conditions": conditions,
         })
     };
-    gateways.iter().take(MOST_ANCESTORS).map(one).collect()
+    gateways.keys().take(MOST_ANCESTORS).map(one).collect()
 }

@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
 
 use serde_json::Value;
 use strait_api::{Objects, parse};
-use strait_route::{Assigned, Compiled, assign, compile};
+use strait_route::{Assigned, Compiled, Compiler, Recompiled, Resolved, Status, assign, assign_istio, compile};
 
 const GENERATION: i64 = 7;
 pub(crate) const NOW: &str = "2026-01-01T00:00:00Z";
@@ -30,13 +30,14 @@ pub(crate) fn objects(short: &str) -> Objects {
         let version = match words[0] {
             "Namespace" | "Service" | "Secret" | "ConfigMap" => "v1",
             "EndpointSlice" => "discovery.k8s.io/v1",
+            "VirtualService" | "DestinationRule" | "IstioGateway" => "networking.istio.io/v1",
             "XBackendTrafficPolicy" => "gateway.networking.x-k8s.io/v1alpha1",
             _ => "gateway.networking.k8s.io/v1",
         };
         write!(
             yaml,
             "---\napiVersion: {version}\nkind: {}\nmetadata:\n  name: {name}\n  generation: {GENERATION}\n",
-            words[0]
+            words[0].trim_start_matches("Istio")
         )
         .unwrap();
         if !namespace.is_empty() {
@@ -63,19 +64,37 @@ pub(crate) fn objects(short: &str) -> Objects {
 /// Compiles objects in short, with addresses of 10.0.0.0/24.
 #[track_caller]
 pub(crate) fn compiled(short: &str) -> Compiled {
-    compiled_at(short, NOW)
-}
-
-/// The same at another time.
-#[track_caller]
-pub(crate) fn compiled_at(short: &str, now: &str) -> Compiled {
     let objects = objects(short);
     let assigned = assign(Compiled::gateways(&objects), "10.0.0.0/24".parse().unwrap(), &Assigned::new());
-    compile(&objects, &assigned, now)
+    compile(&objects, &assigned, NOW)
+}
+
+/// Objects that change, and what came of them, with addresses of 10.0.0.0/24.
+#[derive(Default)]
+pub(crate) struct Followed {
+    pub(crate) objects: Objects,
+    pub(crate) assigned: Assigned,
+    pub(crate) compiler: Compiler,
+}
+
+impl Followed {
+    /// These are the objects now.
+    #[track_caller]
+    pub(crate) fn becomes(&mut self, short: &str, now: &str) -> Recompiled {
+        self.follow(objects(short), now)
+    }
+
+    pub(crate) fn follow(&mut self, objects: Objects, now: &str) -> Recompiled {
+        let changed = objects.differing(&self.objects);
+        self.objects = objects;
+        self.assigned = assign(Compiled::gateways(&self.objects), "10.0.0.0/24".parse().unwrap(), &self.assigned);
+        assign_istio(&self.objects, "10.0.0.0/24".parse().unwrap(), &self.assigned.clone(), &mut self.assigned);
+        self.compiler.update(&self.objects, &changed, &self.assigned, &Resolved::new(), now)
+    }
 }
 
 /// When conditions last changed, by object, listener and type; of several parents the last.
-pub(crate) fn lines_of_times(compiled: &Compiled) -> BTreeMap<String, String> {
+pub(crate) fn lines_of_times(statuses: &[Status]) -> BTreeMap<String, String> {
     fn collect(of: &str, value: &Value, out: &mut BTreeMap<String, String>) {
         for condition in array(&value["conditions"]) {
             let time = text(&condition["lastTransitionTime"]).to_owned();
@@ -89,7 +108,7 @@ pub(crate) fn lines_of_times(compiled: &Compiled) -> BTreeMap<String, String> {
         }
     }
     let mut out = BTreeMap::new();
-    for status in &compiled.statuses {
+    for status in statuses {
         let object = &status.object;
         collect(&format!("{} {}/{}", object.kind, object.namespace, object.name), &status.status, &mut out);
     }

@@ -162,7 +162,7 @@ pub(crate) fn rule(compiled: &Compiled, port: u16, asked: &Asked) -> Option<u32>
 pub(crate) fn taken(compiled: &Compiled, port: u16, text: &str) -> String {
     match rule(compiled, port, &Asked::new(text)) {
         Some(id) => {
-            let name = compiled.plan.rules[id as usize].name.to_string();
+            let name = compiled.plan.rules.get(id as usize).unwrap().name.to_string();
             name.split_once("/shop/").map_or(name.clone(), |(_, rest)| rest.to_owned())
         }
         None => "-".into(),
@@ -181,7 +181,7 @@ pub(crate) fn only(http: &str) -> (Compiled, usize) {
 /// Where a split leads: `host:port xWEIGHT = endpoints`.
 pub(crate) fn split(compiled: &Compiled, split: &Split) -> String {
     let one = |target: &strait_route::WeightedBackend| {
-        let backend = &compiled.plan.backends[target.backend.unwrap() as usize];
+        let backend = compiled.plan.backends.get(target.backend.unwrap() as usize).unwrap();
         let endpoints: Vec<String> =
             backend.endpoints.iter().map(|endpoint| format!("{}:{}", endpoint.address, endpoint.port)).collect();
         format!("{} x{} [{}]", backend.name, target.weight, endpoints.join(" "))
@@ -436,7 +436,7 @@ fn delegates() {
     let taken = |compiled: &Compiled, asked: &str| {
         let id = rule(compiled, 80, &Asked::new(asked));
         id.map_or("-".to_owned(), |id| {
-            let rule = &compiled.plan.rules[id as usize];
+            let rule = &compiled.plan.rules.get(id as usize).unwrap();
             format!("{} {}", rule.name, split(compiled, &rule.split))
         })
     };
@@ -468,7 +468,7 @@ fn delegates() {
     );
     let compiled = compiled(&both);
     let id = rule(&compiled, 80, &Asked::new("h/a")).unwrap() as usize;
-    assert_eq!(compiled.plan.rules[id].request_timeout, Some(std::time::Duration::from_secs(3)));
+    assert_eq!(compiled.plan.rules.get(id).unwrap().request_timeout, Some(std::time::Duration::from_secs(3)));
 }
 
 /// Delegates that are not there, or are none.
@@ -539,7 +539,7 @@ fn destinations() {
     for (route, expected, trouble) in cases {
         let compiled = compiled(&format!("{}{v1}", routed(&format!("{{route: [{route}]}}"))));
         let id = rule(&compiled, 80, &Asked::new("h/")).unwrap() as usize;
-        assert_eq!(split(&compiled, &compiled.plan.rules[id].split), expected, "{route}");
+        assert_eq!(split(&compiled, &compiled.plan.rules.get(id).unwrap().split), expected, "{route}");
         let told = compiled.troubles.first().map_or("", |trouble| &trouble.message);
         assert!(told.contains(trouble) && told.is_empty() == trouble.is_empty(), "{route}: {told}");
     }
@@ -552,7 +552,11 @@ fn destination_rules() {
     let spoken = |lines: &str, to: &str| {
         let compiled = compiled(&format!("{}{lines}", routed(&format!("{{route: [{{destination: {{{to}}}}}]}}"))));
         let id = rule(&compiled, 80, &Asked::new("h/")).unwrap() as usize;
-        let backend = &compiled.plan.backends[compiled.plan.rules[id].split.targets[0].backend.unwrap() as usize];
+        let backend = &compiled
+            .plan
+            .backends
+            .get(compiled.plan.rules.get(id).unwrap().split.targets[0].backend.unwrap() as usize)
+            .unwrap();
         let tls = backend.tls.as_ref().map_or("plain".into(), |tls| {
             let names: Vec<&str> = tls.host_names.iter().chain(&tls.uris).map(|name| &**name).collect();
             format!("tls {} [{}]", tls.hostname, names.join(" "))
@@ -708,7 +712,7 @@ fn service_entries() {
             routed(&format!("{{route: [{{destination: {{host: a.example, port: {{number: {port}}}}}}}]}}"))
         );
         let compiled = compiled_with(&lines, &known);
-        let backend = &compiled.plan.backends[0];
+        let backend = compiled.plan.backends.get(0).unwrap();
         let endpoints: Vec<String> =
             backend.endpoints.iter().map(|endpoint| format!("{}:{}", endpoint.address, endpoint.port)).collect();
         assert_eq!(endpoints.join(" "), expected, "{of}");
@@ -723,7 +727,7 @@ fn service_entries() {
     let of_service = compiled(&lines);
     let id = rule(&of_service, 80, &Asked::new("h/")).unwrap() as usize;
     let expected = "outbound|80|v2|vm.shop.svc.cluster.local x1 [192.0.2.21:8000]";
-    assert_eq!(split(&of_service, &of_service.plan.rules[id].split), expected);
+    assert_eq!(split(&of_service, &of_service.plan.rules.get(id).unwrap().split), expected);
     let hidden = format!(
         "{}istio ServiceEntry shop/out {{hosts: [a.example], {ports}, resolution: DNS, exportTo: [.]}}\n",
         routed("{route: [{destination: {host: a.example}}]}")

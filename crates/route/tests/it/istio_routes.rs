@@ -34,7 +34,9 @@ fn rewrites() {
     for (of, path, expected) in cases {
         let compiled = compiled(&routed(&format!("{{{of}, {WEB}}}")));
         let id = rule(&compiled, 80, &Asked::new(&format!("h{path}"))).unwrap() as usize;
-        let [Filter::Rewrite(rewrite)] = compiled.plan.rules[id].filters.as_slice() else { panic!("{of}") };
+        let [Filter::Rewrite(rewrite)] = compiled.plan.rules.get(id).unwrap().filters.as_slice() else {
+            panic!("{of}")
+        };
         let mut out = "something before".to_owned();
         rewrite.path.as_ref().unwrap().apply(path, &mut out);
         assert_eq!(out, expected, "{of}");
@@ -45,7 +47,7 @@ fn rewrites() {
     )));
     for (path, expected) in [("/a/c", 2), ("/long/c", 5)] {
         let id = rule(&both, 80, &Asked::new(&format!("h{path}"))).unwrap() as usize;
-        let [Filter::Rewrite(rewrite)] = both.plan.rules[id].filters.as_slice() else { unreachable!() };
+        let [Filter::Rewrite(rewrite)] = both.plan.rules.get(id).unwrap().filters.as_slice() else { unreachable!() };
         assert_eq!(rewrite.path, Some(PathRewrite::Start { length: expected, with: "/b".into() }));
     }
 }
@@ -55,7 +57,7 @@ fn rewrites() {
 fn rewrites_are_bounded() {
     let long = "x".repeat(4000);
     let (compiled, id) = only(&format!("{{rewrite: {{uriRegexRewrite: {{match: a, rewrite: {long}}}}}, {WEB}}}"));
-    let [Filter::Rewrite(rewrite)] = compiled.plan.rules[id].filters.as_slice() else { unreachable!() };
+    let [Filter::Rewrite(rewrite)] = compiled.plan.rules.get(id).unwrap().filters.as_slice() else { unreachable!() };
     let mut out = String::new();
     rewrite.path.as_ref().unwrap().apply(&format!("/{}", "a".repeat(8000)), &mut out);
     assert!(out.len() < 100_000, "{}", out.len());
@@ -119,7 +121,7 @@ fn filters() {
     ];
     for (of, expected) in cases {
         let (compiled, id) = only(&format!("{{{of}}}"));
-        let found = format!("{:?}", compiled.plan.rules[id].filters);
+        let found = format!("{:?}", compiled.plan.rules.get(id).unwrap().filters);
         for part in expected {
             assert!(found.contains(part), "{of}: {part} in {found}");
         }
@@ -133,7 +135,7 @@ fn headers() {
         "{headers: {request: {set: {a: route, ':authority': inner.example}, add: {b: c}, remove: [d]}, response: {remove: [e]}}, \
          route: [{destination: {host: web}, headers: {request: {set: {a: destination}}}}]}",
     );
-    let rule = &compiled.plan.rules[id];
+    let rule = compiled.plan.rules.get(id).unwrap();
     assert!(rule.filters.is_empty(), "{:?}", rule.filters);
     let found = format!("{:?}", rule.split.targets[0].filters);
     let places: Vec<usize> = ["\"destination\"", "inner.example", "\"route\"", "ResponseHeaders"]
@@ -154,11 +156,11 @@ fn times_and_retries() {
         (&format!("timeout: 5s, retries: {{attempts: 3}}, {fault}"), None, None, None),
     ] {
         let (compiled, id) = only(&format!("{{{of}, {WEB}}}"));
-        let rule = &compiled.plan.rules[id];
+        let rule = compiled.plan.rules.get(id).unwrap();
         assert_eq!((rule.request_timeout, rule.backend_request_timeout), (whole, attempt), "{of}");
         assert_eq!(rule.retries.as_ref().map(|retries| retries.attempts), attempts, "{of}");
     }
     let (compiled, id) = only(&format!("{{{fault}, {WEB}}}"));
-    let [Filter::Fault(of)] = compiled.plan.rules[id].filters.as_slice() else { unreachable!() };
+    let [Filter::Fault(of)] = compiled.plan.rules.get(id).unwrap().filters.as_slice() else { unreachable!() };
     assert_eq!(of.abort, Some((Abort::Http(500), (10_000, 1_000_000))));
 }

@@ -327,7 +327,7 @@ fn redirects_to_https() {
         assert_eq!(taken(&compiled, 80, asked), expected, "{asked}");
     }
     let id = rule(&compiled, 80, &Asked::new("a.example/")).unwrap() as usize;
-    let found = format!("{:?}", compiled.plan.rules[id].filters);
+    let found = format!("{:?}", compiled.plan.rules.get(id).unwrap().filters);
     assert!(found.contains("scheme: Some(\"https\")") && found.contains("status: 301"), "{found}");
 }
 

@@ -4,6 +4,7 @@
 
 mod addresses;
 mod bed;
+mod changes;
 mod conditions;
 mod gateways;
 mod istio;

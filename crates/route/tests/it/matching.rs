@@ -54,7 +54,7 @@ pub(crate) fn taken(plan: &Plan, port: u16, asked: &Asked<'_>) -> String {
     let table = listeners.find(asked.host).and_then(|listener| listener.hosts.find(asked.host));
     let rule = table.and_then(|table| table.find(asked));
     rule.map_or_else(String::new, |rule| {
-        let name = &plan.rules[usize::try_from(rule).unwrap()].name;
+        let name = &plan.rules.get(usize::try_from(rule).unwrap()).unwrap().name;
         name.strip_prefix("HTTPRoute/").unwrap_or(name).to_owned()
     })
 }

@@ -187,7 +187,7 @@ fn weights() {
             "Gateway d/g\nspec: {{gatewayClassName: strait, listeners: [{{name: web, port: 80, protocol: HTTP}}]}}\n---\nService d/web\nspec: {{ports: [{{port: 80}}]}}\n---\nHTTPRoute d/r\nspec: {{parentRefs: [{{name: g}}], rules: [{{backendRefs: [{references}]}}]}}\n"
         );
         let plan = compiled(&short).plan;
-        let split = &plan.rules[0].split;
+        let split = &plan.rules.get(0).unwrap().split;
         let targets: Vec<String> =
             split.targets.iter().map(|target| format!("{}:{}", target.weight, target.backend.is_some())).collect();
         assert_eq!(format!("{}/{}", targets.join(" "), split.total), expected, "{references}");
@@ -223,7 +223,7 @@ spec: {parentRefs: [{name: g}], hostnames: [both.com], rules: [{backendRefs: [{n
     let plan = &compiled.plan;
     let of = |split: &strait_route::Split| {
         let backend = split.targets[0].backend.unwrap();
-        plan.backends[usize::try_from(backend).unwrap()].service.to_string()
+        plan.backends.get(usize::try_from(backend).unwrap()).unwrap().service.to_string()
     };
     for port in &plan.ports {
         match &port.serve {

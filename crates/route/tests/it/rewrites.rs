@@ -37,7 +37,7 @@ spec:
     filters: [{{type: URLRewrite, urlRewrite: {{path: {{type: ReplacePrefixMatch, replacePrefixMatch: '{with}'}}}}}}]"
         );
         let compiled = compiled(&objects);
-        let [Filter::Rewrite(rewrite)] = compiled.plan.rules[0].filters.as_slice() else { unreachable!() };
+        let [Filter::Rewrite(rewrite)] = compiled.plan.rules.get(0).unwrap().filters.as_slice() else { unreachable!() };
         let mut out = "something before".to_owned();
         rewrite.path.as_ref().unwrap().apply(path, &mut out);
         assert_eq!(out, *expected, "{path}: {prefix} becomes {with}");

@@ -109,10 +109,9 @@ fn matched(draw: &mut Draw, path: String) {
         let name: Arc<str> = (*draw.pick(&["d/a", "d/b"])).into();
         let candidate = Candidate { rule: index, method, headers, query, rank: (created, name, index, index) };
         let path = if exact { Path::Exact(of.into()) } else { Path::Prefix(of.into()) };
-        table.insert(path, candidate.clone());
+        table.insert(&path, candidate.clone());
         written.push(Written { exact, path: of.to_owned(), candidate });
     }
-    table.sort();
     let method = *draw.pick(&METHODS);
     let asked = Asked {
         method,

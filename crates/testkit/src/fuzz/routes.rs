@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::Value;
 use strait_api::{Kind, Object, ObjectKey, Objects, parse};
-use strait_route::{Assigned, Attachment, Compiled, HttpListener, Serve, TlsThen, assign, attachments, compile};
+use strait_route::{
+    Assigned, Attachment, Compiled, Compiler, HttpListener, Resolved, Serve, TlsThen, assign, attachments, compile,
+};
 
 use super::manifests::{self, Family};
 use crate::draw::Draw;
@@ -56,11 +58,8 @@ fn here(mut object: Object) -> Object {
 fn check(objects: &Objects) {
     let Ok(pool) = "10.0.0.0/24".parse() else { return };
     let assigned = assign(Compiled::gateways(objects), pool, &Assigned::new());
-    let mut compiled = compile(objects, &assigned, "2026-01-01T00:00:00Z");
-    let again = compile(objects, &assigned, "2026-01-01T00:00:00Z");
-    assert_eq!(compiled.statuses, again.statuses, "one meaning");
-    compiled.keep_times(&again.statuses);
-    assert_eq!(compiled.statuses, again.statuses, "nothing changed");
+    let compiled = compile(objects, &assigned, NOW);
+    followed(objects, &assigned, &compiled);
     let attached = attachments(objects);
     let mut counted: BTreeMap<(ObjectKey, &str), u64> = BTreeMap::new();
     for of in &attached.at {
@@ -88,6 +87,19 @@ fn check(objects: &Objects) {
         }
     }
     routes(objects, &compiled, &attached.at);
+}
+
+const NOW: &str = "2026-01-01T00:00:00Z";
+
+/// What comes of one object after the other is what comes of all at once.
+fn followed(objects: &Objects, assigned: &Assigned, at_once: &Compiled) {
+    let mut compiler = Compiler::new();
+    let mut some = Objects::default();
+    for object in objects.iter() {
+        some.replace(object.clone());
+        compiler.update(&some, &[object.key()], assigned, &Resolved::new(), NOW);
+    }
+    assert_eq!(compiler.statuses(), at_once.statuses, "one meaning");
 }
 
 fn listener_of(of: &Attachment) -> ObjectKey {

@@ -157,7 +157,7 @@ impl<'a> Destinations<'a> {
         }
         let client_certificate = match credential.filter(|_| own).map(|name| secrets::certificate(name, home, world)) {
             Some(Err(why)) => return Some(Err(format!("{why}, for connections to {host}"))),
-            Some(Ok(certificate)) => Some(backends.certificate(certificate)),
+            Some(Ok(certificate)) => Some(backends.certificates.add(certificate)),
             None => None,
         };
         let authorities = match credential {

@@ -29,6 +29,7 @@ use crate::{
         Abort, CorsPolicy as Cors, Direct, Edits, Fault, Filter, Mirror, PathRewrite, Redirect, RedirectPort,
         RegexRewrite, Rewrite, Rule, RuleId, Split, WeightedBackend,
     },
+    slots::Filled,
 };
 
 /// The longest that a request is held up on purpose.
@@ -71,7 +72,7 @@ impl Place<'_> {
 pub(super) struct Compiler<'c, 'a> {
     pub(super) destinations: Destinations<'a>,
     pub(super) backends: &'c mut Backends,
-    pub(super) rules: &'c mut Vec<Rule>,
+    pub(super) rules: &'c mut Filled<Rule>,
     pub(super) troubles: Vec<Trouble>,
 }
 
@@ -79,7 +80,7 @@ impl<'c, 'a> Compiler<'c, 'a> {
     pub(super) fn new(
         registry: Registry<'a>,
         backends: &'c mut Backends,
-        rules: &'c mut Vec<Rule>,
+        rules: &'c mut Filled<Rule>,
         troubles: Vec<Trouble>,
     ) -> Self {
         Self { destinations: Destinations::new(registry), backends, rules, troubles }
@@ -91,9 +92,7 @@ impl<'c, 'a> Compiler<'c, 'a> {
     }
 
     pub(super) fn rule(&mut self, rule: Rule) -> RuleId {
-        let id = RuleId::try_from(self.rules.len()).unwrap_or(RuleId::MAX);
-        self.rules.push(rule);
-        id
+        self.rules.add(rule)
     }
 
     /// The matches of a virtual service at a place, in order. After one that takes everything none is ever asked.

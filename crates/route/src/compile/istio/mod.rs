@@ -28,6 +28,7 @@ use super::{backends::Backends, world::World};
 use crate::{
     addresses::Assigned,
     plan::{PortPlan, Rule},
+    slots::Filled,
 };
 
 /// The namespace of the gate's workloads, which is the mesh's root namespace as well.
@@ -136,7 +137,7 @@ pub(super) fn compile(
     assigned: &Assigned,
     resolved: &Resolved,
     backends: &mut Backends,
-    rules: &mut Vec<Rule>,
+    rules: &mut Filled<Rule>,
 ) -> Istio {
     let objects = world.objects;
     let mut troubles = Vec::new();

@@ -176,7 +176,7 @@ impl<'b> Port<'_, 'b, '_, '_> {
             } else {
                 routes.matches.into_iter().map(|(of, _)| of).collect()
             };
-            table.entry(host.as_ref(), || RouteTable::Ordered(OrderedTable::new(matches)));
+            table.entry(host.as_ref(), || RouteTable::Ordered(OrderedTable::new(matches).into()));
         }
         table
     }
@@ -192,8 +192,7 @@ impl<'b> Port<'_, 'b, '_, '_> {
                 if Arc::ptr_eq(other, service) || !first.hides(of) {
                     continue;
                 }
-                let place =
-                    |of: &OrderedMatch| self.compiler.rules.get(of.rule as usize).map(|rule| rule.location.clone());
+                let place = |of: &OrderedMatch| self.compiler.rules.get(of.rule).map(|rule| rule.location.clone());
                 let (Some(first_at), Some(at)) = (place(first), place(of)) else { continue };
                 if told.insert((first_at.clone(), at.clone())) {
                     let path = path_text(of);
@@ -306,7 +305,7 @@ impl<'b> Port<'_, 'b, '_, '_> {
         let mut certificates = Vec::new();
         for name in &credentials {
             match secrets::certificate(name, home, world) {
-                Ok(certificate) => certificates.push(self.compiler.backends.certificate(certificate)),
+                Ok(certificate) => certificates.push(self.compiler.backends.certificates.add(certificate)),
                 Err(why) => missing.push(why),
             }
         }

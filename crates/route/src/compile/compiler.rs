@@ -1,0 +1,437 @@
+//! Objects to a plan and statuses, brought up to date by what changed.
+//!
+//! ```text
+//! changed objects ─▶ services, gateways, namespaces that are others ─▶ routes that depend on them, and their rivals
+//!                                                                       └▶ taken out ─▶ gateways made anew ─▶ put in
+//! ```
+//!
+//! What depends on nothing that changed is kept: rules, back ends, tables of hosts, ports, statuses. Where there is anything of Istio's all is
+//! made anew: its objects depend on one another in too many ways, and on pods.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use serde_json::json;
+use strait_api::{GatewayClass, Kind, Object, ObjectKey, Objects};
+
+use super::{
+    GATEWAY_VERSION, Resolved, Trouble,
+    attach::{Attached, Listening, Parts},
+    backends::Backends,
+    certificates::Certificates,
+    classes,
+    gateways::{self, GatewayState, referred},
+    istio, ports,
+    world::{Index, Name, World, services},
+};
+use crate::{
+    addresses::Assigned,
+    plan::{Certificate, Plan, PortPlan},
+    status::{Condition, SUPPORTED_FEATURES, Status, conditions},
+};
+
+/// What came of a set of objects, and what is needed to follow its changes.
+#[derive(Default)]
+pub struct Compiler {
+    index: Index,
+    gateways: BTreeMap<Name, GatewayState>,
+    /// What gateways refer to, whether it is there or not.
+    gateway_references: BTreeSet<ObjectKey>,
+    pub(super) attached: Attached,
+    backends: Backends,
+    certificates: Arc<[Certificate]>,
+    ports: BTreeMap<ports::Place, Arc<PortPlan>>,
+    /// Of all but routes.
+    statuses: BTreeMap<ObjectKey, Status>,
+    assigned: Assigned,
+    istio: Istio,
+}
+
+/// What there is of Istio's.
+#[derive(Default)]
+struct Istio {
+    objects: BTreeSet<ObjectKey>,
+    ports: Vec<Arc<PortPlan>>,
+    troubles: Vec<Trouble>,
+    names: BTreeSet<Arc<str>>,
+}
+
+/// What a change came to.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Recompiled {
+    /// Objects whose status is new, another or gone, in order. Some may be as they were.
+    pub statuses: BTreeSet<ObjectKey>,
+    /// How many routes were compiled.
+    pub routes: usize,
+    /// How many gateways were compiled.
+    pub gateways: usize,
+    /// How many ports were put together.
+    pub ports: usize,
+}
+
+/// What is to be made anew.
+#[derive(Default)]
+struct Dirty {
+    routes: BTreeSet<ObjectKey>,
+    gateways: bool,
+    policies: bool,
+    /// Services whose endpoints may be others.
+    endpoints: BTreeSet<Name>,
+    /// Services that, or whose policies, may be others.
+    services: BTreeSet<Name>,
+}
+
+fn is_istio(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::IstioGateway | Kind::VirtualService | Kind::DestinationRule | Kind::ServiceEntry | Kind::WorkloadEntry
+    )
+}
+
+fn is_route(kind: Kind) -> bool {
+    matches!(kind, Kind::HttpRoute | Kind::GrpcRoute | Kind::TlsRoute | Kind::TcpRoute | Kind::UdpRoute)
+}
+
+impl Compiler {
+    /// What came of nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Compiles what differs since the last call: `changed` names every object of `objects` that is new, another or gone since then. Gateways
+    /// have the addresses `assigned`, and names of back ends those `resolved`. `now` (RFC 3339) is written to conditions that change.
+    ///
+    /// What comes of it is what would come of compiling all of `objects` from nothing, but for the numbers of rules and back ends.
+    pub fn update(
+        &mut self,
+        objects: &Objects,
+        changed: &[ObjectKey],
+        assigned: &Assigned,
+        resolved: &Resolved,
+        now: &str,
+    ) -> Recompiled {
+        let had = !self.istio.objects.is_empty();
+        for key in changed.iter().filter(|key| is_istio(key.kind)) {
+            if objects.get(key).is_some() {
+                self.istio.objects.insert(key.clone());
+            } else {
+                self.istio.objects.remove(key);
+            }
+        }
+        let now: Arc<str> = now.into();
+        if !had && self.istio.objects.is_empty() {
+            return self.follow(objects, changed, assigned, &now, None);
+        }
+        let before = std::mem::take(self);
+        self.istio.objects.clone_from(&before.istio.objects);
+        let all: Vec<ObjectKey> = objects.iter().map(Object::key).collect();
+        let mut recompiled = self.follow(objects, &all, assigned, &now, Some(&before));
+        self.follow_istio(objects, resolved);
+        recompiled.statuses.extend(before.status_keys().cloned());
+        recompiled
+    }
+
+    /// What is served.
+    pub fn plan(&self) -> Plan {
+        let mut ports: Vec<_> = self.ports.values().chain(&self.istio.ports).cloned().collect();
+        if !self.istio.ports.is_empty() {
+            ports.sort_by_key(|port| ports::place(port));
+        }
+        Plan {
+            ports,
+            rules: self.attached.rules.slots().clone(),
+            backends: self.backends.slots().clone(),
+            certificates: Arc::clone(&self.certificates),
+        }
+    }
+
+    /// The status of every Gateway API object that concerns this controller, in order of kind, namespace and name.
+    pub fn statuses(&self) -> Vec<Status> {
+        let keys: BTreeSet<&ObjectKey> = self.status_keys().collect();
+        keys.into_iter().filter_map(|key| self.status(key)).collect()
+    }
+
+    /// The status of an object, if it concerns this controller.
+    pub fn status(&self, object: &ObjectKey) -> Option<Status> {
+        match self.attached.routes.get(object) {
+            Some(route) => route.status.as_ref().map(|status| status.status(object)),
+            None => self.statuses.get(object).cloned(),
+        }
+    }
+
+    fn status_keys(&self) -> impl Iterator<Item = &ObjectKey> {
+        let routes = self.attached.routes.iter().filter(|(_, route)| route.status.is_some());
+        self.statuses.keys().chain(routes.map(|(key, _)| key))
+    }
+
+    /// What of Istio's objects is most likely not meant, in order.
+    pub fn troubles(&self) -> &[Trouble] {
+        &self.istio.troubles
+    }
+
+    /// Names whose addresses back ends need.
+    pub const fn names(&self) -> &BTreeSet<Arc<str>> {
+        &self.istio.names
+    }
+
+    pub(super) const fn gateways(&self) -> &BTreeMap<Name, GatewayState> {
+        &self.gateways
+    }
+
+    fn follow(
+        &mut self,
+        objects: &Objects,
+        changed: &[ObjectKey],
+        assigned: &Assigned,
+        now: &Arc<str>,
+        before: Option<&Self>,
+    ) -> Recompiled {
+        let mut dirty = self.dirty(objects, changed);
+        dirty.gateways |= self.assigned != *assigned;
+        let index = std::mem::take(&mut self.index);
+        let world = World { objects, index: &index };
+        let mut recompiled = Recompiled::default();
+        let mut touched = BTreeMap::new();
+        let mut fresh = None;
+        if dirty.gateways {
+            self.assigned.clone_from(assigned);
+            let known = classes(objects);
+            let mut certificates = Certificates::default();
+            let (states, refused) = gateways::states(&known, &world, &mut certificates, assigned, now);
+            recompiled.gateways = states.len();
+            let unlike = |(name, state): &(&Name, &GatewayState)| {
+                self.gateways.get(*name).is_none_or(|before| !before.is_alike(state))
+            };
+            let other: BTreeSet<Name> = states.iter().filter(unlike).map(|(name, _)| name.clone()).collect();
+            let gone = self.gateways.keys().filter(|name| !states.contains_key(*name));
+            let gone: BTreeSet<Name> = gone.cloned().collect();
+            self.add_routes_of(&other, &gone, &world, &mut dirty);
+            touched.extend(states.keys().map(|name| (name.clone(), BTreeSet::new())));
+            let statuses: Vec<Status> = class_statuses(&known, now).into_iter().chain(refused).collect();
+            fresh = Some((states, certificates, other, statuses));
+        }
+        for service in &dirty.services {
+            dirty.routes.extend(self.attached.of_service(service).cloned());
+        }
+        let states = fresh.as_ref().map_or(&self.gateways, |(states, ..)| states);
+        self.attached.add_rivals(&mut dirty.routes, states, &world);
+        let mut old = BTreeMap::new();
+        let mut parts =
+            Parts { gateways: &mut self.gateways, backends: &mut self.backends, world, now, touched: &mut touched };
+        for key in &dirty.routes {
+            if let Some(was) = self.attached.take_out(key, &mut parts) {
+                recompiled.statuses.insert(key.clone());
+                old.insert(key.clone(), was);
+            }
+        }
+        let mut statuses = Vec::new();
+        if let Some((mut states, certificates, other, of_classes)) = fresh {
+            for (name, state) in &mut states {
+                if !other.contains(name)
+                    && let Some(before) = self.gateways.get(name)
+                {
+                    state.keep_counts(before);
+                } else {
+                    let mut tables = Vec::new();
+                    tables.resize_with(state.listeners.len(), Listening::default);
+                    self.attached.tables.insert(name.clone(), tables);
+                }
+            }
+            self.attached.tables.retain(|name, _| states.contains_key(name));
+            self.gateway_references = states.values().flat_map(GatewayState::references).collect();
+            self.gateways = states;
+            self.certificates = certificates.all().into();
+            self.backends.certificates = certificates;
+            statuses = of_classes;
+        }
+        let mut parts =
+            Parts { gateways: &mut self.gateways, backends: &mut self.backends, world, now, touched: &mut touched };
+        for key in by_age(&dirty.routes, objects) {
+            let Some(Object::Route(route)) = objects.get(key) else { continue };
+            let earlier = || before.and_then(|before| before.attached.routes.get(key)?.status.as_ref());
+            self.attached.put_in(route, old.get(key).or_else(earlier), &mut parts);
+            recompiled.routes += 1;
+            recompiled.statuses.insert(key.clone());
+        }
+        for service in &dirty.endpoints {
+            self.backends.endpoints_changed(service, &world);
+        }
+        recompiled.ports =
+            ports::update(&mut self.ports, &self.gateways, &self.attached.tables, &touched, dirty.gateways);
+        for gateway in touched.keys().filter_map(|name| self.gateways.get(name)) {
+            statuses.push(gateway.status(now));
+            statuses.extend(gateway.set_statuses(now));
+        }
+        let policies = dirty.policies || std::mem::take(&mut self.backends.other_ancestors);
+        if policies {
+            statuses.extend(self.backends.policy_statuses(&world, now));
+        }
+        self.keep(statuses, (dirty.gateways, policies), before, &mut recompiled.statuses);
+        self.index = index;
+        recompiled
+    }
+
+    /// What is to be made anew because of changed objects alone. Brings the index up to date.
+    fn dirty(&mut self, objects: &Objects, changed: &[ObjectKey]) -> Dirty {
+        let mut dirty = Dirty::default();
+        for key in changed {
+            let (endpoints, policies) = self.index.take(key, objects);
+            dirty.endpoints.extend(endpoints);
+            dirty.services.extend(policies);
+            dirty.policies |= matches!(
+                key.kind,
+                Kind::Service
+                    | Kind::ConfigMap
+                    | Kind::Secret
+                    | Kind::ReferenceGrant
+                    | Kind::BackendTlsPolicy
+                    | Kind::BackendTrafficPolicy
+            );
+            #[expect(clippy::wildcard_enum_match_arm, reason = "others concern no gateway, or are in the index")]
+            match key.kind {
+                kind if is_route(kind) => _ = dirty.routes.insert(key.clone()),
+                Kind::Gateway | Kind::GatewayClass => dirty.gateways = true,
+                Kind::ListenerSet => {
+                    dirty.gateways = true;
+                    let parent = (true, Arc::clone(&key.namespace), Arc::clone(&key.name));
+                    dirty.routes.extend(self.attached.of_parent(&parent).cloned());
+                }
+                Kind::Namespace => {
+                    dirty.gateways = true;
+                    dirty.routes.extend(self.attached.of_namespace(&key.name).cloned());
+                }
+                Kind::Service => _ = dirty.services.insert((Arc::clone(&key.namespace), Arc::clone(&key.name))),
+                Kind::Secret | Kind::ConfigMap => {
+                    dirty.gateways |= self.gateway_references.contains(key);
+                    self.add_services_under(key, &mut dirty);
+                }
+                Kind::ReferenceGrant => {
+                    dirty.gateways = true;
+                    dirty.routes.extend(self.attached.with_references_into(&key.namespace).cloned());
+                    self.add_services_into(&key.namespace, &mut dirty);
+                }
+                _ => {}
+            }
+        }
+        dirty
+    }
+
+    /// Adds the services under policies that refer to a secret or config map.
+    fn add_services_under(&self, object: &ObjectKey, dirty: &mut Dirty) {
+        for ((home, _), policy) in &self.index.tls_policies {
+            if policy.ca_certificates.iter().any(|of| referred(home, of).as_ref() == Some(object)) {
+                dirty.services.extend(services(&policy.targets).map(|name| (Arc::clone(home), Arc::clone(name))));
+            }
+        }
+    }
+
+    /// Adds the services under policies that refer to something in another namespace.
+    fn add_services_into(&self, namespace: &Arc<str>, dirty: &mut Dirty) {
+        for ((home, _), policy) in &self.index.tls_policies {
+            if home != namespace && policy.ca_certificates.iter().any(|of| of.namespace.as_ref() == Some(namespace)) {
+                dirty.services.extend(services(&policy.targets).map(|name| (Arc::clone(home), Arc::clone(name))));
+            }
+        }
+    }
+
+    /// Adds the routes of gateways that are others or gone, and of their listener sets.
+    fn add_routes_of(&self, other: &BTreeSet<Name>, gone: &BTreeSet<Name>, world: &World<'_>, dirty: &mut Dirty) {
+        for (namespace, name) in other.iter().chain(gone) {
+            let parent = (false, Arc::clone(namespace), Arc::clone(name));
+            dirty.routes.extend(self.attached.of_parent(&parent).cloned());
+        }
+        // A set that is at another gateway now was at one whose listeners are others.
+        for ((namespace, name), set) in &world.index.sets {
+            let Some(gateway) = gateways::gateway_of(set) else { continue };
+            let gateway = (Arc::clone(gateway.0), Arc::clone(gateway.1));
+            if other.contains(&gateway) {
+                let parent = (true, Arc::clone(namespace), Arc::clone(name));
+                dirty.routes.extend(self.attached.of_parent(&parent).cloned());
+            }
+        }
+        for (key, route) in &self.attached.routes {
+            if route.parents.iter().any(|of| other.contains(&of.gateway) || gone.contains(&of.gateway)) {
+                dirty.routes.insert(key.clone());
+            }
+        }
+    }
+
+    /// Takes in statuses, with the times of those before. Where all of gateways or of policies were compiled, others of theirs are gone.
+    fn keep(
+        &mut self,
+        statuses: Vec<Status>,
+        (gateways, policies): (bool, bool),
+        before: Option<&Self>,
+        others: &mut BTreeSet<ObjectKey>,
+    ) {
+        let is_policy = |kind| matches!(kind, Kind::BackendTlsPolicy | Kind::BackendTrafficPolicy);
+        let all = |kind| if is_policy(kind) { policies } else { gateways };
+        let mut old = BTreeMap::new();
+        if gateways || policies {
+            old.extend(self.statuses.extract_if(.., |key, _| all(key.kind)));
+            others.extend(old.keys().cloned());
+        }
+        for mut status in statuses {
+            let key = status.object.clone();
+            let known = old.get(&key).or_else(|| self.statuses.get(&key));
+            if let Some(known) = known.or_else(|| before?.statuses.get(&key)) {
+                status.keep_times(known);
+            }
+            others.insert(key.clone());
+            self.statuses.insert(key, status);
+        }
+    }
+
+    fn follow_istio(&mut self, objects: &Objects, resolved: &Resolved) {
+        let world = World { objects, index: &self.index };
+        let istio = istio::compile(&world, &self.assigned, resolved, &mut self.backends, &mut self.attached.rules);
+        self.certificates = self.backends.certificates.all().into();
+        let Istio { ports, troubles, names, .. } = &mut self.istio;
+        *ports = istio.ports.into_iter().map(Arc::new).collect();
+        (*troubles, *names) = (istio.troubles, istio.names);
+    }
+}
+
+/// Routes that are there, the older first.
+fn by_age<'k>(keys: &'k BTreeSet<ObjectKey>, objects: &Objects) -> Vec<&'k ObjectKey> {
+    let mut all: Vec<&ObjectKey> = keys.iter().collect();
+    all.sort_by_cached_key(|key| {
+        let created = objects.get(key).and_then(|object| object.meta().created);
+        (created.unwrap_or(i64::MAX), format!("{}/{}", key.namespace, key.name), key.kind)
+    });
+    all
+}
+
+fn class_statuses(classes: &BTreeMap<Arc<str>, Option<Arc<GatewayClass>>>, now: &str) -> Vec<Status> {
+    let declared = classes.values().flatten();
+    declared
+        .map(|class| {
+            let accepted = match &class.parameters {
+                None => Condition::yes("Accepted"),
+                Some(_) => {
+                    Condition::no("InvalidParameters", "this controller takes no parameters: remove parametersRef")
+                }
+            };
+            let version = Condition::yes("SupportedVersion");
+            let features: Vec<_> = SUPPORTED_FEATURES.iter().map(|name| json!({"name": name})).collect();
+            Status {
+                object: ObjectKey {
+                    kind: Kind::GatewayClass,
+                    namespace: "".into(),
+                    name: Arc::clone(&class.meta.name),
+                },
+                api_version: GATEWAY_VERSION,
+                status: json!({
+                    "conditions": conditions(
+                        &[("Accepted", &accepted), ("SupportedVersion", &version)],
+                        class.meta.generation,
+                        now,
+                    ),
+                    "supportedFeatures": features,
+                }),
+            }
+        })
+        .collect()
+}
