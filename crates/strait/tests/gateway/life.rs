@@ -128,7 +128,7 @@ fn taken_over() {
         let mut idle = connect(at);
         assert!(ask(&mut idle, "/").starts_with("HTTP/1.1 200"));
         let mut busy = connect(at);
-        busy.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        busy.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n").unwrap();
         // Another route: whose answers tell the processes apart.
         let changed = manifests().replace("  - backendRefs: [{name: one", "  - filters: [{type: ResponseHeaderModifier, responseHeaderModifier: {set: [{name: x-new, value: \"yes\"}]}}]\n    backendRefs: [{name: one");
         // The first one must not read it.
@@ -138,6 +138,8 @@ fn taken_over() {
         for _ in 0..20 {
             assert_eq!(curl(&[], &format!("http://{at}/")).header("x-new"), Some("yes"), "{before} to {after}");
         }
+        // However long the second one took: the request ends now.
+        busy.write_all(b"x").unwrap();
         assert!(end(&mut busy).contains("connection: close\r\n"));
         // Its next request is the last of the old connection.
         idle.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
