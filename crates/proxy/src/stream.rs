@@ -110,9 +110,9 @@ impl Stream {
         either!(self, stream => stream.take(cx, take))
     }
 
-    /// Gives the trailers that came, if any did, to `each`, one field after the other.
-    pub(crate) fn trailers(&self, each: impl FnMut(&[u8], &[u8])) {
-        either!(self, stream => stream.trailers(each));
+    /// Gives the trailers that came, if any did, to `each`, one field after the other. Whether any did; they may have no field.
+    pub(crate) fn trailers(&self, each: impl FnMut(&[u8], &[u8])) -> bool {
+        either!(self, stream => stream.trailers(each))
     }
 
     /// Sends the trailers that came on `from`. Whether there are any.
@@ -122,11 +122,12 @@ impl Stream {
             #[cfg(feature = "http3")]
             (Self::Http2(_) | Self::Http3(_), Self::Http2(_) | Self::Http3(_)) => {
                 let mut fields = Vec::new();
-                from.trailers(|name, value| fields.push((name.to_vec(), value.to_vec())));
-                if !fields.is_empty() {
+                let any = from.trailers(|name, value| fields.push((name.to_vec(), value.to_vec())));
+                // Without a field they are the end nevertheless.
+                if any {
                     self.send_trailers(fields.iter().map(|(name, value)| (&name[..], &value[..])));
                 }
-                !fields.is_empty()
+                any
             }
         }
     }

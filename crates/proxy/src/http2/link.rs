@@ -381,15 +381,16 @@ impl Stream {
         Came::Data(taken)
     }
 
-    /// Gives the trailers that came, if any did, to `each`, one field after the other.
-    pub(crate) fn trailers(&self, mut each: impl FnMut(&[u8], &[u8])) {
-        let Some(key) = self.key else { return };
+    /// Gives the trailers that came, if any did, to `each`, one field after the other. Whether any did; they may have no field.
+    pub(crate) fn trailers(&self, mut each: impl FnMut(&[u8], &[u8])) -> bool {
+        let Some(key) = self.key else { return false };
         let mut state = self.link.state.borrow_mut();
         let slot = state.slot(key);
         if slot.has_trailers {
             let text = &slot.trailer_text;
             slot.trailers.fields.iter().for_each(|field| each(field.name.bytes(text), field.value.bytes(text)));
         }
+        slot.has_trailers
     }
 
     /// Sends the trailers that came on `from`. Whether there are any.

@@ -260,12 +260,13 @@ impl Stream {
         Came::Reset
     }
 
-    /// Gives the trailers that came, if any did, to `each`, one field after the other.
-    pub(crate) fn trailers(&self, mut each: impl FnMut(&[u8], &[u8])) {
+    /// Gives the trailers that came, if any did, to `each`, one field after the other. Whether any did; they may have no field.
+    pub(crate) fn trailers(&self, mut each: impl FnMut(&[u8], &[u8])) -> bool {
         let state = self.state.borrow();
         if let Some((trailers, text)) = &state.trailers {
             trailers.fields.iter().for_each(|field| each(field.name.bytes(text), field.value.bytes(text)));
         }
+        state.trailers.is_some()
     }
 
     /// Whether the stream was reset, or the connection ended. If not, the task is woken when it is.

@@ -83,9 +83,9 @@ impl Client {
         self.say(&json!({ "do": "finish", "name": name }))[0].clone()
     }
 
-    /// Waits until the gate says that it goes away.
-    pub(super) fn goaway(&mut self, name: &str) -> Value {
-        self.say(&json!({ "do": "goaway", "name": name }))["ids"].clone()
+    /// How often the gate said that it goes away.
+    pub(super) fn goaways(&mut self, name: &str) -> u64 {
+        self.say(&json!({ "do": "goaway", "name": name })).as_u64().unwrap()
     }
 
     /// Waits until the connection has ended; gives its code.
