@@ -14,22 +14,18 @@ pub(crate) const EACH: Duration = Duration::from_secs(1);
 /// The memory of the process, against a bound.
 pub(crate) struct Memory {
     most: Option<u64>,
-    page: u64,
 }
 
 impl Memory {
     pub(crate) fn new(limits: &Limits) -> Self {
         let given = Some(limits.memory as u64).filter(|bytes| *bytes > 0);
         let most = given.or_else(|| Some(allowed(Path::new("/"))? / 10 * 9));
-        Self { most, page: rustix::param::page_size() as u64 }
+        Self { most }
     }
 
     /// Whether the process has more than it should. Where that cannot be read nothing is refused.
     pub(crate) fn is_short(&mut self) -> bool {
-        let resident = || {
-            let text = fs::read_to_string("/proc/self/statm").ok()?;
-            text.split(' ').nth(1)?.parse::<u64>().ok()?.checked_mul(self.page)
-        };
+        let resident = || bytes(&fs::read_to_string("/proc/self/status").ok()?, "VmRSS:");
         self.most.is_some_and(|most| resident().is_some_and(|resident| resident > most))
     }
 }
@@ -37,9 +33,13 @@ impl Memory {
 /// What the machine has, or what the process' cgroup and those above it allow, if that is less.
 fn allowed(root: &Path) -> Option<u64> {
     let info = fs::read_to_string(root.join("proc/meminfo")).unwrap_or_default();
-    let total = info.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse().ok());
-    let total = total.and_then(|kib: u64| kib.checked_mul(1024));
-    cgroup_limits(root).chain(total).min()
+    cgroup_limits(root).chain(bytes(&info, "MemTotal:")).min()
+}
+
+/// An amount of memory among those that the kernel tells in KiB, each on a line of its own.
+fn bytes(text: &str, name: &str) -> Option<u64> {
+    let kib: u64 = text.lines().find_map(|line| line.strip_prefix(name)?.trim().strip_suffix(" kB")?.parse().ok())?;
+    kib.checked_mul(1024)
 }
 
 fn cgroup_limits(root: &Path) -> impl Iterator<Item = u64> {
