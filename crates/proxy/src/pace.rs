@@ -1,9 +1,6 @@
 //! How fast a request's body must come.
 
-use std::{
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::task::{Context, Poll};
 
 use strait_http::{Framing, Version};
 
@@ -21,10 +18,9 @@ pub(crate) enum Slow {
 /// The two clocks of an exchange, on its one [`Deadline`]: that of idleness, which each movement starts anew, and that of the time over
 /// which the body's bytes are counted.
 #[derive(Debug)]
-pub(crate) struct Pace {
-    idle: Duration,
-    time: Duration,
-    /// Bytes that must come within `time`.
+pub(crate) struct Pace<'a> {
+    limits: &'a Limits,
+    /// Bytes that must come within the time of their limit.
     least: u64,
     idle_at: u64,
     counted_at: u64,
@@ -34,9 +30,9 @@ pub(crate) struct Pace {
     held_up: bool,
 }
 
-impl Pace {
+impl<'a> Pace<'a> {
     /// Begins to count for a body of that framing, if it is counted.
-    pub(crate) fn new(limits: &Limits, version: Version, framing: Framing, deadline: &Deadline) -> Self {
+    pub(crate) fn new(limits: &'a Limits, version: Version, framing: Framing, deadline: &Deadline) -> Self {
         let told = match framing {
             Framing::None | Framing::UntilClose => false,
             Framing::Length(length) => length > 0,
@@ -48,8 +44,7 @@ impl Pace {
         #[expect(clippy::cast_precision_loss, reason = "a rate needs none")]
         let least = if told { (limits.body_rate as f64 * seconds).ceil() as u64 } else { 0 };
         let mut pace = Self {
-            idle: limits.idle,
-            time: limits.body_rate_time,
+            limits,
             least,
             idle_at: u64::MAX,
             counted_at: if least > 0 { deadline.after(limits.body_rate_time) } else { u64::MAX },
@@ -62,7 +57,7 @@ impl Pace {
 
     /// That something moved.
     pub(crate) fn moved(&mut self, deadline: &Deadline) {
-        self.idle_at = deadline.after(self.idle);
+        self.idle_at = deadline.after(self.limits.idle);
         deadline.set_at(self.idle_at.min(self.counted_at));
     }
 
@@ -87,7 +82,7 @@ impl Pace {
                     return Poll::Ready(Slow::Body);
                 }
                 (self.before, self.held_up) = (bytes, waits == Some(false));
-                self.counted_at = deadline.after(self.time);
+                self.counted_at = deadline.after(self.limits.body_rate_time);
             }
             deadline.set_at(self.idle_at.min(self.counted_at));
         }
