@@ -158,7 +158,7 @@ impl Directory {
         let (objects, problems) = (Objects::default(), Vec::new());
         let interner = Interner::new(detail);
         let mut directory = Self { roots, watcher: Watcher::new()?, interner, objects, problems, generation: 0 };
-        directory.look(Signals { rescan: true, ..Signals::default() });
+        directory.look(Signals { rescan: true, elsewhere: true, ..Signals::default() });
         Ok(directory)
     }
 
