@@ -33,13 +33,12 @@ impl Gate {
             if sockets.contains_key(&place) {
                 continue;
             }
-            let opened = match self.sockets.get(&place).filter(|there| there.is_quic()) {
-                Some(there) => Ok(Arc::clone(there)),
-                None => {
-                    let left = inherited.remove(&place).unwrap_or_default();
-                    Listening::open_halves(place, self.threads.len(), left, self.generation as usize % 2, connections)
-                        .map(Arc::new)
-                }
+            let opened = if let Some(there) = self.sockets.get(&place).filter(|there| there.is_quic()) {
+                Ok(Arc::clone(there))
+            } else {
+                let left = inherited.remove(&place).unwrap_or_default();
+                let half = self.generation as usize % 2;
+                Listening::open_halves(place, self.threads.len(), left, half, connections).map(Arc::new)
             };
             match opened {
                 Ok(listening) => _ = sockets.insert(place, listening),

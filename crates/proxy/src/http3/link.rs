@@ -18,7 +18,7 @@ use quinn::{RecvStream, SendStream};
 use strait_http::h3::{self, Code, Fault, kind, setting, stream_type};
 use tokio::{
     sync::Notify,
-    time::{sleep_until, timeout},
+    time::{sleep, sleep_until, timeout},
 };
 
 use super::{
@@ -37,6 +37,8 @@ const GIVEN_UP: u32 = 100;
 const FRAMES: u32 = 1000;
 /// How long requests that were sent before the first `GOAWAY` arrived are waited for, in round trips, and at least and at most.
 const ON_THEIR_WAY: (u32, Duration, Duration) = (2, Duration::from_millis(50), Duration::from_secs(1));
+/// How long the last `GOAWAY` takes at least.
+const SAID: Duration = Duration::from_millis(20);
 /// What refuses no request yet.
 const NONE_REFUSED: u64 = (1 << 62) - 4;
 
@@ -173,10 +175,16 @@ impl Link {
         if goaway(control, next).await.is_none() {
             return;
         }
+        // The connection's end would overtake what was just said.
+        let over = async {
+            self.idle().await;
+            sleep(self.quic.rtt().clamp(SAID, most)).await;
+        };
+        let mut over = pin!(over);
         loop {
             tokio::select! {
                 biased;
-                () = self.idle() => return,
+                () = &mut over => return,
                 accepted = self.quic.accept_bi() => match accepted {
                     Ok((mut send, mut recv)) => {
                         let _ = send.reset(code(Code::REQUEST_REJECTED));

@@ -51,9 +51,9 @@ pub(crate) fn attach(sockets: &[Socket], half: usize) -> io::Result<()> {
 
 /// The program. It sees a datagram from its first byte; one that is too short is the first socket's.
 fn program(each: u32, base: u32) -> [libc::sock_filter; 12] {
-    const fn op(code: u32, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
+    fn op(code: u32, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
         // The codes are all below 2^8.
-        libc::sock_filter { code: code as u16, jt, jf, k }
+        libc::sock_filter { code: u16::try_from(code).unwrap_or(0), jt, jf, k }
     }
     use libc::{
         BPF_A, BPF_ABS, BPF_ADD, BPF_ALU, BPF_B, BPF_H, BPF_JEQ, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_MOD, BPF_RET,

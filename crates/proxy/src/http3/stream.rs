@@ -1,7 +1,7 @@
 //! A request's stream, as its exchange sees it.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::RefCell,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, Waker, ready},
@@ -29,8 +29,6 @@ type Stopped = Pin<Box<dyn Future<Output = Result<Option<VarInt>, StoppedError>>
 pub(crate) struct Stream {
     link: Rc<Link>,
     state: RefCell<State>,
-    /// Whether the client gave the request up.
-    given_up: Cell<bool>,
 }
 
 #[expect(clippy::struct_excessive_bools, reason = "each is of its own")]
@@ -60,6 +58,8 @@ struct State {
     trailers: Option<(Head, Vec<u8>)>,
     /// Whether either direction broke off.
     reset: bool,
+    /// Whether that was the client's doing.
+    given_up: bool,
 }
 
 /// Why there is no head of a request.
@@ -87,8 +87,9 @@ impl Stream {
             fin: false,
             trailers: None,
             reset: false,
+            given_up: false,
         };
-        Self { link, state: RefCell::new(state), given_up: Cell::new(false) }
+        Self { link, state: RefCell::new(state) }
     }
 
     /// Reads the head of the request, with its text in `bytes`.
@@ -142,7 +143,6 @@ impl Stream {
                 return Poll::Ready(Err(NoHead::Gone));
             }
             if ready!(state.fill(cx)).is_err() {
-                self.given_up.set(true);
                 return Poll::Ready(Err(NoHead::Gone));
             }
         }
@@ -206,7 +206,7 @@ impl Stream {
                     sent += count;
                     state.promised -= count as u64;
                 }
-                Poll::Ready(Err(_)) => state.reset = true,
+                Poll::Ready(Err(_)) => state.give_up(),
                 Poll::Pending => return Some(sent),
             }
         }
@@ -253,7 +253,7 @@ impl Stream {
     fn fail(&self, state: &mut State, error: Broken) -> Came {
         state.reset = true;
         match error {
-            Broken::GivenUp => self.given_up.set(true),
+            Broken::GivenUp => {}
             Broken::Stream(error) => state.abort(error),
             Broken::Connection(error) => self.link.close(error),
         }
@@ -274,8 +274,7 @@ impl Stream {
         let cx = &mut Context::from_waker(cx.waker());
         let state = &mut *self.state.borrow_mut();
         if !state.reset && state.poll_stopped(cx) == Poll::Ready(false) {
-            state.reset = true;
-            self.given_up.set(true);
+            state.give_up();
         }
         state.reset
     }
@@ -305,14 +304,14 @@ impl Stream {
             let _ = state.recv.stop(code(Code::NO_ERROR));
         }
         if !ready!(state.poll_stopped(cx)) {
-            self.given_up.set(true);
+            state.given_up = true;
         }
         Poll::Ready(())
     }
 
     /// Whether the client gave the request up.
     pub(super) fn is_given_up(&self) -> bool {
-        self.given_up.get()
+        self.state.borrow().given_up
     }
 }
 
@@ -330,6 +329,7 @@ impl Drop for Stream {
 }
 
 /// Why a body ends early.
+#[derive(Clone, Copy)]
 enum Broken {
     GivenUp,
     Stream(Code),
@@ -343,6 +343,11 @@ fn is_for_others(of: u64) -> bool {
 }
 
 impl State {
+    /// The client wants no more of it, or is gone.
+    fn give_up(&mut self) {
+        (self.reset, self.given_up) = (true, true);
+    }
+
     /// Reads more. Ready with false at the end.
     fn fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, ReadError>> {
         self.inbound.make_room();
@@ -359,7 +364,7 @@ impl State {
             }
             Ok(_) => Poll::Ready(Ok(true)),
             Err(error) => {
-                self.reset = true;
+                self.give_up();
                 Poll::Ready(Err(error))
             }
         }
@@ -484,7 +489,7 @@ impl State {
         while !self.out.is_empty() && !self.reset {
             match ready!(Pin::new(&mut self.send).poll_write(cx, self.out.as_slice())) {
                 Ok(count) => self.out.consume(count),
-                Err(_) => self.reset = true,
+                Err(_) => self.give_up(),
             }
         }
         self.out.release();

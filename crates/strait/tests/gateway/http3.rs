@@ -71,6 +71,7 @@ fn answers() -> SocketAddr {
 
 /// Every kind of message, on one connection: what the client sends and gets.
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of messages on one connection")]
 fn messages() {
     let rules = "  - matches: [{path: {value: /moved}}]\n    filters: [{type: RequestRedirect, requestRedirect: {hostname: b.example, statusCode: 301}}]\n\
                  \x20 - matches: [{path: {value: /h}, headers: [{name: x-version, value: two}]}]\n    backendRefs: [{name: two, port: 8080}]\n";

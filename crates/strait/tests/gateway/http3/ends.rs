@@ -7,7 +7,6 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread,
-    time::Duration,
 };
 
 use serde_json::json;
@@ -183,7 +182,7 @@ fn given_up() {
     client.connect("a", at, "a.example");
     client.connect("other", at, "a.example");
     for _ in 0..40 {
-        let said = client.all("a", (0..10).map(|_| get("/").cancelled()));
+        let said = client.all("a", (0..10).map(|_| get("/").open().cancelled()));
         if said.iter().any(|answer| answer["error"].is_string()) {
             break;
         }
