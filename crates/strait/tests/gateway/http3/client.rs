@@ -74,7 +74,7 @@ impl Client {
     }
 
     /// Sends a request, and does not wait.
-    pub(super) fn begin(&mut self, name: &str, request: Request) {
+    pub(super) fn begin(&mut self, name: &str, request: &Request) {
         self.say(&json!({ "do": "begin", "name": name, "requests": [request.0] }));
     }
 
@@ -95,7 +95,7 @@ impl Client {
 
     /// Sends bytes on a stream of their own; gives how stream or connection ended.
     pub(super) fn raw(&mut self, name: &str, kind: &str, bytes: &[u8], end: bool) -> Value {
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
         self.say(&json!({ "do": "raw", "name": name, "kind": kind, "hex": hex, "end": end }))
     }
 }

@@ -38,7 +38,7 @@ fn drain() {
     client.connect("busy", at, "a.example");
     client.connect("idle", at, "a.example");
     assert_eq!(client.ask("idle", get("/"))["status"], 200);
-    client.begin("busy", get("/slow"));
+    client.begin("busy", &get("/slow"));
     gate.terminate();
     assert_eq!(client.finish("busy")["status"], 200);
     assert_eq!((client.closed("busy"), client.closed("idle")), (NO_ERROR, NO_ERROR));
@@ -72,7 +72,7 @@ impl Router {
         for back in &ports {
             let (back, front, client) = (back.try_clone().unwrap(), front.try_clone().unwrap(), Arc::clone(&client));
             thread::spawn(move || {
-                let mut datagram = [0; 65_536];
+                let mut datagram = vec![0; 65_536];
                 while let Ok(length) = back.recv(&mut datagram) {
                     let to: Option<SocketAddr> = *client.lock().unwrap();
                     let _ = to.map(|to| front.send_to(&datagram[..length], to));
@@ -81,7 +81,7 @@ impl Router {
         }
         let now = Arc::clone(&port);
         thread::spawn(move || {
-            let mut datagram = [0; 65_536];
+            let mut datagram = vec![0; 65_536];
             while let Ok((length, from)) = front.recv_from(&mut datagram) {
                 *client.lock().unwrap() = Some(from);
                 let _ = ports[now.load(Ordering::Relaxed)].send_to(&datagram[..length], gate);

@@ -63,7 +63,7 @@ fn bytes() {
             Stream("") => assert!(code.is_null() && error.is_string(), "{what}: {said}"),
             Stream(expected) => assert_eq!((code, error), (&Value::Null, &json!(expected)), "{what}: {said}"),
             Answered(expected) => {
-                assert_eq!((code, &said["answer"]["status"]), (&Value::Null, &json!(expected)), "{what}: {said}")
+                assert_eq!((code, &said["answer"]["status"]), (&Value::Null, &json!(expected)), "{what}: {said}");
             }
         }
         if code.is_null() {
