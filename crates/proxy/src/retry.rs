@@ -6,7 +6,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use strait_route::{Retry, RetryConstraint};
+use strait_route::{Lost, Retry, RetryConstraint};
 use tokio::time::Instant;
 
 use crate::backend::Target;
@@ -47,8 +47,12 @@ impl Tries {
         let listed = |status: u16| retry.codes.binary_search(&status).is_ok();
         self.again < retry.attempts
             && match outcome {
-                Outcome::NotSent => true,
-                Outcome::Lost(status) => idempotent || listed(status),
+                Outcome::NotSent => retry.not_sent,
+                Outcome::Lost(status) => match retry.lost {
+                    Lost::Harmless => idempotent || listed(status),
+                    Lost::Always => true,
+                    Lost::Never => false,
+                },
                 Outcome::Answered(status) => listed(status),
             }
     }
@@ -154,7 +158,8 @@ mod tests {
     use super::*;
 
     fn retry(codes: &[u16]) -> Retry {
-        Retry { codes: codes.to_vec(), attempts: 2, backoff: Duration::from_millis(100) }
+        let backoff = Duration::from_millis(100);
+        Retry { codes: codes.to_vec(), not_sent: true, lost: Lost::Harmless, attempts: 2, backoff }
     }
 
     #[test]
@@ -169,6 +174,17 @@ mod tests {
         ];
         for (outcome, idempotent, expected) in cases {
             assert_eq!(Tries::default().wants(&retry(&[504]), outcome, idempotent), expected, "{outcome:?}");
+        }
+        let cases = [
+            (false, Lost::Never, Outcome::NotSent, false),
+            (true, Lost::Never, Outcome::NotSent, true),
+            (true, Lost::Never, Outcome::Lost(504), false),
+            (true, Lost::Always, Outcome::Lost(502), true),
+            (false, Lost::Never, Outcome::Answered(504), true),
+        ];
+        for (not_sent, lost, outcome, expected) in cases {
+            let retry = Retry { not_sent, lost, ..retry(&[504]) };
+            assert_eq!(Tries::default().wants(&retry, outcome, false), expected, "{lost:?} {outcome:?}");
         }
         let mut tries = Tries::default();
         let waits: Vec<_> = (0..2).map(|_| tries.next(&retry(&[]), 0)).collect();

@@ -177,8 +177,6 @@ pub struct Rule {
     pub request_timeout: Option<Duration>,
     /// For each attempt at a back end; none where zero or not given.
     pub backend_request_timeout: Option<Duration>,
-    /// `retries` of a virtual service. Nothing tries again by it yet.
-    pub retries: Option<Arc<strait_api::istio::HttpRetry>>,
     /// When a request is sent again.
     pub retry: Option<Retry>,
     /// How a session keeps to one endpoint, whatever back ends say of themselves.
@@ -192,10 +190,25 @@ pub struct Rule {
 pub struct Retry {
     /// Statuses, in order.
     pub codes: Vec<u16>,
+    /// Whether a request is that could not be sent.
+    pub not_sent: bool,
+    /// Whether one is that was sent and got no response.
+    pub lost: Lost,
     /// How often at most, beside the first attempt.
     pub attempts: u32,
     /// How long to wait before the first time; twice as long before each further one.
     pub backoff: Duration,
+}
+
+/// Whether a request is sent again that a back end may have begun to work on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lost {
+    /// Where that is harmless (RFC 9110, 9.2.2), or the status that the client would get is listed.
+    Harmless,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
 }
 
 /// How a client's requests keep to one endpoint (GEP-1619).

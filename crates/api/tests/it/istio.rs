@@ -94,7 +94,8 @@ fn not_enforced() {
     let policy = |text: &str| format!("{{host: a, trafficPolicy: {{{text}}}}}");
     let route = |text: &str| format!("{{hosts: [a], http: [{{{text}, route: [{{destination: {{host: a}}}}]}}]}}");
     let cases = [
-        ("VirtualService", route("retries: {attempts: 2}"), "spec.http[0].retries"),
+        ("VirtualService", route("retries: {attempts: 2, retryOn: '5xx,unavailable'}"), "spec.http[0].retries.retryOn"),
+        ("VirtualService", route("retries: {attempts: 2, retryIgnorePreviousHosts: false}"), "spec.http[0].retries"),
         (
             "VirtualService",
             route("match: [{headers: {'@request.auth.claims.a': {exact: b}}}]"),

@@ -122,7 +122,6 @@ impl Bed {
             request_timeout,
             backend_request_timeout: None,
             retry: None,
-            retries: None,
             session: None,
             keeps_sessions: false,
         };

@@ -5,13 +5,13 @@ use std::{sync::Arc, time::Duration};
 use strait_api::{HttpRouteMatch, PathMatch, RouteRetry, SessionPersistence, SessionType};
 
 use crate::{
-    plan::{Retry, Session},
+    plan::{Lost, Retry, Session},
     status::Condition,
 };
 
 /// How often and after how long a request is sent again where the route does not say.
-const ATTEMPTS: u32 = 2;
-const BACKOFF: Duration = Duration::from_millis(25);
+pub(super) const ATTEMPTS: u32 = 2;
+pub(super) const BACKOFF: Duration = Duration::from_millis(25);
 
 /// When requests are sent again; none where they never are.
 pub(super) fn retry(of: &RouteRetry) -> Option<Retry> {
@@ -19,7 +19,13 @@ pub(super) fn retry(of: &RouteRetry) -> Option<Retry> {
     let mut codes = of.codes.clone();
     codes.sort_unstable();
     codes.dedup();
-    (attempts > 0).then(|| Retry { codes, attempts, backoff: of.backoff.unwrap_or(BACKOFF) })
+    (attempts > 0).then(|| Retry {
+        codes,
+        not_sent: true,
+        lost: Lost::Harmless,
+        attempts,
+        backoff: of.backoff.unwrap_or(BACKOFF),
+    })
 }
 
 /// The session of a rule or a policy, whose name is `scope`.

@@ -1,6 +1,6 @@
 //! What Istio's routes do to the requests that they take.
 
-use strait_route::{Abort, Filter, PathRewrite};
+use strait_route::{Abort, Filter, Lost, PathRewrite, Retry};
 
 use crate::istio::{Asked, WEB, compiled, only, routed, rule};
 
@@ -150,15 +150,28 @@ fn times_and_retries() {
     let seconds = |seconds| Some(std::time::Duration::from_secs(seconds));
     let fault = "fault: {abort: {httpStatus: 500, percentage: {value: 1}}}";
     for (of, whole, attempt, attempts) in [
-        ("timeout: 5s", seconds(5), None, None),
-        ("timeout: 0s", None, None, None),
+        ("timeout: 5s", seconds(5), None, Some(2)),
+        ("timeout: 0s", None, None, Some(2)),
+        ("retries: {attempts: 0}", None, None, None),
         ("retries: {attempts: 3, perTryTimeout: 2s, retryOn: '5xx,503'}", None, seconds(2), Some(3)),
         (&format!("timeout: 5s, retries: {{attempts: 3}}, {fault}"), None, None, None),
     ] {
         let (compiled, id) = only(&format!("{{{of}, {WEB}}}"));
         let rule = compiled.plan.rules.get(id).unwrap();
         assert_eq!((rule.request_timeout, rule.backend_request_timeout), (whole, attempt), "{of}");
-        assert_eq!(rule.retries.as_ref().map(|retries| retries.attempts), attempts, "{of}");
+        assert_eq!(rule.retry.as_ref().map(|retry| retry.attempts), attempts, "{of}");
+    }
+    for (on, not_sent, lost, codes) in [
+        ("", true, Lost::Never, &[][..]),
+        ("gateway-error", true, Lost::Always, &[502, 503, 504]),
+        ("reset,409", true, Lost::Always, &[409]),
+        ("connect-failure,retriable-4xx,503", true, Lost::Never, &[409, 503]),
+        ("503", false, Lost::Never, &[503]),
+    ] {
+        let (compiled, id) = only(&format!("{{retries: {{attempts: 3, retryOn: '{on}', backoff: 1s}}, {WEB}}}"));
+        let retry = compiled.plan.rules.get(id).unwrap().retry.clone().unwrap();
+        let backoff = std::time::Duration::from_secs(1);
+        assert_eq!(retry, Retry { codes: codes.to_vec(), not_sent, lost, attempts: 3, backoff }, "{on}");
     }
     let (compiled, id) = only(&format!("{{{fault}, {WEB}}}"));
     let [Filter::Fault(of)] = compiled.plan.rules.get(id).unwrap().filters.as_slice() else { unreachable!() };

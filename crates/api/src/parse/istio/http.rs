@@ -352,8 +352,8 @@ fn retries(d: &mut Decoder<'_>, node: &Node) -> Option<HttpRetry> {
         let fault = Fault::new(node.at, ErrorKind::Value, "a policy for 0 attempts", "attempts above 0");
         d.fault(fault.remedy("raise attempts, or leave the rest out"));
     }
-    if retry.attempts > 0 {
-        unenforced(d, node, "requests are not tried again yet");
+    if retry.retry_ignore_previous_hosts == Some(false) {
+        unenforced(d, node, "a request is sent again to another host where there is one");
     }
     Some(retry)
 }
@@ -376,6 +376,23 @@ fn retry_on(d: &mut Decoder<'_>, node: &Node) -> Option<Vec<RetryOn>> {
                 None => fault,
             });
         }
+    }
+    let unseen = |token: &&RetryOn| {
+        matches!(
+            token,
+            RetryOn::EnvoyRatelimited
+                | RetryOn::RetriableHeaders
+                | RetryOn::Http3PostConnectFailure
+                | RetryOn::Cancelled
+                | RetryOn::DeadlineExceeded
+                | RetryOn::Internal
+                | RetryOn::ResourceExhausted
+                | RetryOn::Unavailable
+        )
+    };
+    let unseen: Vec<String> = all.iter().filter(unseen).map(ToString::to_string).collect();
+    if !unseen.is_empty() {
+        unenforced(d, node, &format!("requests are not tried again for {} yet", unseen.join(", ")));
     }
     Some(all)
 }

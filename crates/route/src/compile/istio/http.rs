@@ -8,8 +8,9 @@ use std::{
 use strait_api::{
     Kind, ObjectKey,
     istio::{
-        AbortStatus, CorsPolicy, Headers, HttpAction, HttpBody, HttpFault, HttpMatch, HttpRedirect, HttpRoute,
-        HttpRouteDestination, RedirectPort as WrittenPort, RouteDestination, StringMatch, Strings, UnmatchedPreflights,
+        AbortStatus, CorsPolicy, Headers, HttpAction, HttpBody, HttpFault, HttpMatch, HttpRedirect, HttpRetry,
+        HttpRoute, HttpRouteDestination, RedirectPort as WrittenPort, RetryOn, RouteDestination, StringMatch, Strings,
+        UnmatchedPreflights,
     },
 };
 
@@ -22,12 +23,12 @@ use super::{
     registry::Registry,
 };
 use crate::{
-    compile::backends::Backends,
+    compile::{backends::Backends, sessions},
     matching::whole,
     ordered::{OrderedMatch, PathText, Text},
     plan::{
-        Abort, CorsPolicy as Cors, Direct, Edits, Fault, Filter, Mirror, PathRewrite, Redirect, RedirectPort,
-        RegexRewrite, Rewrite, Rule, RuleId, Split, WeightedBackend,
+        Abort, CorsPolicy as Cors, Direct, Edits, Fault, Filter, Lost, Mirror, PathRewrite, Redirect, RedirectPort,
+        RegexRewrite, Retry, Rewrite, Rule, RuleId, Split, WeightedBackend,
     },
     slots::Filled,
 };
@@ -247,8 +248,7 @@ impl<'c, 'a> Compiler<'c, 'a> {
                 .as_ref()
                 .and_then(|retries| retries.per_try_timeout)
                 .filter(|_| !is_faulty),
-            retries: route.retries.as_ref().filter(|_| !is_faulty).map(|retries| Arc::new(retries.clone())),
-            retry: None,
+            retry: if is_faulty { None } else { retry(route.retries.as_ref()) },
             session: None,
             keeps_sessions: false,
         })
@@ -385,6 +385,49 @@ fn redirect(of: &HttpRedirect, uri: Option<&StringMatch>) -> Redirect {
         },
         status: of.redirect_code,
     }
+}
+
+/// When a request is sent again, as Envoy reads the tokens; without `retries`, or without tokens, as istiod's default has it. Those that
+/// ask for a status of gRPC or for a header of the response are not looked at, and `analyze` says so. A stream that a back end refused is sent
+/// again whatever they say.
+fn retry(of: Option<&HttpRetry>) -> Option<Retry> {
+    const DEFAULT: [RetryOn; 2] = [RetryOn::ConnectFailure, RetryOn::RefusedStream];
+    let attempts = of.map_or(sessions::ATTEMPTS, |of| of.attempts);
+    let on = of.map(|of| of.retry_on.as_slice()).filter(|on| !on.is_empty()).unwrap_or(&DEFAULT);
+    let mut codes = Vec::new();
+    for token in on {
+        match token {
+            RetryOn::ServerError => codes.extend(500..600),
+            RetryOn::GatewayError => codes.extend(502..=504),
+            RetryOn::Retriable4xx => codes.push(409),
+            RetryOn::Status(status) => codes.push(*status),
+            RetryOn::Reset
+            | RetryOn::ResetBeforeRequest
+            | RetryOn::ConnectFailure
+            | RetryOn::EnvoyRatelimited
+            | RetryOn::RefusedStream
+            | RetryOn::RetriableStatusCodes
+            | RetryOn::RetriableHeaders
+            | RetryOn::Http3PostConnectFailure
+            | RetryOn::Cancelled
+            | RetryOn::DeadlineExceeded
+            | RetryOn::Internal
+            | RetryOn::ResourceExhausted
+            | RetryOn::Unavailable => {}
+        }
+    }
+    codes.sort_unstable();
+    codes.dedup();
+    let of_resets = [RetryOn::Reset, RetryOn::ServerError, RetryOn::GatewayError];
+    let of_connections = [RetryOn::ConnectFailure, RetryOn::ResetBeforeRequest];
+    let lost = on.iter().any(|token| of_resets.contains(token));
+    (attempts > 0).then(|| Retry {
+        codes,
+        not_sent: lost || on.iter().any(|token| of_connections.contains(token)),
+        lost: if lost { Lost::Always } else { Lost::Never },
+        attempts,
+        backoff: of.and_then(|of| of.backoff).unwrap_or(sessions::BACKOFF),
+    })
 }
 
 fn fault(of: &HttpFault) -> Fault {

@@ -228,7 +228,6 @@ impl<'b> Port<'_, 'b, '_, '_> {
             split: Split::default(),
             request_timeout: None,
             backend_request_timeout: None,
-            retries: None,
             retry: None,
             session: None,
             keeps_sessions: false,
