@@ -167,11 +167,6 @@ impl Request {
     pub(super) fn open(self) -> Self {
         self.with("end", json!(false))
     }
-
-    /// It is given up at once.
-    pub(super) fn cancelled(self) -> Self {
-        self.with("cancel", json!(true))
-    }
 }
 
 /// A field of an answer.

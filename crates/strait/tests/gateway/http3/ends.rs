@@ -22,7 +22,6 @@ use crate::{
 };
 
 const NO_ERROR: u64 = 0x100;
-const EXCESSIVE_LOAD: u64 = 0x107;
 
 fn one() -> String {
     app("one") + &route("HTTPRoute", "route", &to("/", "one", 8080))
@@ -171,24 +170,6 @@ fn limits() {
     // Idle ones make room.
     until("room", || client.refused("fifth", at, "a.example").is_empty());
     assert_eq!(client.ask("fifth", get("/"))["status"], 200);
-}
-
-/// Requests that are given up as fast as they come (CVE-2023-44487) end the connection; others go on.
-#[test]
-fn given_up() {
-    // As many as may be at once: aioquic gives up what it may not even send.
-    let Some((gate, mut client)) = gate(&one(), &["--limit", "streams=1000"]) else { return };
-    let at = gate.at("edge", 443);
-    client.connect("a", at, "a.example");
-    client.connect("other", at, "a.example");
-    for _ in 0..40 {
-        let said = client.all("a", (0..10).map(|_| get("/").open().cancelled()));
-        if said.iter().any(|answer| answer["error"].is_string()) {
-            break;
-        }
-    }
-    assert_eq!(client.closed("a"), EXCESSIVE_LOAD);
-    assert_eq!(client.ask("other", get("/"))["status"], 200);
 }
 
 /// Clients are asked for certificates where a port asks for them.
