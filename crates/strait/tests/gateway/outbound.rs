@@ -116,7 +116,7 @@ pub(crate) fn backend_connections() {
     assert_eq!((held.seen.most.load(Ordering::SeqCst), held.requests()), (2, 8));
 }
 
-/// A connection that ends without an answer makes room as well.
+/// A connection that ends without an answer makes room as well. The back end may see the next one before it sees that end.
 #[test]
 pub(crate) fn backend_connections_that_end() {
     let held = Held::start();
@@ -128,7 +128,6 @@ pub(crate) fn backend_connections_that_end() {
     until("the other request at the back end", || held.requests() == 2);
     held.release();
     assert_eq!(answer(&mut second).status, 200);
-    assert_eq!(held.seen.most.load(Ordering::SeqCst), 1);
 }
 
 /// Connections that are passed on do not wait: those beyond the limit are closed.
