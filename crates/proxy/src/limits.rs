@@ -51,7 +51,7 @@ pub struct Limits {
 }
 
 /// Bounds on what the other side of a connection of HTTP/2 makes the gate do for nothing, in ten seconds but for the first
-/// ([`Config`](strait_http::h2::Config) says what each counts).
+/// ([`Config`] says what each counts).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Floods {
     /// Frames of one header block.
