@@ -9,8 +9,10 @@
 //! a client can make this side hold is one block of a bounded length. Streams and their windows are QUIC's, which is not here.
 
 mod block;
+mod control;
 mod frame;
 mod table;
 
 pub use block::{Fault, put_trailers, request, response, status, trailers};
+pub use control::{Control, decoder, encoder};
 pub use frame::{Code, FrameHead, kind, put_head, put_number, setting, stream_type, take_number};

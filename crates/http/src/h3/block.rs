@@ -77,9 +77,10 @@ pub fn trailers(block: &[u8], limits: &Limits, head: &mut Head, bytes: &mut Vec<
 
 fn read(mut block: &[u8], limits: &Limits, bytes: &mut Vec<u8>, section: &mut Section) -> Result<(), NotHpack> {
     let required = integer::take(&mut block, 8)?;
+    let before = block.first().is_some_and(|first| first & 0x80 != 0);
     integer::take(&mut block, 7)?;
-    // There is no dynamic table to require anything of.
-    if required != 0 {
+    // There is no dynamic table to require anything of, and no entry of it before which the base could lie (4.5.1.2).
+    if required != 0 || before {
         return Err(NotHpack);
     }
     while let Some(first) = block.first().copied() {

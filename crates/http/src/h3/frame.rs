@@ -69,11 +69,12 @@ pub mod kind {
     pub const OF_HTTP2: [u64; 4] = [2, 6, 8, 9];
 }
 
-/// Settings (RFC 9114, 7.2.4.1; RFC 9204, 5; RFC 9220, 3).
+/// Settings (RFC 9114, 7.2.4.1; RFC 9204, 5; RFC 9220, 3; RFC 9297, 2.1.1).
 #[expect(missing_docs, reason = "the names are the RFCs' own")]
 pub mod setting {
     pub const MAX_FIELD_SECTION_SIZE: u64 = 6;
     pub const ENABLE_CONNECT_PROTOCOL: u64 = 8;
+    pub const H3_DATAGRAM: u64 = 0x33;
     /// Those of HTTP/2 that must not come.
     pub const OF_HTTP2: [u64; 4] = [2, 3, 4, 5];
 }

@@ -4,7 +4,7 @@ use proptest::{collection::vec, prelude::*};
 
 use crate::{
     Edits, Framing, Head, HeadError, Limits, RequestHead, ResponseHead,
-    h3::{self, Code, Fault, FrameHead, kind},
+    h3::{self, Code, Control, Fault, FrameHead, kind},
 };
 
 /// A block of literals, as a client without a table may send it.
@@ -88,6 +88,11 @@ fn refused() {
         ("an entry behind the base", b"\0\0\x10".to_vec(), undecodable),
         ("a name behind the base", b"\0\0\x01\x01a".to_vec(), undecodable),
         ("beyond the static table", b"\0\0\xff\x24".to_vec(), undecodable),
+        ("a base before nothing", b"\0\x80\xd1\xd7\xc1\x50\x09a.example".to_vec(), undecodable),
+        ("a base before nothing by more", b"\0\xff\x05\xd1\xd7\xc1\x50\x09a.example".to_vec(), undecodable),
+        // RFC 9204, B.2 and B.4.
+        ("what was inserted", b"\x03\x81\x10\x11".to_vec(), undecodable),
+        ("what was duplicated", b"\x05\x00\x80\xc1\x81".to_vec(), undecodable),
         ("cut off", GET[..GET.len() - 1].to_vec(), undecodable),
         ("no path", b"\0\0\xd1\xd7\x50\x01a".to_vec(), Fault::Malformed),
         ("a capital", with(&[("X", "y")]), Fault::Malformed),
@@ -155,6 +160,111 @@ fn written() {
     let mut out = Vec::new();
     assert!(!h3::put_trailers([(&b"Content-Length"[..], &b"1"[..])].into_iter(), &mut out));
     assert_eq!(out, b"");
+}
+
+/// Frames of a control stream, as a server reads them.
+fn control(mut bytes: &[u8]) -> Result<(), Code> {
+    let mut control = Control::default();
+    while let Some(frame) = FrameHead::read(bytes) {
+        let wanted = control.frame(frame)?;
+        let (_, rest) = bytes.split_at(frame.taken);
+        let (payload, rest) = rest.split_at(usize::try_from(frame.length).unwrap());
+        if wanted {
+            control.payload(frame.kind, payload)?;
+        }
+        bytes = rest;
+    }
+    assert_eq!(bytes, b"", "frames are whole");
+    Ok(())
+}
+
+/// What may come on a control stream (RFC 9114, 7.2), and what its connection ends with else.
+#[test]
+fn frames() {
+    let after = |frames: &[u8]| [b"\x04\x00", frames].concat();
+    let settings = |payload: &[u8]| [&[4, u8::try_from(payload.len()).unwrap()], payload].concat();
+    let many: Vec<u8> = (0..65_u8).flat_map(|index| [0x40, 0x80 + index, 0]).collect();
+    let many = [&[4, 0x40, u8::try_from(many.len()).unwrap()], &many[..]].concat();
+    let cases: Vec<(&str, Vec<u8>, Result<(), Code>)> = vec![
+        // 6.2.1: SETTINGS first, and once.
+        ("settings alone", settings(b""), Ok(())),
+        ("another frame first", b"\x07\x01\x00".to_vec(), Err(Code::MISSING_SETTINGS)),
+        ("an unknown frame first", b"\x21\x00".to_vec(), Err(Code::MISSING_SETTINGS)),
+        ("data first", b"\x00\x00".to_vec(), Err(Code::MISSING_SETTINGS)),
+        ("settings again", after(b"\x04\x00"), Err(Code::FRAME_UNEXPECTED)),
+        // 7.2.1, 7.2.2, 7.2.5: of requests, or of servers alone.
+        ("data", after(b"\x00\x01a"), Err(Code::FRAME_UNEXPECTED)),
+        ("a head", after(b"\x01\x00"), Err(Code::FRAME_UNEXPECTED)),
+        ("a promise", after(b"\x05\x01\x00"), Err(Code::FRAME_UNEXPECTED)),
+        // 7.2.8, 9: what nobody knows is passed over, what HTTP/2 knows is not.
+        ("unknown", after(b"\x21\x03abc\x40\x21\x00"), Ok(())),
+        ("priority of HTTP/2", after(b"\x02\x00"), Err(Code::FRAME_UNEXPECTED)),
+        ("ping of HTTP/2", after(b"\x06\x00"), Err(Code::FRAME_UNEXPECTED)),
+        ("a window of HTTP/2", after(b"\x08\x00"), Err(Code::FRAME_UNEXPECTED)),
+        ("a continuation of HTTP/2", after(b"\x09\x00"), Err(Code::FRAME_UNEXPECTED)),
+        ("priority of RFC 9218", after(b"\x80\x0f\x07\x00\x04\x00u=1"), Ok(())),
+        // 7.2.4: settings in pairs, each once, none of HTTP/2.
+        ("known ones", settings(b"\x01\x00\x06\x40\xff\x07\x10\x08\x01\x33\x01"), Ok(())),
+        ("an unknown one", settings(b"\x21\x05"), Ok(())),
+        ("one twice", settings(b"\x21\x05\x21\x05"), Err(Code::SETTINGS_ERROR)),
+        ("no value", settings(b"\x21"), Err(Code::FRAME_ERROR)),
+        ("a value cut off", settings(b"\x21\x40"), Err(Code::FRAME_ERROR)),
+        ("a window", settings(b"\x04\x01"), Err(Code::SETTINGS_ERROR)),
+        ("pushes", settings(b"\x02\x01"), Err(Code::SETTINGS_ERROR)),
+        ("streams", settings(b"\x03\x01"), Err(Code::SETTINGS_ERROR)),
+        ("the size of frames", settings(b"\x05\x01"), Err(Code::SETTINGS_ERROR)),
+        ("half a CONNECT (RFC 9220, 3)", settings(b"\x08\x02"), Err(Code::SETTINGS_ERROR)),
+        ("half a datagram (RFC 9297, 2.1.1)", settings(b"\x33\x02"), Err(Code::SETTINGS_ERROR)),
+        ("more than anybody has", many, Err(Code::SETTINGS_ERROR)),
+        ("too large", b"\x04\x50\x01".to_vec(), Err(Code::EXCESSIVE_LOAD)),
+        // 7.1: a payload is what it is said to be.
+        ("an empty number", after(b"\x07\x00"), Err(Code::FRAME_ERROR)),
+        ("a number cut off", after(b"\x07\x01\x40"), Err(Code::FRAME_ERROR)),
+        ("more behind a number", after(b"\x07\x02\x00\x00"), Err(Code::FRAME_ERROR)),
+        // 7.2.3, 5.2, 7.2.7: numbers of pushes.
+        ("a push that is none", after(b"\x03\x01\x00"), Err(Code::ID_ERROR)),
+        ("fewer and fewer", after(b"\x07\x01\x05\x07\x01\x05\x07\x01\x02"), Ok(())),
+        ("one more after all", after(b"\x07\x01\x05\x07\x01\x06"), Err(Code::ID_ERROR)),
+        ("more and more", after(b"\x0d\x01\x05\x0d\x01\x05\x0d\x01\x06"), Ok(())),
+        ("one less after all", after(b"\x0d\x01\x05\x0d\x01\x04"), Err(Code::ID_ERROR)),
+    ];
+    for (what, bytes, expected) in cases {
+        assert_eq!(control(&bytes), expected, "{what}");
+    }
+}
+
+/// Instructions to a table that is not there, and about it: RFC 9204, appendix B among them.
+#[test]
+fn instructions() {
+    let error = Err(Code::QPACK_ENCODER_STREAM_ERROR);
+    let encoder: &[(&str, &[u8], Result<(), Code>)] = &[
+        ("nothing", b"", Ok(())),
+        ("no size", b"\x20\x20", Ok(())),
+        ("B.2: a size", b"\x3f\xbd\x01", error),
+        ("B.2: a name of the static table", b"\xc0\x0fwww.example.com", error),
+        ("B.3: a name of its own", b"\x4acustom-key\x0ccustom-value", error),
+        ("B.4: a duplicate", b"\x02", error),
+        ("B.5: a name of the table", b"\x81\x0dcustom-value2", error),
+    ];
+    for (what, bytes, expected) in encoder {
+        assert_eq!(h3::encoder(bytes), *expected, "{what}");
+    }
+    let error = Err(Code::QPACK_DECODER_STREAM_ERROR);
+    let decoder: &[(&str, &[u8], Result<usize, Code>)] = &[
+        ("nothing", b"", Ok(0)),
+        ("B.2: a block that was read", b"\x84", error),
+        ("B.3: an entry that came", b"\x01", error),
+        ("no entry that came", b"\x00", error),
+        ("B.4: a stream that is given up", b"\x48", Ok(1)),
+        ("several", b"\x48\x44\x7f\x00\x7f\x80\x7f", Ok(7)),
+        ("one, and part of another", b"\x48\x7f\x80", Ok(1)),
+        ("the last of all streams", b"\x7f\xfc\xfe\xff\xff\xff\xff\xff\xff\x3f", Ok(10)),
+        ("beyond all streams", b"\x7f\x80\x80\x80\x80\x80\x80\x80\x80\x80", error),
+        ("one that is, and one that is not", b"\x48\x84", error),
+    ];
+    for (what, bytes, expected) in decoder {
+        assert_eq!(h3::decoder(bytes), *expected, "{what}");
+    }
 }
 
 proptest! {

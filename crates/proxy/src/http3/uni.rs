@@ -3,13 +3,10 @@
 use std::rc::Rc;
 
 use quinn::RecvStream;
-use strait_http::h3::{Code, FrameHead, kind, setting, stream_type, take_number};
+use strait_http::h3::{self, Code, Control, FrameHead, stream_type, take_number};
 
 use super::{code, link::Link};
 use crate::io::Buffer;
-
-/// The largest payload of a frame that says something to the gate.
-const MOST: usize = 4096;
 
 /// Reads them until the connection ends. There may be as many at once as QUIC lets the client open.
 pub(super) async fn read_all(link: Rc<Link>) {
@@ -104,72 +101,31 @@ async fn read(link: &Link, stream: RecvStream) -> Result<(), Code> {
     match of {
         stream_type::CONTROL => control(link, &mut reader).await?,
         stream_type::QPACK_ENCODER => encoder(&mut reader).await?,
-        _ => decoder(&mut reader).await,
+        _ => decoder(&mut reader).await?,
     }
     Err(Code::CLOSED_CRITICAL_STREAM)
 }
 
 /// Reads the control stream to its end, which must not come.
 async fn control(link: &Link, reader: &mut Reader) -> Result<(), Code> {
-    let mut first = true;
+    let mut control = Control::default();
     while let Some(frame) = reader.frame().await {
         link.count_frame();
-        if std::mem::take(&mut first) != (frame.kind == kind::SETTINGS) {
-            return Err(if frame.kind == kind::SETTINGS { Code::FRAME_UNEXPECTED } else { Code::MISSING_SETTINGS });
+        let (wanted, mut payload) = (control.frame(frame)?, Vec::new());
+        if !reader.bytes(frame.length, |bytes| payload.extend_from_slice(if wanted { bytes } else { b"" })).await {
+            return Ok(());
         }
-        match frame.kind {
-            kind::SETTINGS | kind::GOAWAY | kind::MAX_PUSH_ID | kind::CANCEL_PUSH => {
-                if frame.length > MOST as u64 {
-                    return Err(Code::EXCESSIVE_LOAD);
-                }
-                let mut payload = Vec::new();
-                if !reader.bytes(frame.length, |bytes| payload.extend_from_slice(bytes)).await {
-                    return Ok(());
-                }
-                if frame.kind == kind::SETTINGS {
-                    settings(&payload)?;
-                } else {
-                    // Nothing is pushed: what clients say of that is right or wrong, and nothing else.
-                    let mut rest = payload.as_slice();
-                    take_number(&mut rest).filter(|_| rest.is_empty()).ok_or(Code::FRAME_ERROR)?;
-                    if frame.kind == kind::CANCEL_PUSH {
-                        return Err(Code::ID_ERROR);
-                    }
-                }
-            }
-            kind::DATA | kind::HEADERS | kind::PUSH_PROMISE => return Err(Code::FRAME_UNEXPECTED),
-            other if kind::OF_HTTP2.contains(&other) => return Err(Code::FRAME_UNEXPECTED),
-            _ => {
-                if !reader.bytes(frame.length, |_| {}).await {
-                    return Ok(());
-                }
-            }
+        if wanted {
+            control.payload(frame.kind, &payload)?;
         }
     }
     Ok(())
 }
 
-/// Checks settings; none of a client's matters to a server that pushes nothing and has no table.
-fn settings(mut payload: &[u8]) -> Result<(), Code> {
-    let mut seen = Vec::new();
-    while !payload.is_empty() {
-        let setting = take_number(&mut payload).ok_or(Code::FRAME_ERROR)?;
-        take_number(&mut payload).ok_or(Code::FRAME_ERROR)?;
-        if seen.contains(&setting) || setting::OF_HTTP2.contains(&setting) || seen.len() > 64 {
-            return Err(Code::SETTINGS_ERROR);
-        }
-        seen.push(setting);
-    }
-    Ok(())
-}
-
-/// Reads the instructions of the client's encoder to their end, which must not come. All that it may say to a table of no size is that size.
+/// Reads the instructions of the client's encoder to their end, which must not come.
 async fn encoder(reader: &mut Reader) -> Result<(), Code> {
-    const NO_SIZE: u8 = 0x20;
     loop {
-        if reader.inbound.as_slice().iter().any(|byte| *byte != NO_SIZE) {
-            return Err(Code::QPACK_ENCODER_STREAM_ERROR);
-        }
+        h3::encoder(reader.inbound.as_slice())?;
         reader.inbound.clear();
         if !reader.fill().await {
             return Ok(());
@@ -177,10 +133,13 @@ async fn encoder(reader: &mut Reader) -> Result<(), Code> {
     }
 }
 
-/// Passes over the instructions of the client's decoder, of which none is about anything that was sent.
-async fn decoder(reader: &mut Reader) {
-    reader.inbound.clear();
-    while reader.fill().await {
-        reader.inbound.clear();
+/// Reads those of its decoder.
+async fn decoder(reader: &mut Reader) -> Result<(), Code> {
+    loop {
+        let taken = h3::decoder(reader.inbound.as_slice())?;
+        reader.inbound.consume(taken);
+        if !reader.fill().await {
+            return Ok(());
+        }
     }
 }

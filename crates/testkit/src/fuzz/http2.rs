@@ -102,7 +102,7 @@ fn feed(connection: &mut Connection, mut input: &[u8]) -> bool {
 const OWN: Limits = Limits { head: 256 << 10, target: 64 << 10, fields: 128 };
 
 /// A request that was taken is one of HTTP/1 as well, and no two.
-fn check(head: &RequestHead, bytes: &[u8]) {
+pub(super) fn check(head: &RequestHead, bytes: &[u8]) {
     let target: [&[u8]; 1] = [head.whole_target.bytes(bytes)];
     let mut out = Vec::new();
     head.write(bytes, &target, head.authority.bytes(bytes), &Edits::default(), head.head.upgrade.is_some(), &mut out);

@@ -4,6 +4,7 @@
 //! ```text
 //!  fuzz/ (libFuzzer) ─┐            ┌─ text: as a file          ─→ parse ─→ read back
 //!                     ├─ a target ─┼─ HTTP/2: frames to either role; fields there and back
+//!                     │            ├─ HTTP/3: blocks, streams beside requests; fields there and back
 //!                     │            ├─ bytes → choices: manifests, edited ─→ … ─→ snapshot ─→ plan
 //!  tests (corpora) ───┘            ├─ bytes → choices: frames  ─→ hooks
 //!                                  ├─ text: as a connection's start, cut anywhere ─→ head, body ─→ written and read back
@@ -12,6 +13,7 @@
 
 mod http;
 mod http2;
+mod http3;
 mod judges;
 mod manifests;
 mod packets;
@@ -29,7 +31,7 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 18] = [
+pub const TARGETS: [Target; 20] = [
     Target { name: "yaml", run: |bytes| drop(read::check("input.yaml", bytes)) },
     Target { name: "json", run: |bytes| drop(read::check("input.json", bytes)) },
     Target { name: "network_policy", run: |bytes| manifests::run(manifests::NETWORK_POLICY, bytes) },
@@ -46,6 +48,8 @@ pub const TARGETS: [Target; 18] = [
     Target { name: "h2_server", run: http2::server },
     Target { name: "h2_client", run: http2::client },
     Target { name: "hpack", run: http2::hpack },
+    Target { name: "qpack", run: http3::qpack },
+    Target { name: "h3_streams", run: http3::streams },
     Target { name: "routes", run: routes::run },
     Target { name: "paths", run: paths::run },
 ];
