@@ -291,7 +291,7 @@ impl Exchange {
         }
         let head = &self.head.head;
         let bytes = self.text.as_slice();
-        let is_call = head.get("content-type", bytes).is_some_and(|kind| local::is_call(kind.bytes(bytes)));
+        let is_call = is_call(&self.head, bytes);
         let is_head = self.head.method.bytes(bytes) == b"HEAD";
         let code = answer.call_status().filter(|_| is_call);
         // Calls get their own status in a response that is fine.
@@ -538,7 +538,9 @@ impl Exchange {
         let Self { body, response, response_text, head, text, record, .. } = self;
         let method = head.method.bytes(text.as_slice());
         let mut sending = true;
-        let mut pace = Pace::new(limits, head.head.version, body.framing, deadline);
+        // Calls of HTTP/2 may take their time on either side; of what else comes on a stream nobody hears before it is answered.
+        let talks = matches!((&*side, &*upstream), (Side::Http2(_), Side::Http2(_))) && is_call(head, text.as_slice());
+        let mut pace = Pace::new(limits, body.framing, talks, deadline);
         loop {
             poll_fn(|cx| {
                 let reads = body.reads();
@@ -678,8 +680,9 @@ impl Exchange {
         upstream: &mut Side,
         deadline: &Deadline,
     ) -> Result<(), Reason> {
-        let Self { body, back, record, head, .. } = self;
-        let mut pace = Pace::new(&worker.limits, head.head.version, body.framing, deadline);
+        let Self { body, back, record, .. } = self;
+        let talks = matches!((&*side, &*upstream), (Side::Http2(_), Side::Http2(_)));
+        let mut pace = Pace::new(&worker.limits, body.framing, talks, deadline);
         let mut stopped = body.is_done();
         poll_fn(|cx| {
             let reads = (body.reads(), back.reads());
@@ -730,6 +733,11 @@ async fn interim(side: &mut Side, response: &ResponseHead, text: &[u8], deadline
 
 /// How often a request is sent that back ends refuse unprocessed.
 const MOST_ATTEMPTS: u32 = 5;
+
+/// Whether it is a request of gRPC.
+fn is_call(head: &RequestHead, bytes: &[u8]) -> bool {
+    head.head.get("content-type", bytes).is_some_and(|kind| local::is_call(kind.bytes(bytes)))
+}
 
 /// Whether a request may be sent again without harm (RFC 9110, 9.2.2).
 fn is_idempotent(method: &[u8]) -> bool {

@@ -163,7 +163,7 @@ limits! {
     "target-bytes" Bytes(head.target, 16) "bytes of a request's target: 414";
     "header-time" Time(head_time, Duration::from_millis(1)) "from the first byte of a head, TLS handshake or PROXY header to its last";
     "idle" Time(idle, Duration::from_millis(1)) "between requests, and between two pieces of a body, either way";
-    "body-rate" Bytes(body_rate, 0) "bytes a second of a request's body, unless a stream of HTTP/2 without Content-Length: 408; 0: any";
+    "body-rate" Bytes(body_rate, 0) "bytes a second of a request's body, unless a gRPC call's or one that streams answer meanwhile: 408; 0: any";
     "body-rate-time" Time(body_rate_time, Duration::from_millis(1)) "over which that rate is counted, while the client is waited for";
     "tunnel-idle" Time(tunnel_idle, Duration::from_millis(1)) "without a byte on a connection that is only passed on";
     "udp-idle" Time(udp_idle, Duration::from_millis(1)) "after which a client of a UDP port that sends nothing is forgotten";

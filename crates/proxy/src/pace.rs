@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll};
 
-use strait_http::{Framing, Version};
+use strait_http::Framing;
 
 use crate::{deadline::Deadline, limits::Limits};
 
@@ -31,13 +31,12 @@ pub(crate) struct Pace<'a> {
 }
 
 impl<'a> Pace<'a> {
-    /// Begins to count for a body of that framing, if it is counted.
-    pub(crate) fn new(limits: &'a Limits, version: Version, framing: Framing, deadline: &Deadline) -> Self {
+    /// Begins to count for a body of that framing, if it is counted. How fast a conversation goes (`talks`) is a matter of both its ends.
+    pub(crate) fn new(limits: &'a Limits, framing: Framing, talks: bool, deadline: &Deadline) -> Self {
         let told = match framing {
             Framing::None | Framing::UntilClose => false,
             Framing::Length(length) => length > 0,
-            // How fast a call on a stream goes is a matter of both its ends.
-            Framing::Chunked => matches!(version, Version::Http10 | Version::Http11),
+            Framing::Chunked => !talks,
         };
         let seconds = limits.body_rate_time.as_secs_f64();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "of a product of positive numbers")]

@@ -28,7 +28,8 @@ impl Exchange {
         forward: &Forward,
     ) {
         let most = worker.limits.body_buffer;
-        let mut pace = Pace::new(&worker.limits, self.head.head.version, self.body.framing, deadline);
+        // What is copied has one end: nobody answers amid it.
+        let mut pace = Pace::new(&worker.limits, self.body.framing, false, deadline);
         poll_fn(|cx| {
             let before = self.body.bytes();
             let polled = match &mut *side {

@@ -2,6 +2,7 @@
 //! served meanwhile.
 
 use std::{
+    collections::BTreeSet,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
 };
@@ -9,6 +10,8 @@ use std::{
 use crate::{
     backend::{self, service},
     bed::{Gate, PATIENCE, curl, http},
+    h2::{H2C, outside, to},
+    h2_server,
 };
 
 pub(crate) const DATA: u8 = 0;
@@ -205,33 +208,67 @@ pub(crate) fn streams() {
     assert!(matches!(answered, [Some(1), Some(3)] | [Some(3), Some(1)]), "{answered:?}");
 }
 
-/// A body that comes slowly on a stream: with a length it is cut off, without one its pace is that of whoever calls.
+/// Slow bodies on streams: whose body nobody talks about meanwhile is cut off, whether its length is known or not. A call may take its
+/// time, and so may what is answered while it comes, where both sides have streams.
 #[test]
 pub(crate) fn slow_bodies() {
     let limits = ["--limit", "body-rate=100", "--limit", "body-rate-time=500ms"];
-    let manifests = service("one", backend::http().0) + &http("  - backendRefs: [{name: one, port: 8080}]\n");
-    let gate = Gate::alone(&[("all.yaml", &manifests)], &limits);
+    let back_ends = service("one", backend::http().0)
+        + &outside("talks", h2_server::http2(None), H2C)
+        + &outside("waits", h2_server::patient(), H2C);
+    let rules = to("/talks", "talks", 80) + &to("/waits", "waits", 80) + &to("/", "one", 8080);
+    let gate = Gate::alone(&[("all.yaml", &(back_ends + &http(&rules)))], &limits);
     let mut client = Raw::connect(gate.at("edge", 80));
-    // content-length: 1000, a literal with an indexed name.
-    let told = [POST, &[0x0f, 0x0d, 4], b"1000"].concat();
-    client.send(&[frame(HEADERS, END_HEADERS, 1, &told), frame(HEADERS, END_HEADERS, 3, POST)].concat());
+    // Literals with indexed names, put into no table.
+    let literal = |name: &[u8], value: &str| [name, &[u8::try_from(value.len()).unwrap()], value.as_bytes()].concat();
+    let length = literal(&[0x0f, 0x0d], "1000");
+    let call = literal(&[0x0f, 0x10], "application/grpc");
+    let cases: [(&str, &[u8], bool); 7] = [
+        ("/", &length, true),
+        ("/", &[], true),
+        // Back ends of HTTP/1 know no calls.
+        ("/", &call, true),
+        ("/waits", &[], true),
+        ("/waits", &length, true),
+        ("/waits", &call, false),
+        ("/talks", &[], false),
+    ];
+    let begin = |index: usize| {
+        let (path, field, _) = cases[index];
+        let head = [&[0x83, 0x86], &literal(&[0x04], path)[..], &literal(&[0x01], "a"), field].concat();
+        frame(HEADERS, END_HEADERS, stream_of(index), &head)
+    };
+    client.send(&(0..cases.len()).flat_map(begin).collect::<Vec<u8>>());
     client.stream.set_read_timeout(Some(std::time::Duration::from_millis(20))).unwrap();
     let deadline = jiff::Timestamp::now() + PATIENCE;
-    let mut answers = Vec::new();
-    let mut pieces = 0;
-    // A byte with each turn, on both.
-    while answers.is_empty() {
-        assert!(jiff::Timestamp::now() < deadline, "nothing is cut off");
-        client.send(&[frame(DATA, 0, 1, b"x"), frame(DATA, 0, 3, b"x")].concat());
-        pieces += 1;
-        answers.extend(std::iter::from_fn(|| client.next()).filter(|(kind, ..)| *kind == HEADERS));
+    let (mut answered, mut open) = (BTreeSet::new(), cases.len());
+    // A byte with each turn, on all of them; and another one of the first kind, so that the others went on for long enough.
+    let last = stream_of(cases.len());
+    let expected: BTreeSet<u32> =
+        (0..cases.len()).filter(|index| cases[*index].2).map(stream_of).chain([last]).collect();
+    while !answered.is_superset(&expected) {
+        assert!(jiff::Timestamp::now() < deadline, "cut off: {answered:?} of {expected:?}");
+        if answered.len() + 1 == expected.len() && open == cases.len() {
+            client.send(&frame(HEADERS, END_HEADERS, last, &[POST, &length].concat()));
+            open += 1;
+        }
+        let silent = (0..open).map(stream_of).filter(|of| !answered.contains(of));
+        client.send(&silent.flat_map(|of| frame(DATA, 0, of, b"x")).collect::<Vec<u8>>());
+        let heads = std::iter::from_fn(|| client.next()).filter(|(kind, ..)| *kind == HEADERS);
+        answered.extend(heads.map(|(_, of, _)| of).filter(|of| *of != stream_of(6)));
     }
-    // :status 408, as a literal with an indexed name.
-    assert!(answers.iter().all(|(_, stream, _)| *stream == 1), "{answers:?} after {pieces}");
-    let [(_, _, head)] = &answers[..] else { panic!("{answers:?}") };
-    assert!(head.windows(3).any(|part| part == b"408") || head.len() > 3, "{head:?}");
+    assert_eq!(answered, expected);
     client.stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    client.send(&frame(DATA, END_STREAM, 3, b"x"));
-    let mut kinds = std::iter::from_fn(|| client.next()).filter(|(kind, stream, _)| *kind == HEADERS && *stream == 3);
-    assert!(kinds.next().is_some_and(|(.., head)| head.first() == Some(&0x88)), "200");
+    // One is answered when all of it is there, the other gets the last of it back.
+    for index in [5, 6] {
+        client.send(&frame(DATA, END_STREAM, stream_of(index), b"."));
+        let mut of = std::iter::from_fn(|| client.next()).filter(|(_, of, _)| *of == stream_of(index));
+        let ends = of.any(|(kind, _, payload)| if index == 5 { kind == HEADERS } else { payload.contains(&b'.') });
+        assert!(ends, "{}", cases[index].0);
+    }
+}
+
+/// The number of a client's stream.
+fn stream_of(index: usize) -> u32 {
+    u32::try_from(index).unwrap() * 2 + 1
 }

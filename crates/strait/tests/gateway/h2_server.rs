@@ -37,6 +37,30 @@ async fn read_body(stream: &mut RecvStream) -> Result<(Bytes, HeaderMap), h2::Er
     Ok((all.freeze(), stream.trailers().await?.unwrap_or_default()))
 }
 
+/// A server of HTTP/2 with prior knowledge, which answers when all of a body is there.
+pub(crate) fn patient() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    listener.set_nonblocking(true).unwrap();
+    std::thread::spawn(move || {
+        run(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::task::spawn_local(async move {
+                    let mut connection = h2::server::handshake(stream).await.unwrap();
+                    while let Some(Ok((request, mut respond))) = connection.accept().await {
+                        tokio::task::spawn_local(async move {
+                            read_body(&mut request.into_body()).await?;
+                            respond.send_response(Response::new(()), true)
+                        });
+                    }
+                });
+            }
+        });
+    });
+    at
+}
+
 /// A server of HTTP/2 with prior knowledge, or over TLS. It sends data back as it comes, and its trailers at last.
 pub(crate) fn http2(tls: Option<Arc<rustls::ServerConfig>>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -213,7 +213,7 @@ fn switching() -> SocketAddr {
 }
 
 /// A server of HTTP/2 that takes `WebSocket`s, and sends their bytes back.
-fn echo_of_websockets() -> SocketAddr {
+pub(crate) fn echo_of_websockets() -> SocketAddr {
     let mut builder = h2::server::Builder::new();
     builder.enable_connect_protocol();
     server(builder, |_, (request, mut respond)| async move {

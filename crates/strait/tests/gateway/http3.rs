@@ -3,7 +3,9 @@
 mod client;
 mod ends;
 mod envoy;
+mod limits;
 mod rules;
+mod websocket;
 
 use std::{
     fs,

@@ -21,7 +21,7 @@ fn gate(arguments: &[&str]) -> Gate {
     Gate::alone(&[("all.yaml", &manifests)], arguments)
 }
 
-fn connect(at: SocketAddr) -> TcpStream {
+pub(crate) fn connect(at: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(at).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream
@@ -40,48 +40,71 @@ fn is_closed(stream: &mut TcpStream) -> bool {
 }
 
 /// Memory of a process that is resident, in KiB.
-fn resident(gate: &Gate) -> u64 {
+pub(crate) fn resident(gate: &Gate) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", gate.child.id())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
 }
 
-/// Every limit has its case here; what is not named cannot be set.
+/// Tests with their names.
+macro_rules! tests {
+    ($($test:path),*) => { &[$(($test as fn(), stringify!($test))),*] };
+}
+
+/// Every limit has its case here, a test that sets it; what is not named cannot be set.
 #[test]
 fn every_limit_bites() {
-    type Tests = &'static [fn()];
+    type Tests = &'static [(fn(), &'static str)];
     let cases: &[(&str, Tests)] = &[
-        ("header-bytes", &[heads]),
-        ("header-count", &[heads]),
-        ("target-bytes", &[heads]),
-        ("header-time", &[slow]),
-        ("idle", &[slow]),
-        ("body-rate", &[slow_bodies, floods::slow_bodies]),
-        ("body-rate-time", &[slow_bodies, floods::slow_bodies]),
-        ("tunnel-idle", &[tunnel_idle]),
-        ("udp-idle", &[l4::datagrams]),
-        ("udp-sessions", &[l4::datagrams]),
-        ("connection-age", &[connection_age, connection_age_of_http2, connection_age_of_idle_http2]),
-        ("streams", &[floods::streams]),
-        ("continuation-frames", &[floods::continuations]),
-        ("stream-resets", &[floods::floods]),
-        ("provoked-resets", &[floods::floods]),
-        ("control-frames", &[floods::floods]),
-        ("empty-frames", &[floods::floods]),
-        ("connections", &[connections]),
-        ("listener-connections", &[connections]),
-        ("client-connections", &[connections]),
-        ("connection-rate", &[connection_rate]),
-        ("backend-connections", &[outbound::backend_connections, outbound::backend_connections_of_tcp]),
-        ("pending-requests", &[outbound::pending_requests]),
-        ("memory", &[memory, memory_on_open_connections]),
-        ("body-buffer", &[body_buffer]),
-        ("mirrors", &[mirrors]),
+        ("header-bytes", tests!(heads)),
+        ("header-count", tests!(heads)),
+        ("target-bytes", tests!(heads)),
+        ("header-time", tests!(slow)),
+        ("idle", tests!(slow)),
+        ("body-rate", tests!(slow_bodies, floods::slow_bodies)),
+        ("body-rate-time", tests!(slow_bodies, floods::slow_bodies)),
+        ("tunnel-idle", tests!(tunnel_idle)),
+        ("udp-idle", tests!(l4::datagrams)),
+        ("udp-sessions", tests!(l4::datagrams)),
+        ("connection-age", tests!(connection_age, connection_age_of_http2, connection_age_of_idle_http2)),
+        ("streams", tests!(floods::streams)),
+        ("continuation-frames", tests!(floods::continuations)),
+        ("stream-resets", tests!(floods::floods)),
+        ("provoked-resets", tests!(floods::floods)),
+        ("control-frames", tests!(floods::floods)),
+        ("empty-frames", tests!(floods::floods)),
+        ("connections", tests!(connections)),
+        ("listener-connections", tests!(connections)),
+        ("client-connections", tests!(connections)),
+        ("connection-rate", tests!(connection_rate)),
+        ("backend-connections", tests!(outbound::backend_connections, outbound::backend_connections_of_tcp)),
+        ("pending-requests", tests!(outbound::pending_requests)),
+        ("memory", tests!(memory, memory_on_open_connections)),
+        ("body-buffer", tests!(body_buffer)),
+        ("mirrors", tests!(mirrors)),
     ];
     let tried: Vec<_> = cases.iter().map(|(name, _)| *name).collect();
     let all: Vec<_> = strait_proxy::LIMITS.iter().map(|limit| limit.name).collect();
     assert_eq!(tried, all);
-    assert!(cases.iter().all(|(_, tests)| !tests.is_empty()));
+    for (limit, tests) in cases {
+        assert!(!tests.is_empty(), "{limit}");
+        for (_, name) in *tests {
+            let (text, function) = match name.split_once("::") {
+                None => (include_str!("limits.rs"), *name),
+                Some(("floods", function)) => (include_str!("floods.rs"), function),
+                Some(("l4", function)) => (include_str!("l4.rs"), function),
+                Some(("outbound", function)) => (include_str!("outbound.rs"), function),
+                Some((file, _)) => panic!("{name}: no text of {file}.rs"),
+            };
+            let at = text.find(&format!("fn {function}() {{")).unwrap_or_else(|| panic!("{name}: no function"));
+            let attributes = text[..at].rsplit("\n\n").next().unwrap_or_default();
+            assert!(attributes.contains("#[test]") && !attributes.contains("#[ignore"), "{name} is no test");
+            let body = text[at..].split("\n}\n").next().unwrap_or_default();
+            // Floods are a table beside their test.
+            let set = if body.contains("in FLOODS") { text } else { body };
+            assert!(set.contains(&format!("{limit}=")), "{name} does not set {limit}");
+        }
+    }
 }
 
 /// Heads beyond their limits, by what is set: the status of the request.

@@ -4,7 +4,7 @@ mod envoy;
 mod grpc;
 mod nghttp;
 mod nginx;
-mod websocket;
+pub(crate) mod websocket;
 
 use std::{
     fs,
@@ -85,7 +85,7 @@ fn ran(command: &mut Command) -> String {
 }
 
 /// Bytes that no transformation leaves as they are by chance.
-fn noise(length: usize) -> Vec<u8> {
+pub(crate) fn noise(length: usize) -> Vec<u8> {
     let next = |state: &mut u32| {
         *state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         Some(state.to_be_bytes()[0])

@@ -93,6 +93,17 @@ impl Client {
         self.say(&json!({ "do": "closed", "name": name }))["code"].as_u64().unwrap()
     }
 
+    /// Sends a body slowly, until there is an answer.
+    pub(super) fn drip(&mut self, name: &str, request: &Request) -> Value {
+        self.say(&json!({ "do": "drip", "name": name, "request": request.0 }))
+    }
+
+    /// Gives requests up, as many as it may begin and at most so many; gives how many until the connection ended, and with what.
+    pub(super) fn flood(&mut self, name: &str, request: &Request, how: &str, most: u32) -> (u64, Option<u64>) {
+        let said = self.say(&json!({ "do": "flood", "name": name, "request": request.0, "how": how, "most": most }));
+        (said["begun"].as_u64().unwrap(), said["end"]["code"].as_u64())
+    }
+
     /// Sends bytes on a stream of their own; gives how stream or connection ended.
     pub(super) fn raw(&mut self, name: &str, kind: &str, bytes: &[u8], end: bool) -> Value {
         let hex = bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));

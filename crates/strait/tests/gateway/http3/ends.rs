@@ -1,4 +1,4 @@
-//! How connections end, and what they outlive: drains, age, other addresses, another process; and what is too much.
+//! How connections end, and what they outlive: drains, age, other addresses, another process.
 
 use std::{
     net::{SocketAddr, UdpSocket},
@@ -12,18 +12,18 @@ use std::{
 use serde_json::json;
 
 use super::{
-    client::{Client, get, post},
+    client::{Client, get},
     gate,
 };
 use crate::{
     backend::{self, service},
-    bed::{Gate, app, until},
+    bed::{Gate, app},
     h2::{self, route, to},
 };
 
 const NO_ERROR: u64 = 0x100;
 
-fn one() -> String {
+pub(super) fn one() -> String {
     app("one") + &route("HTTPRoute", "route", &to("/", "one", 8080))
 }
 
@@ -143,33 +143,6 @@ fn taken_over() {
         client.connect(&name, at, "a.example");
         assert_eq!(client.ask(&name, get("/"))["status"], 200);
     }
-}
-
-/// What is too much, and that others are served meanwhile.
-#[test]
-fn limits() {
-    let limits = ["client-connections=3", "streams=5", "header-time=500ms", "idle=900ms"];
-    let arguments: Vec<&str> = limits.iter().flat_map(|limit| ["--limit", limit]).collect();
-    let Some((gate, mut client)) = gate(&one(), &arguments) else { return };
-    let at = gate.at("edge", 443);
-    // More requests than may be at once wait for their turn.
-    client.connect("many", at, "a.example");
-    let many = client.all("many", (0..30).map(|_| get("/")));
-    assert!(many.iter().all(|answer| answer["status"] == 200), "{many:?}");
-    // A body that stands still ends its request, and nothing else.
-    let stands = client.ask("many", post("/").body("some").open());
-    assert!(stands["error"].is_string() || stands["status"] == 408 || stands["status"] == 504, "{stands}");
-    assert_eq!(client.ask("many", get("/"))["status"], 200);
-    // A head that does not come to its end.
-    let begun = client.raw("many", "bidi", &[1, 0x40, 0xff, 0, 0], false);
-    assert!(begun["end"].is_null() && begun["answer"]["error"] == "stream 0x10b", "{begun}");
-    // Connections of one client.
-    client.connect("second", at, "a.example");
-    client.connect("third", at, "a.example");
-    assert!(client.refused("fourth", at, "a.example").contains("ConnectionError"));
-    // Idle ones make room.
-    until("room", || client.refused("fifth", at, "a.example").is_empty());
-    assert_eq!(client.ask("fifth", get("/"))["status"], 200);
 }
 
 /// Clients are asked for certificates where a port asks for them.

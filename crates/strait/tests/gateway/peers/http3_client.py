@@ -1,17 +1,27 @@
 """A client of HTTP/3 by aioquic. It takes commands as lines of JSON and answers each with one.
 
-connect   name, host, port, server_name, [certificate, key]   a connection: {"ok": …} or {"error": …}
-ask       name, requests: [{headers, [body], [size], [trailers], [end], [cancel]}]   all at once: a list of answers, in their order
+connect   name, host, port, server_name, [certificate, key], [from]   a connection: {"ok": …, "retried": …} or {"error": …}
+initials  host, port, server_name, count   first packets of connections that go no further, each from a port of its own: {}
+ask       name, requests: [{headers, [body], [size], [trailers], [end]}]   all at once: a list of answers, in their order
 begin     name, requests   sends them, and does not wait: {}
 finish    name   waits for the answers to those: a list
 goaway    name   how often the server said that it goes away: a number
+flood     name, request, how, most   gives up one request after the other, as the server lets it begin them, until the connection ends:
+          {"begun": …, "end": …}; how: "both" directions at once, "reset" its own alone, "stop" the server's alone, or "answered": when the
+          answer's head is here
+drip      name, request   a byte of its body after the other, until there is an answer: it
 closed    name   waits until the connection ends: {"code": …, "reason": …}
+tunnel    name, headers   a request whose body goes both ways; waits for the head of its answer: {"status": …} or the answer
+send      name, hex, [end]   more of it: {}
+receive   name   waits for more of the answer: {"hex": …, "done": …}
 raw       name, kind, hex, [end]   bytes on a stream of its own ("uni" or "bidi"); then waits until the connection or stream ends
 """
 
 import asyncio
+import contextlib
 import hashlib
 import json
+import socket
 import ssl
 import sys
 
@@ -20,9 +30,11 @@ from aioquic.asyncio.protocol import QuicConnectionProtocol
 from aioquic.h3.connection import H3_ALPN, FrameType, H3Connection
 from aioquic.h3.events import DataReceived, HeadersReceived
 from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.connection import QuicConnection
 from aioquic.quic.events import ConnectionTerminated, StreamReset, StopSendingReceived
 
 PATIENCE = 20
+REQUEST_CANCELLED = 0x10C
 
 
 class Http(H3Connection):
@@ -42,6 +54,7 @@ class Client(QuicConnectionProtocol):
         self.answers = {}
         self.end = None
         self.begun = []
+        self.tunnel = None
         self.changed = asyncio.Condition()
 
     async def until(self, is_so):
@@ -51,6 +64,11 @@ class Client(QuicConnectionProtocol):
     async def tell(self):
         async with self.changed:
             self.changed.notify_all()
+
+    def datagram_received(self, data, addr):
+        super().datagram_received(data, addr)
+        # What tells nobody else: how many streams may be opened.
+        asyncio.ensure_future(self.tell())
 
     def quic_event_received(self, event):
         if isinstance(event, ConnectionTerminated):
@@ -78,6 +96,8 @@ class Client(QuicConnectionProtocol):
                 else:
                     answer["status"] = status
                     answer["headers"] = [field for field in fields if field[0] != ":status"]
+            elif isinstance(of, DataReceived) and "tunnel" in answer:
+                answer["tunnel"] += of.data
             elif isinstance(of, DataReceived):
                 answer["bytes"] += len(of.data)
                 answer["hash"].update(of.data)
@@ -104,11 +124,6 @@ class Client(QuicConnectionProtocol):
             self.http.send_data(stream, body, end_stream=trailers is None and end)
         if trailers is not None:
             self.http.send_headers(stream, [(name.encode(), value.encode()) for name, value in trailers], end_stream=True)
-        if request.get("cancel"):
-            self.transmit()
-            self._quic.reset_stream(stream, 0x10C)
-            self._quic.stop_stream(stream, 0x10C)
-            self.answers[stream]["done"] = True
         return stream
 
     async def ask(self, requests):
@@ -126,6 +141,55 @@ class Client(QuicConnectionProtocol):
         # Whether what was sent came back.
         answer["same"] = answer.pop("hash").digest() == answer.pop("sent", None)
         return answer
+
+    async def flood(self, request, how, most):
+        for begun in range(most):
+            may = lambda: self._quic.get_next_available_stream_id() // 4 < self._quic._remote_max_streams_bidi
+            await self.until(lambda: self.end or may())
+            if self.end:
+                return {"begun": begun, "end": self.end}
+            stream = self.begin({**request, "end": how in ("stop", "answered")})
+            self.transmit()
+            if how == "answered":
+                await self.until(lambda: self.end or "status" in self.answers[stream])
+            if how != "stop":
+                self._quic.reset_stream(stream, REQUEST_CANCELLED)
+            if how != "reset":
+                self._quic.stop_stream(stream, REQUEST_CANCELLED)
+            self.transmit()
+        return {"begun": most, "end": self.end}
+
+    async def drip(self, request):
+        stream = self.begin({**request, "end": False})
+        async with asyncio.timeout(PATIENCE):
+            while not self.answers[stream]["done"]:
+                try:
+                    self.http.send_data(stream, b"x", end_stream=False)
+                except RuntimeError:
+                    # The server asked to stop.
+                    await self.until(lambda: self.answers[stream]["done"])
+                self.transmit()
+                await asyncio.sleep(0.01)
+        return self.taken(stream)
+
+    async def open_tunnel(self, headers):
+        self.tunnel = self.begin({"headers": headers, "end": False})
+        answer = self.answers[self.tunnel]
+        answer["tunnel"] = bytearray()
+        self.transmit()
+        await self.until(lambda: answer["done"] or "status" in answer)
+        return {key: answer.get(key) for key in ("status", "headers", "error")}
+
+    def send(self, data, end):
+        self.http.send_data(self.tunnel, data, end_stream=end)
+        self.transmit()
+        return {}
+
+    async def receive(self):
+        answer = self.answers[self.tunnel]
+        await self.until(lambda: answer["done"] or answer["tunnel"])
+        taken, answer["tunnel"] = answer["tunnel"], bytearray()
+        return {"hex": taken.hex(), "done": answer["done"], "error": answer.get("error")}
 
     async def raw(self, kind, data, end):
         stream = self._quic.get_next_available_stream_id(is_unidirectional=kind == "uni")
@@ -148,14 +212,46 @@ def noise(size):
     return bytes(out[:size])
 
 
-async def opened(clients, managers, of):
-    configuration = QuicConfiguration(
-        is_client=True, alpn_protocols=of.get("alpn", H3_ALPN), server_name=of["server_name"], verify_mode=ssl.CERT_NONE
+def configured(of):
+    return QuicConfiguration(
+        is_client=True, alpn_protocols=H3_ALPN, server_name=of["server_name"], verify_mode=ssl.CERT_NONE, idle_timeout=600
     )
-    configuration.idle_timeout = 600
+
+
+def initials(of):
+    for _ in range(of["count"]):
+        quic = QuicConnection(configuration=configured(of))
+        quic.connect((of["host"], of["port"]), now=0)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
+            for data, _ in quic.datagrams_to_send(now=0):
+                own.sendto(data, (of["host"], of["port"]))
+    return {}
+
+
+@contextlib.asynccontextmanager
+async def connect_from(own, host, port, configuration):
+    """As aioquic's, which knows no address to connect from."""
+    loop = asyncio.get_running_loop()
+    quic = QuicConnection(configuration=configuration)
+    transport, protocol = await loop.create_datagram_endpoint(lambda: Client(quic), local_addr=(own, 0))
+    try:
+        protocol.connect((host, port))
+        await protocol.wait_connected()
+        yield protocol
+    finally:
+        protocol.close()
+        await protocol.wait_closed()
+        transport.close()
+
+
+async def opened(clients, managers, of):
+    configuration = configured(of)
     if "certificate" in of:
         configuration.load_cert_chain(of["certificate"], of["key"])
-    manager = connect(of["host"], of["port"], configuration=configuration, create_protocol=Client)
+    if "from" in of:
+        manager = connect_from(of["from"], of["host"], of["port"], configuration)
+    else:
+        manager = connect(of["host"], of["port"], configuration=configuration, create_protocol=Client)
     try:
         client = await asyncio.wait_for(manager.__aenter__(), PATIENCE)
         await client.ping()
@@ -164,7 +260,8 @@ async def opened(clients, managers, of):
     clients[of["name"]] = client
     managers.append(manager)
     certificate = client._quic.tls._peer_certificate
-    return {"ok": True, "serial": str(certificate.serial_number)}
+    retried = client._quic._retry_count > 0
+    return {"ok": True, "serial": str(certificate.serial_number), "retried": retried}
 
 
 async def main():
@@ -173,7 +270,7 @@ async def main():
     clients, managers = {}, []
     while line := await reader.readline():
         command = json.loads(line)
-        client = clients.get(command["name"])
+        client = clients.get(command.get("name"))
         match command["do"]:
             case "connect":
                 said = await opened(clients, managers, command)
@@ -187,6 +284,18 @@ async def main():
                 said = await client.finish()
             case "goaway":
                 said = client.http.goaways
+            case "flood":
+                said = await client.flood(command["request"], command["how"], command["most"])
+            case "tunnel":
+                said = await client.open_tunnel(command["headers"])
+            case "send":
+                said = client.send(bytes.fromhex(command["hex"]), command.get("end", False))
+            case "receive":
+                said = await client.receive()
+            case "initials":
+                said = initials(command)
+            case "drip":
+                said = await client.drip(command["request"])
             case "closed":
                 await client.until(lambda: client.end)
                 said = client.end

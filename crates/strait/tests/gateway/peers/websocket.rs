@@ -11,24 +11,24 @@ use crate::{
     h2::outside,
 };
 
-const TEXT: u8 = 1;
-const BINARY: u8 = 2;
-const CLOSE: u8 = 8;
-const PING: u8 = 9;
-const PONG: u8 = 10;
+pub(crate) const TEXT: u8 = 1;
+pub(crate) const BINARY: u8 = 2;
+pub(crate) const CLOSE: u8 = 8;
+pub(crate) const PING: u8 = 9;
+pub(crate) const PONG: u8 = 10;
 
 /// The key and the answer to it that the RFC has as its example.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 #[derive(Debug, PartialEq, Eq)]
-struct Frame {
-    last: bool,
-    kind: u8,
-    data: Vec<u8>,
+pub(crate) struct Frame {
+    pub(crate) last: bool,
+    pub(crate) kind: u8,
+    pub(crate) data: Vec<u8>,
 }
 
-fn write(stream: &mut impl Write, last: bool, kind: u8, data: &[u8], mask: Option<[u8; 4]>) {
+pub(crate) fn write(stream: &mut impl Write, last: bool, kind: u8, data: &[u8], mask: Option<[u8; 4]>) {
     let masked = if mask.is_some() { 128 } else { 0 };
     let mut out = vec![if last { 128 } else { 0 } | kind];
     match data.len() {
@@ -47,7 +47,7 @@ fn write(stream: &mut impl Write, last: bool, kind: u8, data: &[u8], mask: Optio
     stream.write_all(&out).unwrap();
 }
 
-fn read(stream: &mut impl Read) -> Option<Frame> {
+pub(crate) fn read(stream: &mut impl Read) -> Option<Frame> {
     let mut head = [0; 2];
     stream.read_exact(&mut head).ok()?;
     let mut number = |bytes: usize| {
@@ -80,20 +80,20 @@ fn head(stream: &mut impl Read) -> String {
     String::from_utf8(head).unwrap()
 }
 
-/// Sends each frame back, answers pings, and speaks first.
-fn server() -> SocketAddr {
+/// Sends each frame back, answers pings, and speaks first. Clients have that key, or else one of their own.
+pub(crate) fn server(key: Option<&'static str>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let at = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         for mut stream in listener.incoming().map_while(Result::ok) {
             std::thread::spawn(move || {
                 let request = head(&mut stream).to_ascii_lowercase();
-                let asked = format!("sec-websocket-key: {}\r\n", KEY.to_ascii_lowercase());
-                for field in
-                    ["upgrade: websocket\r\n", "connection: upgrade\r\n", "sec-websocket-version: 13\r\n", &asked]
-                {
+                for field in ["upgrade: websocket\r\n", "connection: upgrade\r\n", "sec-websocket-version: 13\r\n"] {
                     assert!(request.contains(field), "{request}");
                 }
+                let asked = request.lines().find_map(|line| line.strip_prefix("sec-websocket-key: "));
+                assert!(asked.is_some_and(|asked| asked.len() == 24), "{request}");
+                assert!(key.is_none_or(|key| asked == Some(&key.to_ascii_lowercase())), "{request}");
                 let answer = format!(
                     "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-accept: {ACCEPT}\r\n\r\n"
                 );
@@ -117,7 +117,7 @@ fn server() -> SocketAddr {
 /// Frames of all kinds and sizes go both ways, and the end of one side is that of the other.
 #[test]
 fn frames() {
-    let text = outside("socket", server(), "") + &http("  - backendRefs: [{name: socket, port: 80}]\n");
+    let text = outside("socket", server(Some(KEY)), "") + &http("  - backendRefs: [{name: socket, port: 80}]\n");
     let gate = Gate::of(&[("all.yaml", &text)]);
     for _ in 0..3 {
         let mut stream = TcpStream::connect(gate.at("edge", 80)).unwrap();
