@@ -32,6 +32,7 @@ use crate::{
     record::Observer,
     session::{Seal, SessionKey},
     telemetry::{self, AccessLog, AccessLogError, Reporter, Sink, Telemetry},
+    udp::UdpSession,
     worker::{Part, Worker},
 };
 
@@ -170,6 +171,12 @@ pub struct Gate {
     admin: Option<SocketAddr>,
     status: Option<SocketAddr>,
     session_key: SessionKey,
+    /// Whom clients of datagram ports are given to, until they are.
+    handed: Vec<oneshot::Sender<Vec<UdpSession>>>,
+    /// Whether another process is to hand them over.
+    awaited: bool,
+    /// What workers leave to another process, once each.
+    left: mpsc::Receiver<Vec<UdpSession>>,
 }
 
 impl std::fmt::Debug for Serving {
@@ -180,6 +187,9 @@ impl std::fmt::Debug for Serving {
 
 /// How long a worker may take to take up a plan.
 const TAKEN_UP: Duration = Duration::from_secs(10);
+
+/// How long it may take to let go of its clients of datagram ports.
+const LET_GO: Duration = Duration::from_secs(2);
 
 /// That a worker serves a plan.
 pub(crate) struct TakenUp {
@@ -237,8 +247,11 @@ impl Gate {
         let none = |_| io::Error::other("the system has no randomness");
         let session_key = options.session_key.clone().map_or_else(SessionKey::random, Ok).map_err(none)?;
         let seal = Arc::new(Seal::new(&session_key).map_err(none)?);
-        let mut threads = Vec::new();
+        let (mut threads, mut handed) = (Vec::new(), Vec::new());
+        let (leave, left) = mpsc::channel();
         for index in 0..workers {
+            let (hand, sessions) = oneshot::channel();
+            handed.push(hand);
             let lines = sink.as_ref().map(Sink::lines);
             let reporter = Reporter::new(index, Arc::clone(&telemetry), lines, options.ports.clone());
             let part = Part {
@@ -251,6 +264,8 @@ impl Gate {
                 admission: Arc::clone(&admission),
                 reporter,
                 seal: Arc::clone(&seal),
+                handed: sessions,
+                left: leave.clone(),
             };
             threads.push(worker(index, part)?);
         }
@@ -273,6 +288,9 @@ impl Gate {
             admin,
             status,
             session_key,
+            handed,
+            awaited: false,
+            left,
         })
     }
 
@@ -287,10 +305,41 @@ impl Gate {
     }
 
     /// Listens on sockets of another process, where the next plan asks for what they listen at. Others of them are closed with it.
-    /// `generation` is one more than that process had.
+    /// `generation` is one more than that process had. Datagrams wait at their sockets until [`Gate::resume`].
     pub fn inherit(&mut self, sockets: Vec<OwnedFd>, generation: u32) {
         self.inherited = listen::sorted(sockets);
         self.generation = generation;
+        self.awaited = true;
+    }
+
+    /// Takes clients of UDP ports over, after another process has let go of them, and serves datagrams from here on. Those whose
+    /// port or back end is not served any more are let go.
+    pub fn resume(&mut self, sessions: Vec<UdpSession>) {
+        self.awaited = false;
+        let workers = self.handed.len().max(1);
+        let mut parts: Vec<Vec<UdpSession>> = self.handed.iter().map(|_| Vec::new()).collect();
+        for session in sessions.into_iter().filter(|session| self.sockets.contains_key(&(session.at, true))) {
+            // As sockets are spread over workers.
+            if let Some(part) = parts.get_mut(session.socket % workers) {
+                part.push(session);
+            }
+        }
+        for (hand, part) in self.handed.drain(..).zip(parts) {
+            let _ = hand.send(part);
+        }
+    }
+
+    /// Takes nothing any more, for another process that does; gives its clients of UDP ports, which are the other one's from here on. To be
+    /// followed by [`Gate::drain`].
+    pub fn hand_over(&self) -> Vec<UdpSession> {
+        self.phase.send_replace(Phase::HandedOver);
+        let mut sessions = Vec::new();
+        for _ in &self.threads {
+            // A worker is never busy for long.
+            let Ok(left) = self.left.recv_timeout(LET_GO) else { break };
+            sessions.extend(left);
+        }
+        sessions
     }
 
     /// How many processes had the sockets before this one.
@@ -321,6 +370,9 @@ impl Gate {
     /// Gives the listeners that cannot be served, each once; the others are.
     pub fn serve(&mut self, plan: Plan) -> Vec<GateError> {
         self.served += 1;
+        if !self.awaited {
+            self.resume(Vec::new());
+        }
         let began = tokio::time::Instant::now();
         let live = Arc::clone(&self.plans.borrow().live);
         let names = self.telemetry.names(&plan, Some((&live.plan, &live.names)));

@@ -1,12 +1,12 @@
-//! Connections that are passed on as they are: TCP, TLS by its server name, what is inside TLS, datagrams.
+//! Connections that are passed on as they are: TCP, TLS by its server name, what is inside TLS.
 
-use std::{cell::Cell, collections::BTreeMap, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{io, rc::Rc, sync::Arc};
 
 use strait_http::{NotClientHello, client_hello};
 use strait_route::{BackendId, Serve, Split, TlsThen};
 use tokio::{
-    net::{TcpStream, UdpSocket},
-    time::{Instant, MissedTickBehavior, timeout},
+    net::TcpStream,
+    time::{Instant, timeout},
 };
 use tokio_rustls::TlsAcceptor;
 
@@ -20,7 +20,7 @@ use crate::{
     record::{Client, ConnectionRecord, Reason, Sent},
     relay::{Passed, tunnel},
     serve::serve,
-    telemetry::{Accepted, Unserved},
+    telemetry::Unserved,
     tls::HTTP1,
     worker::Worker,
 };
@@ -219,139 +219,6 @@ async fn read_hello(stream: TcpStream) -> Result<(TcpStream, Vec<u8>, Option<Str
         }
         if !matches!(buffer.fill(&mut stream).await, Ok(count) if count > 0) {
             return Err(if buffer.is_empty() { NoHello::Nothing } else { NoHello::Other });
-        }
-    }
-}
-
-/// The largest datagram.
-const DATAGRAM: usize = 65_535;
-/// How often silent clients are looked for, at least.
-const LOOK: Duration = Duration::from_secs(1);
-
-/// Serves a datagram port: each client has a socket of its own to the back end that was chosen for it.
-pub(crate) async fn udp(worker: Rc<Worker>, socket: UdpSocket, place: (std::net::IpAddr, u16)) {
-    let socket = Rc::new(socket);
-    let mut clients: BTreeMap<SocketAddr, Session> = BTreeMap::new();
-    let mut datagram = vec![0; DATAGRAM];
-    let idle = worker.limits.udp_idle;
-    let mut look = tokio::time::interval(idle.min(LOOK));
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        let received = tokio::select! {
-            biased;
-            received = socket.recv_from(&mut datagram) => received,
-            now = look.tick() => {
-                clients.retain(|_, session| now.duration_since(session.since) < idle);
-                continue;
-            }
-        };
-        let Ok((length, peer)) = received else {
-            // A socket that only fails must not keep the others of the worker waiting.
-            tokio::task::yield_now().await;
-            continue;
-        };
-        let now = Instant::now();
-        if !clients.contains_key(&peer) {
-            clients.retain(|_, session| now.duration_since(session.since) < idle);
-            let room = clients.len() < worker.limits.udp_sessions;
-            let begun = if room { Session::begin(&worker, &socket, peer, place).await } else { None };
-            let Some(session) = begun else {
-                dropped(&worker, place);
-                continue;
-            };
-            clients.insert(peer, session);
-        }
-        if let Some(session) = clients.get_mut(&peer) {
-            session.since = now;
-            session.record.up += length as u64;
-            // A datagram that cannot be sent is lost, as datagrams are.
-            let _ = session.upstream.send(&datagram[..length]).await;
-        }
-    }
-}
-
-/// Counts a datagram that goes nowhere. There is no line for it: whoever makes addresses up would fill the log.
-fn dropped(worker: &Worker, (address, port): (std::net::IpAddr, u16)) {
-    let live = worker.live();
-    if let Some(counts) = live.datagram_port(address, port).and_then(|port| live.names.listener(port)) {
-        counts.count(worker.reporter.worker(), |counts| &counts.dropped);
-    }
-}
-
-/// What is between one client and its back end. Dropped it has ended, and is told of as a connection is.
-struct Session {
-    worker: Rc<Worker>,
-    live: Rc<Snapshot>,
-    client: Client,
-    record: ConnectionRecord,
-    upstream: Rc<UdpSocket>,
-    /// Bytes of answers.
-    down: Rc<Cell<u64>>,
-    since: Instant,
-    /// Answers end with it: they hold the listener's socket, which would go on taking its share of the datagrams after nobody reads it.
-    answers: tokio::task::AbortHandle,
-    #[expect(dead_code, reason = "counts the session as open until it is dropped")]
-    counted: Option<Accepted>,
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        self.answers.abort();
-        self.record.ended = Instant::now().into_std();
-        self.record.down = self.down.get();
-        self.worker.ended(&self.live, &self.client, &self.record);
-    }
-}
-
-impl Session {
-    /// Chooses a back end for a client, and opens a socket to it.
-    async fn begin(
-        worker: &Rc<Worker>,
-        socket: &Rc<UdpSocket>,
-        peer: SocketAddr,
-        place: (std::net::IpAddr, u16),
-    ) -> Option<Self> {
-        let live = worker.live();
-        let port = live.datagram_port(place.0, place.1)?;
-        let Serve::Udp(Some(split)) = &live.plan.ports[port].serve else { return None };
-        let backend = split.targets[worker.choose_l4(place, "udp", split)?].backend?;
-        let target = live.endpoint(backend, &[]).ok()?;
-        let any = if target.address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-        let upstream = UdpSocket::bind(any).await.ok()?;
-        upstream.connect(target.address).await.ok()?;
-        let client = Client { datagrams: true, ..Client::new(peer, place.0, place.1, false) };
-        let now = Instant::now();
-        let local = upstream.local_addr().ok();
-        let record = ConnectionRecord {
-            started: now.into_std(),
-            ended: now.into_std(),
-            sent: Sent { backend: Some(backend), endpoint: Some(target.address), local, attempts: 1 },
-            opened: true,
-            reason: None,
-            up: 0,
-            down: 0,
-        };
-        let (upstream, down) = (Rc::new(upstream), Rc::<Cell<u64>>::default());
-        let passed = answers(Rc::clone(&upstream), Rc::clone(socket), peer, Rc::clone(&down));
-        let answers = tokio::task::spawn_local(passed).abort_handle();
-        worker.reporter.opened(&live.names, &client, backend);
-        let counts = live.names.listener(port);
-        let counted = counts.map(|counts| counts.accepted(worker.reporter.worker()));
-        Some(Self { worker: Rc::clone(worker), client, record, upstream, down, since: now, answers, counted, live })
-    }
-}
-
-/// Passes what a back end answers on to the client.
-async fn answers(upstream: Rc<UdpSocket>, socket: Rc<UdpSocket>, peer: SocketAddr, down: Rc<Cell<u64>>) {
-    let mut datagram = vec![0; DATAGRAM];
-    // An error is an ICMP message about a datagram before.
-    loop {
-        match upstream.recv(&mut datagram).await {
-            Ok(length) => {
-                down.set(down.get() + length as u64);
-                let _ = socket.send_to(&datagram[..length], peer).await;
-            }
-            Err(_) => tokio::task::yield_now().await,
         }
     }
 }

@@ -46,6 +46,7 @@ mod stream;
 mod telemetry;
 mod timer;
 mod tls;
+mod udp;
 mod worker;
 mod write;
 
@@ -55,3 +56,4 @@ pub use listen::PortMap;
 pub use record::{Client, ConnectionRecord, Observer, Protocol, Reason, Record, Sent};
 pub use session::SessionKey;
 pub use telemetry::{AccessLog, AccessLogError, Encoding, FormatError};
+pub use udp::UdpSession;

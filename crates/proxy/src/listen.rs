@@ -38,17 +38,24 @@ pub(crate) struct Listening {
 pub(crate) type Count = Arc<AtomicUsize>;
 
 impl Listening {
-    /// Opens one socket for every worker, beside those that are there already.
-    pub(crate) fn open(place: Place, workers: usize, mut sockets: Vec<Socket>) -> io::Result<Self> {
-        while sockets.len() < workers {
+    /// Opens one socket for every worker, beside those that are there already. Inherited ones for datagrams stay as many as they are: by
+    /// their number the kernel tells clients apart.
+    pub(crate) fn open(place: Place, workers: usize, sockets: Vec<Socket>) -> io::Result<Self> {
+        let count = if place.1 && !sockets.is_empty() { sockets.len() } else { workers };
+        Self::opened(place, count, sockets)
+    }
+
+    fn opened(place: Place, count: usize, mut sockets: Vec<Socket>) -> io::Result<Self> {
+        while sockets.len() < count {
             sockets.push(open(place.0, if place.1 { Type::DGRAM } else { Type::STREAM })?);
         }
         Ok(Self { sockets, ..Self::default() })
     }
 
-    /// Duplicates of the sockets that one of so many workers listens on: every socket is some worker's.
-    pub(crate) fn of_worker(&self, index: usize, workers: usize) -> io::Result<Vec<Socket>> {
-        self.sockets.iter().skip(index).step_by(workers.max(1)).map(Socket::try_clone).collect()
+    /// Duplicates of the sockets that one of so many workers listens on, with their numbers among all: every socket is some worker's.
+    pub(crate) fn of_worker(&self, index: usize, workers: usize) -> io::Result<Vec<(usize, Socket)>> {
+        let all = self.sockets.iter().enumerate().skip(index).step_by(workers.max(1));
+        all.map(|(number, socket)| Ok((number, socket.try_clone()?))).collect()
     }
 
     /// The same for HTTP/3: twice as many, for this process and the one after it. Connections count as those of the listener do.
@@ -62,7 +69,7 @@ impl Listening {
     ) -> io::Result<Self> {
         // Inherited ones stay as many as they are: by their number in turn the kernel tells them apart.
         let count = if sockets.len() < 2 { 2 * workers } else { sockets.len() };
-        let opened = Self { half: Some(half), connections, ..Self::open(place, count, sockets)? };
+        let opened = Self { half: Some(half), connections, ..Self::opened(place, count, sockets)? };
         opened.steer()?;
         Ok(opened)
     }

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use strait_http::RequestHead;
 use strait_route::{Backend, PortPlan, Split};
 use tokio::{
-    sync::{Notify, Semaphore, watch},
+    sync::{Notify, Semaphore, oneshot, watch},
     task::JoinHandle,
     time::Instant,
 };
@@ -28,7 +28,6 @@ use crate::{
     gate::{GateError, Options, Phase, Serving, TakenUp},
     http2::Shared,
     io::Stream,
-    l4,
     limits::Limits,
     listen::{self, Listening, PortMap, Sockets},
     live::{Live, Snapshot},
@@ -42,6 +41,7 @@ use crate::{
     side::Wire,
     split::Turns,
     telemetry::Reporter,
+    udp::{self, Handed, UdpSession},
 };
 
 /// What a worker is started with: its part of the gate.
@@ -55,6 +55,8 @@ pub(crate) struct Part {
     pub(crate) admission: Arc<Admission>,
     pub(crate) reporter: Reporter,
     pub(crate) seal: Arc<Seal>,
+    pub(crate) handed: oneshot::Receiver<Vec<UdpSession>>,
+    pub(crate) left: mpsc::Sender<Vec<UdpSession>>,
 }
 
 /// A listener and a server name.
@@ -92,6 +94,8 @@ pub(crate) struct Worker {
     overloaded: Cell<bool>,
     random: Cell<u64>,
     seal: Arc<Seal>,
+    /// Clients of datagram ports that came from another process, or go to one.
+    pub(crate) handed: Handed,
     /// By back end, of those that have one.
     budgets: RefCell<BTreeMap<Arc<str>, Budget>>,
     /// Who is believed about clients' addresses.
@@ -119,7 +123,7 @@ struct Accepting {
 impl Worker {
     /// Serves until the gate ends and all connections have, or the gate is gone.
     pub(crate) async fn run(part: Part) {
-        let Part { index, workers, mut plans, phase, done, options, admission, reporter, seal } = part;
+        let Part { index, workers, mut plans, phase, done, options, admission, reporter, seal, handed, left } = part;
         let limits = options.limits;
         let worker = Rc::new(Self {
             limits,
@@ -144,6 +148,7 @@ impl Worker {
             overloaded: Cell::new(false),
             random: Cell::new(0x9e37_79b9_7f4a_7c15),
             seal,
+            handed: Handed::default(),
             budgets: RefCell::default(),
             proxies: options.proxies,
             trusted_proxies: options.trusted_proxies,
@@ -156,6 +161,8 @@ impl Worker {
         tokio::task::spawn_local(Rc::clone(&worker).keep_time());
         let flushed = Rc::clone(&worker);
         tokio::task::spawn_local(async move { flushed.reporter.keep_flushed().await });
+        let arriving = Rc::clone(&worker);
+        tokio::task::spawn_local(async move { arriving.handed.arrive(handed).await });
         let mut listening = BTreeMap::new();
         #[cfg(feature = "http3")]
         let mut quic = crate::http3::Listeners::default();
@@ -189,21 +196,27 @@ impl Worker {
                 }
             }
         }
+        worker.finish_datagrams(&mut listening).await;
+        let _ = left.send(worker.handed.left());
         #[cfg(feature = "http3")]
         quic.finish().await;
         worker.finish(listening).await;
         worker.reporter.flush();
     }
 
-    /// Lets listeners end in their own way, and connections come to their end.
-    async fn finish(self: &Rc<Self>, listening: BTreeMap<Place, Accepting>) {
-        for ((_, _, udp), accepting) in listening {
+    /// Lets datagram ports end, which do so at once.
+    async fn finish_datagrams(&self, listening: &mut BTreeMap<Place, Accepting>) {
+        for (_, accepting) in listening.extract_if(.., |(_, _, udp), _| *udp) {
             for task in accepting.tasks {
-                if udp {
-                    task.abort();
-                }
                 let _ = task.await;
             }
+        }
+    }
+
+    /// Lets listeners end in their own way, and connections come to their end.
+    async fn finish(self: &Rc<Self>, listening: BTreeMap<Place, Accepting>) {
+        for task in listening.into_values().flat_map(|accepting| accepting.tasks) {
+            let _ = task.await;
         }
         while self.open.0.get() > 0 {
             self.open.1.notified().await;
@@ -276,13 +289,18 @@ impl Worker {
         errors
     }
 
-    fn open_at(self: &Rc<Self>, (address, port, udp): Place, of: &Arc<Listening>) -> io::Result<Vec<JoinHandle<()>>> {
+    fn open_at(
+        self: &Rc<Self>,
+        (address, port, datagrams): Place,
+        of: &Arc<Listening>,
+    ) -> io::Result<Vec<JoinHandle<()>>> {
         let mut tasks = Vec::new();
-        for socket in of.of_worker(self.index, self.workers)? {
+        for (number, socket) in of.of_worker(self.index, self.workers)? {
             let worker = Rc::clone(self);
-            if udp {
+            if datagrams {
                 let socket = listen::datagram(socket)?;
-                tasks.push(tokio::task::spawn_local(l4::udp(worker, socket, (address, port))));
+                let port = udp::Port { at: socket.local_addr()?, number, place: (address, port) };
+                tasks.push(tokio::task::spawn_local(udp::serve(worker, socket, port)));
             } else {
                 let connections = Arc::clone(of.connections());
                 let listener =
@@ -465,6 +483,11 @@ impl Worker {
 
     pub(crate) fn is_draining(&self) -> bool {
         self.phase() != Phase::Serving
+    }
+
+    /// Whether another process has its listeners.
+    pub(crate) fn is_handed_over(&self) -> bool {
+        *self.phase.borrow() == Phase::HandedOver
     }
 
     /// Waits until the worker is to end, or has handed its listeners over.

@@ -65,8 +65,8 @@ pub(crate) struct GatewayArgs {
     /// Socket by which the next process takes over
     ///
     /// Started a second time with the same path, the new process gets the listening sockets of the one that runs, serves, and then has that
-    /// one drain: no connection is refused. It knows the sessions that the other one began, unless it has a `--session-key` of its own; UDP's
-    /// clients get a back end anew. Where the new one fails before it serves, for manifests with errors too, the other goes on. Both need
+    /// one drain: no connection is refused. It knows the sessions that the other one began, unless it has a `--session-key` of its own, and
+    /// goes on with the clients of UDP ports. Where the new one fails before it serves, for manifests with errors too, the other goes on. Both need
     /// the same user; the socket is for that user alone.
     #[arg(long, value_name = "PATH")]
     hot_restart_path: Option<PathBuf>,
@@ -322,7 +322,7 @@ impl Running {
         }
         let mut lines = self.lines(&self.compiler.plan());
         if let Some(taken) = taken {
-            taken.serving()?;
+            gate.resume(taken.serving()?);
         }
         let (_door, mut asked) = match path {
             Some(path) => handover::listen(path).map(|(door, asked)| (Some(door), Some(asked)))?,
@@ -355,7 +355,10 @@ impl Running {
                         taking_over = false;
                         gate.stay();
                     }
-                    handover::Asked::Serving(_answer) => return Ok(Drain::HandedOver),
+                    handover::Asked::Serving(answer) => {
+                        let _ = answer.send(gate.hand_over());
+                        return Ok(Drain::HandedOver);
+                    }
                 },
             }
         }

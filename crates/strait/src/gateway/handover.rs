@@ -5,18 +5,19 @@
 //!     ◀── session key ─────                     so that the new one knows the sessions that the old one began
 //!     ◀── sockets ─────────                     duplicates; their backlogs are the same ones
 //!        (reads manifests, listens, serves)     the old one serves on, and takes up no changes meanwhile
-//!     ── serving ─────────▶                     from here on the old one takes no connections and drains
-//!     ◀── draining ────────                     the path is the new one's
+//!     ── serving ─────────▶                     from here on the old one takes nothing and drains
+//!     ◀── UDP sessions ────                     each client with the socket to its back end; datagrams wait meanwhile
+//!     ◀── draining ────────                     the path is the new one's, and so are datagrams
 //! ```
 //!
-//! Where the new one ends, or takes too long, before it serves, the old one goes on as if nothing had been. Sessions of UDP are the old one's
-//! until their clients fall silent or it has drained: a datagram that comes meanwhile goes to whichever process the kernel chooses for the
-//! client, the new one from then on, which chooses a back end anew.
+//! Where the new one ends, or takes too long, before it serves, the old one goes on as if nothing had been. What either side does not know
+//! yet it does not ask for: then the session key is another one, and clients of UDP begin anew.
 
 use std::{
     fs,
     io::{self, IoSlice, IoSliceMut},
     mem::MaybeUninit,
+    net::SocketAddr,
     os::{
         fd::{AsFd as _, BorrowedFd, OwnedFd},
         unix::fs::{FileTypeExt as _, PermissionsExt as _},
@@ -32,17 +33,23 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockAddr, Socket, Type};
-use strait_proxy::SessionKey;
+use strait_proxy::{SessionKey, UdpSession};
 use tokio::sync::{mpsc, oneshot};
 
 /// Of the messages. Another one is refused, and the process that runs goes on.
 const VERSION: u32 = 1;
-/// The largest message.
-const MESSAGE: usize = 4096;
+/// The largest message. A process of before takes 4096 bytes, which is more than all but those that it does not ask for.
+const MESSAGE: usize = 32 << 10;
 /// Sockets of one message; the kernel passes 253 at most.
 const BATCH: usize = 128;
 /// Messages with sockets; more are not taken.
 const BATCHES: usize = 256;
+/// Sessions of one message.
+const SESSIONS: usize = 32;
+/// Messages with sessions; further sessions end.
+const MOST_SESSIONS: usize = 4096;
+/// The longest name of a back end, of which [`SESSIONS`] fit into a message.
+const NAME: usize = 768;
 /// How long either side waits for a message that is due at once.
 const AT_ONCE: Duration = Duration::from_secs(10);
 /// How long a new process may take until it serves.
@@ -52,11 +59,13 @@ const SERVES: Duration = Duration::from_mins(1);
 #[derive(Serialize, Deserialize, PartialEq, Eq)]
 #[serde(tag = "is", rename_all = "camelCase")]
 enum Message {
-    /// The new process is there. One of before did not ask for the key.
+    /// The new process is there. One of before did not ask for the key, or for sessions.
     Hello {
         version: u32,
         #[serde(default)]
         session_key: bool,
+        #[serde(default)]
+        udp_sessions: bool,
     },
     /// What seals sessions.
     SessionKey { key: [u8; 32] },
@@ -66,12 +75,52 @@ enum Message {
         #[serde(default)]
         generation: u32,
     },
+    /// Clients of UDP ports; a socket comes with each.
+    UdpSessions { sessions: Vec<Told> },
     /// The old one does not hand anything over.
     Refused { why: String },
     /// The new one serves.
     Serving,
     /// The old one takes nothing any more.
     Draining,
+}
+
+/// A [`UdpSession`] without its socket; times are milliseconds ago.
+#[derive(Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+struct Told {
+    at: SocketAddr,
+    socket: usize,
+    client: SocketAddr,
+    backend: String,
+    endpoint: SocketAddr,
+    age: u64,
+    silent: u64,
+    up: u64,
+    down: u64,
+}
+
+impl Told {
+    fn of(session: &UdpSession) -> Self {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            at: session.at,
+            socket: session.socket,
+            client: session.client,
+            backend: session.backend.clone(),
+            endpoint: session.endpoint,
+            age: millis(session.age),
+            silent: millis(session.silent),
+            up: session.up,
+            down: session.down,
+        }
+    }
+
+    fn with(self, upstream: OwnedFd) -> UdpSession {
+        let Self { at, socket, client, backend, endpoint, age, silent, up, down } = self;
+        let (age, silent) = (Duration::from_millis(age), Duration::from_millis(silent));
+        UdpSession { at, socket, client, backend, endpoint, age, silent, up, down, upstream }
+    }
 }
 
 impl Message {
@@ -81,6 +130,7 @@ impl Message {
             Self::Hello { .. } => "hello",
             Self::SessionKey { .. } => "session key",
             Self::Sockets { .. } => "sockets",
+            Self::UdpSessions { .. } => "UDP sessions",
             Self::Refused { .. } => "refused",
             Self::Serving => "serving",
             Self::Draining => "draining",
@@ -121,7 +171,7 @@ impl Conversation {
 
     fn receive(&self, patience: Duration, sockets: &mut Vec<OwnedFd>) -> anyhow::Result<Message> {
         self.0.set_read_timeout(Some(patience))?;
-        let mut text = [0; MESSAGE];
+        let mut text = vec![0; MESSAGE];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(BATCH))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::CMSG_CLOEXEC;
@@ -141,6 +191,34 @@ impl Conversation {
             bail!("it has ended");
         }
         serde_json::from_slice(&text[..received.bytes]).context("it said what is no message")
+    }
+}
+
+impl Conversation {
+    /// Sends sessions, as many as are taken.
+    fn send_sessions(&self, sessions: &[UdpSession]) -> anyhow::Result<()> {
+        let sessions: Vec<_> = sessions.iter().filter(|session| session.backend.len() <= NAME).collect();
+        for batch in sessions.chunks(SESSIONS).take(MOST_SESSIONS) {
+            let told = batch.iter().map(|session| Told::of(session)).collect();
+            let sockets: Vec<_> = batch.iter().map(|session| session.upstream.as_fd()).collect();
+            self.send(&Message::UdpSessions { sessions: told }, &sockets)?;
+        }
+        Ok(())
+    }
+
+    /// Receives sessions, and gives the message behind them.
+    fn sessions(&self, sessions: &mut Vec<UdpSession>) -> anyhow::Result<Message> {
+        for _ in 0..=MOST_SESSIONS {
+            let mut sockets = Vec::new();
+            match self.receive(AT_ONCE, &mut sockets)? {
+                // Sockets for which there is no room in this process are the last ones: their clients begin anew.
+                Message::UdpSessions { sessions: told } => {
+                    sessions.extend(told.into_iter().zip(sockets).map(|(told, socket)| told.with(socket)));
+                }
+                other => return Ok(other),
+            }
+        }
+        bail!("its sessions have no end")
     }
 }
 
@@ -169,7 +247,7 @@ pub(super) fn take(path: &Path) -> anyhow::Result<Option<Taken>> {
     }
     let taken = || {
         let conversation = Conversation::with(socket)?;
-        conversation.send(&Message::Hello { version: VERSION, session_key: true }, &[])?;
+        conversation.send(&Message::Hello { version: VERSION, session_key: true, udp_sessions: true }, &[])?;
         let (mut sockets, mut session_key) = (Vec::new(), None);
         for _ in 0..BATCHES {
             match conversation.receive(AT_ONCE, &mut sockets)? {
@@ -179,7 +257,8 @@ pub(super) fn take(path: &Path) -> anyhow::Result<Option<Taken>> {
                 Message::SessionKey { key } => session_key = Some(SessionKey(key)),
                 Message::Sockets { last: false, .. } => {}
                 Message::Refused { why } => bail!("{why}"),
-                other @ (Message::Hello { .. } | Message::Serving | Message::Draining) => {
+                other
+                @ (Message::Hello { .. } | Message::UdpSessions { .. } | Message::Serving | Message::Draining) => {
                     bail!("it said {} amid its sockets", other.name())
                 }
             }
@@ -196,22 +275,23 @@ fn is_nobody(error: &io::Error) -> bool {
 }
 
 impl Taken {
-    /// Says that this process serves; then the other one takes no connections any more.
+    /// Says that this process serves; then the other one takes nothing any more. Gives its clients of UDP ports.
     ///
     /// # Errors
     /// The other one lives, and did not take it: it goes on, and this process must not.
-    pub(super) fn serving(self) -> anyhow::Result<()> {
+    pub(super) fn serving(self) -> anyhow::Result<Vec<UdpSession>> {
         let Self { conversation, path, .. } = self;
+        let mut sessions = Vec::new();
         let said = conversation.send(&Message::Serving, &[]);
-        let answer = said.and_then(|()| conversation.receive(AT_ONCE, &mut Vec::new()));
+        let answer = said.and_then(|()| conversation.sessions(&mut sessions));
         match answer {
-            Ok(Message::Draining) => Ok(()),
+            Ok(Message::Draining) => Ok(sessions),
             Ok(other) => bail!("the gate at {} answered {}, and goes on", path.display(), other.name()),
             Err(error) => {
                 // Somebody must go on: this process, if the other one has ended.
                 let socket = Socket::new(Domain::UNIX, Type::SEQPACKET, None)?;
                 match socket.connect(&address(&path)?) {
-                    Err(gone) if is_nobody(&gone) => Ok(()),
+                    Err(gone) if is_nobody(&gone) => Ok(sessions),
                     _ => Err(error).with_context(|| format!("the gate at {} goes on", path.display())),
                 }
             }
@@ -233,8 +313,8 @@ pub(super) enum Asked {
     Sockets(oneshot::Sender<io::Result<Handed>>),
     /// The new process gave up: all goes on.
     Nothing,
-    /// The new process serves. The answer is dropped when this one takes no connections any more.
-    Serving(oneshot::Sender<()>),
+    /// The new process serves. The answer is this one's clients of UDP ports, when it takes nothing any more.
+    Serving(oneshot::Sender<Vec<UdpSession>>),
 }
 
 /// The socket at which the next process asks. Its file goes with it, unless another process has taken it.
@@ -311,7 +391,9 @@ fn hand_over(peer: Socket, ask: &mpsc::Sender<Asked>, handed_over: bool) -> anyh
         bail!("{why}")
     };
     let first = conversation.receive(AT_ONCE, &mut Vec::new())?;
-    let Message::Hello { version, session_key: wanted } = first else { bail!("it said {} first", first.name()) };
+    let Message::Hello { version, session_key: wanted, udp_sessions } = first else {
+        bail!("it said {} first", first.name())
+    };
     if version != VERSION {
         return refuse(format!("it speaks version {VERSION}, not {version}"));
     }
@@ -345,8 +427,11 @@ fn hand_over(peer: Socket, ask: &mpsc::Sender<Asked>, handed_over: bool) -> anyh
     }
     let (send, draining) = oneshot::channel();
     ask.blocking_send(Asked::Serving(send)).context("the gate ends")?;
-    let _ = draining.blocking_recv();
+    let sessions = draining.blocking_recv().unwrap_or_default();
     // It serves: whether it hears of this does not matter.
+    if udp_sessions && let Err(error) = conversation.send_sessions(&sessions) {
+        eprintln!("clients of UDP ports begin anew: {error:#}");
+    }
     let _ = conversation.send(&Message::Draining, &[]);
     Ok(())
 }

@@ -2,7 +2,11 @@
 
 use std::{
     io::{Read as _, Write as _},
-    net::{TcpStream, UdpSocket},
+    net::{SocketAddr, TcpStream, UdpSocket},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use serde_json::Value;
@@ -57,6 +61,147 @@ fn bytes_go_through() {
         let mut back = [0; 16];
         let (length, from) = socket.recv_from(&mut back).unwrap();
         assert_eq!((&back[..length], from), (datagram, gate.at("edge", 53)));
+    }
+}
+
+/// A server of datagrams at two addresses, which answers with whom it saw and what that one said; told `push`, it says something once more.
+fn seen() -> SocketAddr {
+    let first = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let at = first.local_addr().unwrap();
+    let second = UdpSocket::bind(("127.0.0.2", at.port())).unwrap();
+    for socket in [first, second] {
+        std::thread::spawn(move || {
+            let mut datagram = [0; 2048];
+            while let Ok((length, from)) = socket.recv_from(&mut datagram) {
+                let said = String::from_utf8_lossy(&datagram[..length]).into_owned();
+                let own = socket.local_addr().unwrap();
+                if said == "push" {
+                    let later = socket.try_clone().unwrap();
+                    std::thread::spawn(move || {
+                        // When it is told to, which is long after it heard from the client.
+                        let mut go = [0; 8];
+                        let control = UdpSocket::bind("127.0.0.1:0").unwrap();
+                        control.set_read_timeout(Some(PATIENCE)).unwrap();
+                        later.send_to(control.local_addr().unwrap().to_string().as_bytes(), from).unwrap();
+                        control.recv(&mut go).unwrap();
+                        later.send_to(b"pushed", from).unwrap();
+                    });
+                    continue;
+                }
+                socket.send_to(format!("{own} {from} {said}").as_bytes(), from).unwrap();
+            }
+        });
+    }
+    at
+}
+
+/// Manifests of a UDP port whose back end has these endpoints at that port.
+fn datagrams_to(back: SocketAddr, endpoints: &str) -> String {
+    let text = ROUTES.replace("  - {name: tcp, port: 5432, protocol: TCP}\n", "");
+    let udp: Vec<_> = text.split("---\n").filter(|text| !text.contains("TCPRoute")).collect();
+    udp.join("---\n").replace("selector: {app: one}, ", "")
+        + &format!(
+            "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: dns-1, labels: {{kubernetes.io/service-name: dns}}}}\n\
+             addressType: IPv4\nports: [{{port: {}, protocol: UDP}}]\nendpoints: [{endpoints}]\n",
+            back.port()
+        )
+}
+
+const BOTH: &str = "{addresses: [127.0.0.1]}, {addresses: [127.0.0.2]}";
+
+fn client_of(at: SocketAddr) -> UdpSocket {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.connect(at).unwrap();
+    socket
+}
+
+fn heard(socket: &UdpSocket) -> String {
+    let mut back = [0; 256];
+    let length = socket.recv(&mut back).expect("no datagram is lost");
+    String::from_utf8_lossy(&back[..length]).into_owned()
+}
+
+/// A client's back end, and the address that this one sees.
+fn way(socket: &UdpSocket, said: &str) -> String {
+    socket.send(said.as_bytes()).unwrap();
+    let answer = heard(socket);
+    let (way, back) = answer.rsplit_once(' ').unwrap();
+    assert_eq!(back, said);
+    way.to_owned()
+}
+
+/// Clients of UDP ports keep back end and socket when another process takes over, and lose no datagram: those that speak all the time, and
+/// those that only listen. Each is told of once, when it ends, with all that it said.
+#[test]
+fn datagrams_go_on() {
+    let back = seen();
+    let work = tempfile::tempdir().unwrap();
+    let (path, log) = (work.path().join("restart"), work.path().join("log"));
+    let told = ["--access-log-encoding", "json", "--access-log-file", log.to_str().unwrap()];
+    let hot = |workers| [&["--hot-restart-path", path.to_str().unwrap(), "--workers", workers][..], &told[..]].concat();
+    let mut running = Gate::alone(&[("all.yaml", &datagrams_to(back, BOTH))], &hot("2"));
+    let at = running.at("edge", 53);
+    let listens = client_of(at);
+    listens.send(b"push").unwrap();
+    let control = heard(&listens);
+    // One speaks all the time, the next word when the last one came back.
+    let (done, talks) = (Arc::new(AtomicBool::new(false)), client_of(at));
+    let stop = Arc::clone(&done);
+    let speaker = std::thread::spawn(move || {
+        let own = way(&talks, "first");
+        let mut turns = 0;
+        while !stop.load(Ordering::Relaxed) {
+            turns += 1;
+            assert_eq!(way(&talks, &turns.to_string()), own);
+        }
+        turns
+    });
+    let clients: Vec<_> = (0..8).map(|_| client_of(at)).collect();
+    let ways: Vec<_> = clients.iter().map(|socket| way(socket, "hello")).collect();
+    assert!(["127.0.0.1", "127.0.0.2"].iter().all(|at| ways.iter().any(|way| way.starts_with(at))), "{ways:?}");
+    for workers in ["1", "3"] {
+        let mut next = running.again(&hot(workers));
+        assert_eq!(running.exit_code(), Some(0));
+        std::mem::swap(&mut running, &mut next);
+        for (socket, before) in clients.iter().zip(&ways) {
+            assert_eq!(&way(socket, "again"), before, "with {workers} workers");
+        }
+    }
+    UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"go", &control).unwrap();
+    assert_eq!(heard(&listens), "pushed");
+    done.store(true, Ordering::Relaxed);
+    assert!(speaker.join().unwrap() > 2);
+    assert_eq!(std::fs::read_to_string(&log).unwrap(), "", "none has ended");
+    running.terminate();
+    assert_eq!(running.exit_code(), Some(0));
+    let lines = std::fs::read_to_string(&log).unwrap();
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 10);
+    for socket in &clients {
+        let own = socket.local_addr().unwrap().to_string();
+        let line = lines.iter().find(|line| line["downstream_remote_address"] == own.as_str()).unwrap();
+        assert_eq!(line["bytes_received"], "hello".len() * 3, "{line}");
+    }
+}
+
+/// Clients whose back end another process does not know begin anew; the others go on.
+#[test]
+fn datagrams_begin_anew() {
+    let back = seen();
+    let work = tempfile::tempdir().unwrap();
+    let path = work.path().join("restart");
+    let hot = ["--hot-restart-path", path.to_str().unwrap()];
+    let running = Gate::alone(&[("all.yaml", &datagrams_to(back, BOTH))], &hot);
+    let clients: Vec<_> = (0..8).map(|_| client_of(running.at("edge", 53))).collect();
+    let ways: Vec<_> = clients.iter().map(|socket| way(socket, "hello")).collect();
+    let other = tempfile::tempdir().unwrap();
+    std::fs::write(other.path().join("all.yaml"), datagrams_to(back, "{addresses: [127.0.0.2]}")).unwrap();
+    let _next = Gate::over_again(other, &hot);
+    for (socket, before) in clients.iter().zip(&ways) {
+        let now = way(socket, "after");
+        let goes_on = before.starts_with("127.0.0.2");
+        assert!(now.starts_with("127.0.0.2") && (!goes_on || now == *before), "{before}, then {now}");
     }
 }
 
