@@ -215,7 +215,12 @@ impl Conversation {
                 Message::UdpSessions { sessions: told } => {
                     sessions.extend(told.into_iter().zip(sockets).map(|(told, socket)| told.with(socket)));
                 }
-                other => return Ok(other),
+                other @ (Message::Hello { .. }
+                | Message::SessionKey { .. }
+                | Message::Sockets { .. }
+                | Message::Refused { .. }
+                | Message::Serving
+                | Message::Draining) => return Ok(other),
             }
         }
         bail!("its sessions have no end")

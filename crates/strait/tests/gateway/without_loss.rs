@@ -4,6 +4,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::BTreeSet,
     net::SocketAddr,
+    pin::pin,
     rc::Rc,
     sync::{Arc, Mutex},
     time::Duration,
@@ -113,11 +114,20 @@ impl Load {
 
     /// Goes on with one kind of client until the end; what goes wrong is kept.
     async fn go_on<E: std::fmt::Display>(&self, who: &'static str, mut once: impl AsyncFnMut(&Self) -> Result<(), E>) {
+        let answers = || self.answered.borrow().get(who).copied();
         while !self.done.get() {
-            match timeout(PATIENCE, once(self)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => self.failed.borrow_mut().push(format!("{who}: {error}")),
-                Err(_) => self.failed.borrow_mut().push(format!("{who}: no answer")),
+            let mut whole = pin!(once(self));
+            let ended = loop {
+                let before = answers();
+                // A connection may last as long as there are answers on it.
+                match timeout(PATIENCE, &mut whole).await {
+                    Ok(ended) => break ended.map_err(|error| error.to_string()),
+                    Err(_) if answers() == before => break Err("no answer".to_owned()),
+                    Err(_) => {}
+                }
+            };
+            if let Err(error) = ended {
+                self.failed.borrow_mut().push(format!("{who}: {error}"));
             }
         }
     }

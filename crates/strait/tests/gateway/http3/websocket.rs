@@ -1,4 +1,4 @@
-//! WebSockets over HTTP/3 (RFC 9220).
+//! WebSocket over HTTP/3 (RFC 9220).
 
 use std::io::{Read, Write};
 
