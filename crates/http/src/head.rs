@@ -187,17 +187,23 @@ pub(crate) fn room<'b>() -> [MaybeUninit<httparse::Header<'b>>; MOST_FIELDS] {
 /// [`HeadError::BareLineBreak`], as soon as it is seen; [`HeadError::TooLarge`].
 pub(crate) fn end(buffer: &[u8], limits: &Limits) -> Result<Option<usize>, HeadError> {
     let within = &buffer[..buffer.len().min(limits.head)];
-    let mut line = 0;
+    let (mut line, mut lines, mut complete) = (0, 0, false);
     for at in memchr::memchr_iter(b'\n', within) {
         let text = &within[line..at];
-        let Some((b'\r', text)) = text.split_last() else { return Err(HeadError::BareLineBreak) };
-        if memchr::memchr(b'\r', text).is_some() {
+        if text.last() != Some(&b'\r') {
             return Err(HeadError::BareLineBreak);
         }
-        if text.is_empty() {
-            return Ok(Some(at + 1));
+        (line, lines, complete) = (at + 1, lines + 1, text.len() == 1);
+        if complete {
+            break;
         }
-        line = at + 1;
+    }
+    // Each LF has its CR: what is more of these stands alone.
+    if memchr::memchr_iter(b'\r', &within[..line]).count() > lines {
+        return Err(HeadError::BareLineBreak);
+    }
+    if complete {
+        return Ok(Some(line));
     }
     // A CR that something other than LF follows.
     let rest = &within[line..];

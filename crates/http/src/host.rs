@@ -11,25 +11,29 @@ pub struct Authority<'a> {
 
 /// Splits `host[:port]`. None where it is not one: with user information, white space, a port that is no number, an unclosed bracket.
 pub fn split_authority(text: &[u8]) -> Option<Authority<'_>> {
-    let text = std::str::from_utf8(text).ok()?;
-    let (host, port) = if let Some(rest) = text.strip_prefix('[') {
-        let (address, rest) = rest.split_once(']')?;
-        address.parse::<std::net::Ipv6Addr>().ok()?;
-        let port = if rest.is_empty() { "" } else { rest.strip_prefix(':')? };
-        (&text[..address.len() + 2], port)
+    let (host, rest) = if text.first() == Some(&b'[') {
+        let end = memchr::memchr(b']', text)?;
+        std::str::from_utf8(&text[1..end]).ok()?.parse::<std::net::Ipv6Addr>().ok()?;
+        text.split_at(end + 1)
     } else {
-        text.split_once(':').unwrap_or((text, ""))
+        let end = text.iter().position(|byte| !in_name(*byte)).unwrap_or(text.len());
+        if end == 0 || end > LONGEST_NAME {
+            return None;
+        }
+        text.split_at(end)
     };
-    let named = || !host.is_empty() && host.len() <= 255 && host.bytes().all(in_name);
-    if !host.starts_with('[') && !named() {
-        return None;
-    }
-    if !port.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let port = if port.is_empty() { None } else { Some(port.parse().ok()?) };
-    Some(Authority { host, port })
+    let port = match rest {
+        [] | [b':'] => None,
+        [b':', digits @ ..] if digits.iter().all(u8::is_ascii_digit) => {
+            Some(std::str::from_utf8(digits).ok()?.parse().ok()?)
+        }
+        _ => return None,
+    };
+    Some(Authority { host: std::str::from_utf8(host).ok()?, port })
 }
+
+/// Bytes of a name.
+const LONGEST_NAME: usize = 255;
 
 /// `reg-name`, but for percent-encoding, which no host needs and which would make two names of one.
 const fn in_name(byte: u8) -> bool {

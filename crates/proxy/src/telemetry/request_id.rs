@@ -8,6 +8,10 @@ pub(crate) struct RequestIds(Cell<[u64; 2]>);
 /// An id as text.
 pub(crate) type RequestId = [u8; 36];
 
+const DIGITS: [u8; 16] = *b"0123456789abcdef";
+/// Where the two digits of each byte stand.
+const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+
 impl RequestIds {
     /// A generator that no other one agrees with.
     pub(crate) fn new() -> Self {
@@ -25,12 +29,9 @@ impl RequestIds {
         let bits = u128::from(a) << 64 | u128::from(b);
         let bits = bits & !(0xf << 76 | 0b11 << 62) | 4 << 76 | 0b10 << 62;
         let mut text = [b'-'; 36];
-        let mut digits = bits.to_be_bytes().into_iter().flat_map(|byte| [byte >> 4, byte & 15]);
-        for (at, place) in text.iter_mut().enumerate() {
-            if !matches!(at, 8 | 13 | 18 | 23) {
-                let digit = digits.next().unwrap_or_default();
-                *place = if digit < 10 { b'0' + digit } else { b'a' + digit - 10 };
-            }
+        for (byte, at) in bits.to_be_bytes().into_iter().zip(PLACES) {
+            text[at] = DIGITS[usize::from(byte >> 4)];
+            text[at + 1] = DIGITS[usize::from(byte & 15)];
         }
         text
     }
