@@ -94,7 +94,7 @@ fn count(bench: &Bench, scenario: Scenario, one: &mut Loaded<'_>) -> Result<()> 
 
 fn profiles(bench: &Bench, scenario: Scenario, loaded: &[Loaded<'_>]) -> Result<Vec<Value>> {
     let mut all = Vec::new();
-    for one in loaded.iter().filter(|one| one.peer.is_strait()) {
+    for one in loaded {
         let pids = one.running.process.pids()?;
         let file = bench.folder.0.join("perf.data");
         let profile = profile::record(&pids, &file, bench.options.seconds, || {

@@ -15,7 +15,7 @@ cargo xtask bench gateway [SCENARIO…] [--turns N] [--seconds S] [--rate N] [--
   --rate N       requests a second where latency is measured [2000]
   --peers NAME,… of envoy, haproxy, nginx [default: all]; `none` measures Strait alone
   --instructions count those of Strait and HAProxy with callgrind, in a run of its own
-  --profile      record Strait with perf in each scenario, and tell where its CPU time goes
+  --profile      record each gate with perf in each scenario, and tell where its CPU time goes
   --strait FILE  this executable instead of building one
   --before FILE  another executable of Strait, as one more peer
   --no-build     what was built before, as it is

@@ -88,10 +88,6 @@ impl Peer {
         self.name
     }
 
-    pub(super) fn is_strait(&self) -> bool {
-        self.kind == Kind::Strait
-    }
-
     /// Whether one process does all its work, and valgrind can run it.
     pub(super) fn can_be_counted(&self) -> bool {
         matches!(self.kind, Kind::Strait | Kind::Haproxy)

@@ -61,30 +61,35 @@ pub(super) fn count(pids: &[u32], load: impl FnOnce() -> Result<f64>) -> Result<
 pub(super) struct Profile {
     /// By function, the time in itself alone, in percent; whether it is the kernel's.
     functions: Vec<(String, bool, f64)>,
+    /// By system call, the time in it and all it called, in percent.
+    calls: Vec<(String, f64)>,
 }
 
 /// Samples these processes while `load` runs.
 pub(super) fn record(pids: &[u32], file: &Path, seconds: f64, load: impl FnOnce() -> Result<()>) -> Result<Profile> {
     let mut record = Command::new("perf");
     // The software clock: virtual machines often have no counters of their own.
-    record.args(["record", "-q", "-e", "cpu-clock", "-F", "1999", "-p", &list(pids), "-o"]).arg(file);
+    record.args(["record", "-q", "-g", "-e", "cpu-clock", "-F", "1999", "-p", &list(pids), "-o"]).arg(file);
     record.args(["--", "sleep", &seconds.to_string()]);
     let mut child = record.stdin(Stdio::null()).stdout(Stdio::null()).spawn().context("cannot run perf")?;
     let loaded = load();
     let status = child.wait()?;
     loaded?;
     ensure!(status.success(), "perf record ended with {status}");
-    let mut report = Command::new("perf");
-    report.arg("report").arg("-i").arg(file);
-    report.args(["--stdio", "-g", "none", "--sort", "symbol", "--percent-limit", "0.2"]);
-    let (text, code) = printed(&mut report)?;
-    ensure!(code == Some(0), "perf report ended with {code:?}");
-    Ok(parse(&text))
+    let report = |children: &str| -> Result<String> {
+        let mut report = Command::new("perf");
+        report.arg("report").arg("-i").arg(file);
+        report.args(["--stdio", "-g", "none", children, "--sort", "symbol", "--percent-limit", "0.2"]);
+        let (text, code) = printed(&mut report)?;
+        ensure!(code == Some(0), "perf report ended with {code:?}");
+        Ok(text)
+    };
+    Ok(Profile { functions: functions(&report("--no-children")?), calls: calls(&report("--children")?) })
 }
 
 /// Lines such as `12.34%  [k] tcp_sendmsg`.
-fn parse(report: &str) -> Profile {
-    let functions = report.lines().filter_map(|line| {
+fn functions(report: &str) -> Vec<(String, bool, f64)> {
+    let named = report.lines().filter_map(|line| {
         let (percent, rest) = line.trim().split_once('%')?;
         let rest = rest.trim();
         let kernel = rest.starts_with("[k]");
@@ -93,7 +98,18 @@ fn parse(report: &str) -> Profile {
         let name = name.trim().trim_end_matches(['-', ' ']);
         Some((name.to_owned(), kernel, percent.parse().ok()?))
     });
-    Profile { functions: functions.collect() }
+    named.collect()
+}
+
+/// Of lines such as `12.34%  0.50%  [k] __x64_sys_sendto`, those of system calls.
+fn calls(report: &str) -> Vec<(String, f64)> {
+    let named = report.lines().filter_map(|line| {
+        let mut fields = line.split_whitespace();
+        let percent = fields.next()?.strip_suffix('%')?.parse().ok()?;
+        let name = fields.find_map(|field| field.strip_prefix("__x64_sys_"))?;
+        Some((name.to_owned(), percent))
+    });
+    named.collect()
 }
 
 impl Profile {
@@ -109,6 +125,9 @@ impl Profile {
                 rows.push(vec![format!("{percent:.1} %"), name.to_owned(), function.clone()]);
             }
         }
+        let calls =
+            self.calls.iter().map(|(call, percent)| vec![format!("{percent:.1} %"), "call".to_owned(), call.clone()]);
+        rows.extend(calls);
         table::render(&["CPU time", of, "function"], &rows)
     }
 
@@ -118,7 +137,10 @@ impl Profile {
             .iter()
             .map(|(name, kernel, percent)| json!({ "function": name, "kernel": kernel, "percent": percent }))
             .collect();
-        json!({ "userPercent": self.sum(false), "kernelPercent": self.sum(true), "functions": functions })
+        let calls: Vec<Value> =
+            self.calls.iter().map(|(call, percent)| json!({ "call": call, "percent": percent })).collect();
+        let (user, kernel) = (self.sum(false), self.sum(true));
+        json!({ "userPercent": user, "kernelPercent": kernel, "functions": functions, "calls": calls })
     }
 }
 
@@ -128,12 +150,15 @@ mod tests {
 
     #[test]
     fn functions_and_whose_they_are() {
-        let profile =
-            parse("# x\n\n    40.00%  [k] tcp_sendmsg   -      -\n    10.50%  [.] strait_http::head::parse\n");
+        let functions =
+            functions("# x\n\n    40.00%  [k] tcp_sendmsg   -      -\n    10.50%  [.] strait_http::head::parse\n");
         assert_eq!(
-            profile.functions,
+            functions,
             [("tcp_sendmsg".to_owned(), true, 40.0), ("strait_http::head::parse".to_owned(), false, 10.5)]
         );
-        assert!((profile.sum(true) - 40.0).abs() < 1e-9);
+        assert_eq!(
+            calls("    40.00%     1.00%  [k] __x64_sys_sendto   -      -\n    10.50%  2.00%  [k] tcp_sendmsg  -  -\n"),
+            [("sendto".to_owned(), 40.0)]
+        );
     }
 }
