@@ -10,6 +10,7 @@
 
 mod addresses;
 mod compile;
+mod hindrance;
 mod hosts;
 mod matching;
 mod ordered;
@@ -23,6 +24,7 @@ pub use compile::{
     Attachment, Attachments, CONTROLLER, Compiled, Compiler, DEFAULT_CLASS, Recompiled, Refusal, Resolved, Trouble,
     TroubleKind, attachments, compile, compile_with, troubles,
 };
+pub use hindrance::{Hindrance, HindranceKind, Hindrances};
 pub use hosts::{HostTable, intersection};
 pub use matching::{Candidate, Path, PathTable, Request, Value, whole};
 pub use ordered::{OrderedMatch, OrderedTable, PathText, RouteTable, Text};

@@ -125,6 +125,11 @@ impl Condition {
         Self { holds: true, reason, message: Arc::clone(&NOTHING) }
     }
 
+    /// Holds, and there is something to tell about it.
+    pub(crate) fn because(reason: &'static str, message: impl Into<Arc<str>>) -> Self {
+        Self { holds: true, reason, message: message.into() }
+    }
+
     pub(crate) fn no(reason: &'static str, message: impl Into<Arc<str>>) -> Self {
         Self { holds: false, reason, message: message.into() }
     }

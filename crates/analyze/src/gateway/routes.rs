@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use strait_api::{
-    GATEWAY_GROUP, GrpcRouteMatch, HttpRouteMatch, Kind, NamedMatch, ObjectKey, PathMatch, Route, RouteRules,
-    ValueMatch,
+    GATEWAY_GROUP, GatewayDefaultScope, GrpcRouteMatch, HttpRouteMatch, Kind, NamedMatch, ObjectKey, PathMatch, Route,
+    RouteRules, ValueMatch,
 };
 use strait_route::{Attachment, intersection};
 
@@ -32,7 +32,12 @@ pub(super) fn check(gateways: &Gateways<'_>, report: &mut Report<'_>) {
     }
     for refused in &gateways.attached.refused {
         let Some(route) = routes.get(&refused.route) else { continue };
-        let Some(parent) = route.parents.get(refused.parent) else { continue };
+        let at = match route.parents.get(refused.parent) {
+            Some(parent) => At::new(&parent.location),
+            // A default gateway: it need not be at all of them.
+            None if by_route.contains_key(&refused.route) => continue,
+            None => At::new(&route.meta.location).field("spec.useDefaultGateways"),
+        };
         let object = ObjectRef::new(route.kind(), &route.meta);
         let remedy = match refused.reason {
             "NoMatchingParent" => "correct sectionName and port, or add such a listener",
@@ -45,7 +50,6 @@ pub(super) fn check(gateways: &Gateways<'_>, report: &mut Report<'_>) {
             "UnsupportedValue" => continue,
             _ => "correct the Gateway first",
         };
-        let at = At::new(&parent.location);
         report.add(
             &codes::ROUTE_NOT_ATTACHED,
             &object,
@@ -59,7 +63,16 @@ pub(super) fn check(gateways: &Gateways<'_>, report: &mut Report<'_>) {
 
 fn parents(gateways: &Gateways<'_>, route: &Route, report: &mut Report<'_>) {
     let object = ObjectRef::new(route.kind(), &route.meta);
-    if route.parents.is_empty() {
+    let asks_for_default = route.default_gateways == GatewayDefaultScope::All;
+    let is_default = |gateway: &std::sync::Arc<strait_api::Gateway>| gateway.default_scope == GatewayDefaultScope::All;
+    if route.parents.is_empty() && asks_for_default {
+        if !gateways.objects.gateways().any(is_default) && gateways.has_any(Kind::Gateway) {
+            let at = At::new(&route.meta.location).field("spec.useDefaultGateways");
+            let message = "the route names no parent, and no Gateway is a default one: nothing of it is served";
+            let remedy = "give a Gateway the defaultScope All, or name one";
+            report.add(&codes::ROUTE_WITHOUT_PARENT, &object, &at, message, remedy);
+        }
+    } else if route.parents.is_empty() {
         let at = At::new(&route.meta.location).field("spec.parentRefs");
         report.add(
             &codes::ROUTE_WITHOUT_PARENT,

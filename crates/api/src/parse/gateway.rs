@@ -66,10 +66,11 @@ pub(super) fn gateway(d: &mut Decoder<'_>, root: &mut Fields<'_>, meta: Option<O
             from
         });
         let tls = d.optional(&mut fields, "tls", gateway_tls).unwrap_or_default();
-        d.close(&fields, &["defaultScope"]);
-        Some((class_name?, listeners, addresses, infrastructure, allowed_listeners, tls))
+        let default_scope = d.optional(&mut fields, "defaultScope", gv::default_scope).unwrap_or_default();
+        d.close(&fields, &[]);
+        Some((class_name?, listeners, addresses, infrastructure, allowed_listeners, tls, default_scope))
     });
-    let (class_name, listeners, addresses, infrastructure, allowed_listeners, tls) = spec?;
+    let (class_name, listeners, addresses, infrastructure, allowed_listeners, tls, default_scope) = spec?;
     Some(Object::Gateway(Arc::new(Gateway {
         meta: meta?,
         class_name,
@@ -80,6 +81,7 @@ pub(super) fn gateway(d: &mut Decoder<'_>, root: &mut Fields<'_>, meta: Option<O
         backend_client_certificate: tls.backend,
         frontend_default: tls.default,
         frontend_per_port: tls.per_port,
+        default_scope,
     })))
 }
 
@@ -154,19 +156,25 @@ fn listener(d: &mut Decoder<'_>, node: &Node) -> Option<Listener> {
     })
 }
 
+/// A protocol of the specification in capitals, however it is written; any other name is left to who serves it.
 fn protocol(d: &mut Decoder<'_>, node: &Node) -> Option<Arc<str>> {
     const KNOWN: [&str; 5] = ["HTTP", "HTTPS", "TLS", "TCP", "UDP"];
-    let text = d.string(node)?;
-    let prefixed = text.len() <= 255
-        && text.split_once('/').is_some_and(|(domain, name)| {
-            values::subdomain_1123(domain).is_ok()
-                && !name.is_empty()
-                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.' || byte == b'_')
-        });
-    if prefixed {
-        return Some(text);
-    }
-    one_of(d, node, &KNOWN).map(Arc::from)
+    let text = d.checked(node, |text| {
+        let inside = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        let valid = match text.split_once('/') {
+            None => text.bytes().all(inside) && !text.is_empty() && !text.starts_with('-') && !text.ends_with('-'),
+            Some((domain, name)) => {
+                values::subdomain_1123(domain).is_ok()
+                    && !name.is_empty()
+                    && name.bytes().all(|byte| inside(byte) || byte == b'.' || byte == b'_')
+            }
+        };
+        let valid = valid && text.len() <= 255;
+        valid
+            .then_some(())
+            .ok_or("HTTP, HTTPS, TLS, TCP, UDP, or another name of letters, digits and '-', as example.com/protocol")
+    })?;
+    Some(KNOWN.into_iter().find(|known| text.eq_ignore_ascii_case(known)).map_or(text, Arc::from))
 }
 
 fn listener_tls(d: &mut Decoder<'_>, node: &Node) -> Option<ListenerTls> {

@@ -9,7 +9,7 @@ use super::{
     tree::{Node, Value, quoted},
     values,
 };
-use crate::types::{GATEWAY_GROUP, Reference};
+use crate::types::{GATEWAY_GROUP, GatewayDefaultScope, Reference};
 
 /// What a reference names where it does not say.
 #[derive(Clone, Copy)]
@@ -79,6 +79,12 @@ pub(super) fn kind(d: &mut Decoder<'_>, node: &Node) -> Option<Arc<str>> {
             && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
         valid.then_some(()).ok_or("1-63 letters, digits and '-', starting with a letter, ending with a letter or digit")
     })
+}
+
+/// The scope of default gateways.
+pub(super) fn default_scope(d: &mut Decoder<'_>, node: &Node) -> Option<GatewayDefaultScope> {
+    let scope = one_of(d, node, &["All", "None"])?;
+    Some(if scope == "All" { GatewayDefaultScope::All } else { GatewayDefaultScope::None })
 }
 
 /// The name of an object of any kind: 1 to 253 characters.

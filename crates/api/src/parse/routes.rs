@@ -41,11 +41,12 @@ pub(super) fn route(
             RouteKind::Tcp | RouteKind::Udp => Vec::new(),
         };
         let rules = rules(d, &mut fields, kind);
-        d.close(&fields, &["useDefaultGateways"]);
-        Some((parents, hostnames, rules))
+        let default_gateways = d.optional(&mut fields, "useDefaultGateways", gv::default_scope).unwrap_or_default();
+        d.close(&fields, &[]);
+        Some((parents, default_gateways, hostnames, rules))
     });
-    let (parents, hostnames, rules) = spec?;
-    Some(Object::Route(Arc::new(Route { meta: meta?, parents, hostnames, rules })))
+    let (parents, default_gateways, hostnames, rules) = spec?;
+    Some(Object::Route(Arc::new(Route { meta: meta?, parents, default_gateways, hostnames, rules })))
 }
 
 fn rules(d: &mut Decoder<'_>, fields: &mut Fields<'_>, kind: RouteKind) -> RouteRules {

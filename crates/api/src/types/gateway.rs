@@ -51,6 +51,18 @@ pub struct Gateway {
     pub frontend_default: Option<FrontendValidation>,
     /// `tls.frontend.perPort`: by port, instead of the default.
     pub frontend_per_port: BTreeMap<u16, Option<FrontendValidation>>,
+    /// `defaultScope` (experimental, GEP-3793): which routes that ask for default gateways attach without naming it.
+    pub default_scope: GatewayDefaultScope,
+}
+
+/// `defaultScope` of a gateway, and `useDefaultGateways` of a route: where both are the same scope, the route attaches.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum GatewayDefaultScope {
+    /// `All`: every route that asks for it.
+    All,
+    /// `None`: no default gateway; a route that asks for none.
+    #[default]
+    None,
 }
 
 /// `infrastructure` of a gateway: what goes onto what is made for it.
@@ -95,7 +107,7 @@ pub struct Listener {
     pub hostname: Option<Arc<str>>,
     /// `port`, 1-65535.
     pub port: u16,
-    /// `protocol`: `HTTP`, `HTTPS`, `TLS`, `TCP`, `UDP` or a domain-prefixed name that is no protocol of the specification.
+    /// `protocol`: `HTTP`, `HTTPS`, `TLS`, `TCP`, `UDP`, in capitals however it was written, or a name that is no protocol of the specification.
     pub protocol: Arc<str>,
     /// `tls`: on `HTTPS` and `TLS` listeners.
     pub tls: Option<ListenerTls>,

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use strait_base::Location;
 
-use super::{Kind, ObjectMeta};
+use super::{GatewayDefaultScope, Kind, ObjectMeta};
 
 /// The group of the Gateway API.
 pub const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";
@@ -16,6 +16,8 @@ pub struct Route {
     pub meta: ObjectMeta,
     /// `parentRefs`: at most 32.
     pub parents: Vec<ParentReference>,
+    /// `useDefaultGateways` (experimental, GEP-3793): it attaches to all gateways of this scope beside those that it names.
+    pub default_gateways: GatewayDefaultScope,
     /// `hostnames`, perhaps with a wildcard as first label; none for kinds without.
     pub hostnames: Vec<Arc<str>>,
     /// `rules`, by kind.

@@ -7,9 +7,10 @@ use serde_json::{Map, Value, json};
 use super::{label_selector, list, object_of, some, strings};
 use crate::types::{
     BackendReference, BackendTlsPolicy, BackendTrafficPolicy, FromNamespaces, FrontendValidation,
-    FrontendValidationMode, Gateway, GatewayClass, HeaderModifier, HttpRouteMatch, L4RouteRule, Listener, ListenerSet,
-    NamedMatch, ParametersReference, ParentReference, PathMatch, PathModifier, Reference, ReferenceGrant, Route,
-    RouteFilter, RouteRules, SessionPersistence, SessionType, SubjectAltName, TlsMode, ValueMatch,
+    FrontendValidationMode, Gateway, GatewayClass, GatewayDefaultScope, HeaderModifier, HttpRouteMatch, L4RouteRule,
+    Listener, ListenerSet, NamedMatch, ParametersReference, ParentReference, PathMatch, PathModifier, Reference,
+    ReferenceGrant, Route, RouteFilter, RouteRules, SessionPersistence, SessionType, SubjectAltName, TlsMode,
+    ValueMatch,
 };
 
 pub(super) const API_VERSION: &str = "gateway.networking.k8s.io/v1";
@@ -38,7 +39,12 @@ pub(super) fn gateway(gateway: &Gateway) -> Map<String, Value> {
         ("infrastructure", unless_empty(infrastructure)),
         ("allowedListeners", json!({"namespaces": from_namespaces(&gateway.allowed_listeners)})),
         ("tls", unless_empty(gateway_tls(gateway))),
+        ("defaultScope", default_scope(gateway.default_scope)),
     ])
+}
+
+fn default_scope(scope: GatewayDefaultScope) -> Value {
+    if scope == GatewayDefaultScope::All { json!("All") } else { Value::Null }
 }
 
 fn gateway_tls(gateway: &Gateway) -> Value {
@@ -188,6 +194,7 @@ pub(super) fn route(route: &Route) -> Map<String, Value> {
     };
     spec([
         ("parentRefs", list(&route.parents, parent)),
+        ("useDefaultGateways", default_scope(route.default_gateways)),
         ("hostnames", list(&route.hostnames, |host| json!(host))),
         ("rules", rules),
     ])

@@ -6,7 +6,8 @@ use std::{
 };
 
 use strait_api::{
-    GATEWAY_GROUP, Kind, L4RouteRule, ListenerSet, Object, ObjectKey, ParentReference, Route, RouteRules, TlsMode,
+    GATEWAY_GROUP, GatewayDefaultScope, Kind, L4RouteRule, ListenerSet, Object, ObjectKey, ParentReference, Route,
+    RouteRules, TlsMode,
 };
 use strait_base::Protocol;
 
@@ -33,6 +34,9 @@ pub(super) type Hosts = Arc<[Option<Arc<str>>]>;
 
 /// A parent that a route names: whether it is a listener set, its namespace and name.
 pub(super) type Parent = (bool, Arc<str>, Arc<str>);
+
+/// So many parents a route may have, and so many entries its status.
+const MOST_PARENTS: usize = 32;
 
 /// All routes, and what came of them.
 #[derive(Default)]
@@ -166,6 +170,34 @@ fn leads_to(
     gateways.contains_key(&name).then_some(name)
 }
 
+/// The route as if it named the default gateways that it asks for, those after the ones that it names (GEP-3793). A status has no room for more
+/// than 32.
+fn with_defaults(route: &Arc<Route>, gateways: &BTreeMap<Name, GatewayState>) -> Arc<Route> {
+    if route.default_gateways == GatewayDefaultScope::None {
+        return Arc::clone(route);
+    }
+    let is_named = |(namespace, name): &Name| {
+        route.parents.iter().any(|parent| {
+            parent.section_name.is_none()
+                && parent.port.is_none()
+                && (&*parent.group, &*parent.kind, &parent.name) == (GATEWAY_GROUP, "Gateway", name)
+                && parent.namespace.as_ref().unwrap_or(&route.meta.namespace) == namespace
+        })
+    };
+    let defaults = gateways.iter().filter(|(_, of)| of.gateway.default_scope == route.default_gateways);
+    let more = defaults.map(|(name, _)| name).filter(|name| !is_named(name)).map(|(namespace, name)| ParentReference {
+        group: GATEWAY_GROUP.into(),
+        kind: Kind::Gateway.as_str().into(),
+        namespace: Some(Arc::clone(namespace)),
+        name: Arc::clone(name),
+        section_name: None,
+        port: None,
+        location: route.meta.location.clone(),
+    });
+    let parents = route.parents.iter().cloned().chain(more).take(MOST_PARENTS).collect();
+    Arc::new(Route { parents, ..Route::clone(route) })
+}
+
 impl Attached {
     /// The routes that name a parent.
     pub(super) fn of_parent(&self, parent: &Parent) -> impl Iterator<Item = &ObjectKey> {
@@ -221,6 +253,7 @@ impl Attached {
             }
             if let Some(Object::Route(route)) = world.objects.get(&key) {
                 let age = age(route);
+                let route = &with_defaults(route, gateways);
                 for parent in &route.parents {
                     let Some(gateway) = leads_to(parent, route, gateways, world) else { continue };
                     let Some(state) = gateways.get(&gateway) else { continue };
@@ -273,10 +306,16 @@ impl Attached {
         let key =
             ObjectKey { kind: route.kind(), namespace: Arc::clone(&meta.namespace), name: Arc::clone(&meta.name) };
         let age = age(route);
+        let named_by_it = route.parents.len();
+        let route = &with_defaults(route, parts.gateways);
         let (mut parents, mut conditions) = (Vec::new(), Vec::new());
         for (place, parent) in route.parents.iter().enumerate() {
             let Some(gateway) = leads_to(parent, route, parts.gateways, &parts.world) else { continue };
-            let (of, outcome) = self.attach((route, &key, &age), (place, parent, gateway), &parents, parts);
+            let (of, mut outcome) = self.attach((route, &key, &age), (place, parent, gateway), &parents, parts);
+            if place >= named_by_it && outcome.accepted.holds {
+                outcome.accepted =
+                    Condition::because("Accepted", "the gateway is a default one, and the route asks for those");
+            }
             let mut all = vec![("Accepted", outcome.accepted), ("ResolvedRefs", outcome.resolved)];
             all.extend(outcome.partially_invalid.map(|condition| ("PartiallyInvalid", condition)));
             conditions.push((place, all));

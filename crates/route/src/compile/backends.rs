@@ -242,6 +242,10 @@ impl Backends {
             let (authorities, wrong) = policy_authorities(policy, world);
             let accepted = match (conflict, &wrong) {
                 (Some(other), _) => Condition::no("Conflicted", format!("{} was there first", other.meta.name)),
+                (None, _) if !policy.options.is_empty() => {
+                    let option = policy.options.keys().next().map_or("", |option| option);
+                    Condition::no("Invalid", format!("the option {option} is not known"))
+                }
                 (None, Some(wrong)) if authorities.is_none() => {
                     Condition::no("NoValidCACertificate", Arc::clone(&wrong.message))
                 }
@@ -365,6 +369,7 @@ fn backend_tls(policy: &BackendTlsPolicy, client_certificate: Option<Certificate
             SubjectAltName::Uri(uri) => uris.push(Arc::clone(uri)),
         }
     }
-    let (authorities, _) = policy_authorities(policy, world);
+    // What an option asks for that is not known cannot be kept: nothing is sent.
+    let authorities = if policy.options.is_empty() { policy_authorities(policy, world).0 } else { None };
     BackendTls { hostname: Arc::clone(&policy.hostname), authorities, host_names, uris, client_certificate }
 }

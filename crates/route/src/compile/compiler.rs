@@ -14,7 +14,7 @@ use std::{
 };
 
 use serde_json::json;
-use strait_api::{GatewayClass, Kind, Object, ObjectKey, Objects};
+use strait_api::{GatewayClass, GatewayDefaultScope, Kind, Object, ObjectKey, Objects};
 
 use super::{
     GATEWAY_VERSION, Resolved, Trouble,
@@ -22,12 +22,13 @@ use super::{
     backends::Backends,
     certificates::Certificates,
     classes,
-    gateways::{self, GatewayState, referred},
+    gateways::{self, GatewayState, class_accepted, referred},
     istio, ports,
     world::{Index, Name, World, services},
 };
 use crate::{
     addresses::Assigned,
+    hindrance::{Hindrance, Hindrances},
     plan::{Certificate, Plan, PortPlan},
     status::{Condition, SUPPORTED_FEATURES, Status, conditions},
 };
@@ -46,6 +47,7 @@ pub struct Compiler {
     /// Of all but routes.
     statuses: BTreeMap<ObjectKey, Status>,
     assigned: Assigned,
+    hindrances: Hindrances,
     istio: Istio,
 }
 
@@ -126,6 +128,7 @@ impl Compiler {
         }
         let before = std::mem::take(self);
         self.istio.objects.clone_from(&before.istio.objects);
+        self.hindrances.clone_from(&before.hindrances);
         let all: Vec<ObjectKey> = objects.iter().map(Object::key).collect();
         let mut recompiled = self.follow(objects, &all, assigned, &now, Some(&before));
         self.follow_istio(objects, resolved);
@@ -145,6 +148,25 @@ impl Compiler {
             backends: self.backends.slots().clone(),
             certificates: Arc::clone(&self.certificates),
         }
+    }
+
+    /// Takes in which ports cannot be listened on, all of them; what was before is forgotten. Gives the objects whose status may be another.
+    /// Routes stay where they are: what is in the way may go away again.
+    pub fn listening(&mut self, hindrances: Hindrances, now: &str) -> BTreeSet<ObjectKey> {
+        let before = std::mem::replace(&mut self.hindrances, hindrances);
+        let differs = |(key, _): &(&(Arc<str>, u16, bool), &Hindrance)| before.get(*key) != self.hindrances.get(*key);
+        let other: BTreeSet<&Arc<str>> =
+            before.iter().chain(&self.hindrances).filter(differs).map(|((gateway, ..), _)| gateway).collect();
+        let mut statuses = Vec::new();
+        for ((namespace, name), gateway) in &self.gateways {
+            if !other.is_empty() && other.contains(&Arc::from(format!("{namespace}/{name}"))) {
+                statuses.push(gateway.status(&self.hindrances, now));
+                statuses.extend(gateway.set_statuses(&self.hindrances, now));
+            }
+        }
+        let mut changed = BTreeSet::new();
+        self.keep(statuses, (false, false), None, &mut changed);
+        changed
     }
 
     /// The status of every Gateway API object that concerns this controller, in order of kind, namespace and name.
@@ -207,7 +229,10 @@ impl Compiler {
             let other: BTreeSet<Name> = states.iter().filter(unlike).map(|(name, _)| name.clone()).collect();
             let gone = self.gateways.keys().filter(|name| !states.contains_key(*name));
             let gone: BTreeSet<Name> = gone.cloned().collect();
-            self.add_routes_of(&other, &gone, &world, &mut dirty);
+            let some_default = states
+                .iter()
+                .any(|(name, of)| other.contains(name) && of.gateway.default_scope == GatewayDefaultScope::All);
+            self.add_routes_of(&other, &gone, some_default, &world, &mut dirty);
             touched.extend(states.keys().map(|name| (name.clone(), BTreeSet::new())));
             let statuses: Vec<Status> = class_statuses(&known, now).into_iter().chain(refused).collect();
             fresh = Some((states, certificates, other, statuses));
@@ -261,8 +286,8 @@ impl Compiler {
         recompiled.ports =
             ports::update(&mut self.ports, &self.gateways, &self.attached.tables, &touched, dirty.gateways);
         for gateway in touched.keys().filter_map(|name| self.gateways.get(name)) {
-            statuses.push(gateway.status(now));
-            statuses.extend(gateway.set_statuses(now));
+            statuses.push(gateway.status(&self.hindrances, now));
+            statuses.extend(gateway.set_statuses(&self.hindrances, now));
         }
         let policies = dirty.policies || std::mem::take(&mut self.backends.other_ancestors);
         if policies {
@@ -336,8 +361,16 @@ impl Compiler {
         }
     }
 
-    /// Adds the routes of gateways that are others or gone, and of their listener sets.
-    fn add_routes_of(&self, other: &BTreeSet<Name>, gone: &BTreeSet<Name>, world: &World<'_>, dirty: &mut Dirty) {
+    /// Adds the routes of gateways that are others or gone, and of their listener sets; and those that ask for default gateways, where one of
+    /// the others is.
+    fn add_routes_of(
+        &self,
+        other: &BTreeSet<Name>,
+        gone: &BTreeSet<Name>,
+        some_default: bool,
+        world: &World<'_>,
+        dirty: &mut Dirty,
+    ) {
         for (namespace, name) in other.iter().chain(gone) {
             let parent = (false, Arc::clone(namespace), Arc::clone(name));
             dirty.routes.extend(self.attached.of_parent(&parent).cloned());
@@ -352,7 +385,8 @@ impl Compiler {
             }
         }
         for (key, route) in &self.attached.routes {
-            if route.parents.iter().any(|of| other.contains(&of.gateway) || gone.contains(&of.gateway)) {
+            let asks = some_default && route.route.default_gateways == GatewayDefaultScope::All;
+            if asks || route.parents.iter().any(|of| other.contains(&of.gateway) || gone.contains(&of.gateway)) {
                 dirty.routes.insert(key.clone());
             }
         }
@@ -408,12 +442,7 @@ fn class_statuses(classes: &BTreeMap<Arc<str>, Option<Arc<GatewayClass>>>, now: 
     let declared = classes.values().flatten();
     declared
         .map(|class| {
-            let accepted = match &class.parameters {
-                None => Condition::yes("Accepted"),
-                Some(_) => {
-                    Condition::no("InvalidParameters", "this controller takes no parameters: remove parametersRef")
-                }
-            };
+            let accepted = class_accepted(class);
             let version = Condition::yes("SupportedVersion");
             let features: Vec<_> = SUPPORTED_FEATURES.iter().map(|name| json!({"name": name})).collect();
             Status {

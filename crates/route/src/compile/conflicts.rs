@@ -1,24 +1,25 @@
-//! Listeners of one gateway that cannot be told apart, or whose TLS overlaps.
+//! Listeners of one gateway that cannot be told apart.
 
 use std::collections::BTreeMap;
 
 use strait_api::Listener;
 
-use super::{attach::terminates, gateways::ListenerState};
-use crate::{hosts::intersection, status::Condition};
+use super::gateways::ListenerState;
+use crate::status::Condition;
 
 /// What listeners ask for on one port.
 #[derive(Default)]
 struct Claims<'a> {
     /// Listeners by what they speak.
     groups: BTreeMap<u8, Vec<usize>>,
-    hosts: BTreeMap<Option<&'a str>, Vec<usize>>,
+    /// By what they speak, and their hostname.
+    hosts: BTreeMap<(u8, Option<&'a str>), Vec<usize>>,
 }
 
 /// A port; UDP is beside the others.
-type Port = (u16, bool);
+pub(super) type Port = (u16, bool);
 
-fn port(listener: &Listener) -> Port {
+pub(super) fn port(listener: &Listener) -> Port {
     (listener.port, &*listener.protocol == "UDP")
 }
 
@@ -35,17 +36,22 @@ fn group(listener: &Listener) -> u8 {
 impl<'a> Claims<'a> {
     fn add(&mut self, index: usize, listener: &'a Listener) {
         self.groups.entry(group(listener)).or_default().push(index);
-        self.hosts.entry(listener.hostname.as_deref()).or_default().push(index);
+        self.hosts.entry((group(listener), listener.hostname.as_deref())).or_default().push(index);
     }
 
-    /// Why a listener cannot be told apart from another one, and from which.
-    fn against(&self, index: usize, listener: &Listener) -> Option<(&'static str, usize)> {
+    /// Why a listener cannot be told apart from another one, and from which. Only listeners of sets have a reason for both at once.
+    fn against(&self, index: usize, state: &ListenerState) -> Option<(&'static str, usize)> {
+        let listener = &state.listener;
         let mut others = self.groups.iter().filter(|(of, _)| **of != group(listener));
-        if let Some(other) = others.find_map(|(_, all)| all.first()) {
-            return Some(("ProtocolConflict", *other));
+        let protocol = others.find_map(|(_, all)| all.first().copied());
+        let same = self.hosts.get(&(group(listener), listener.hostname.as_deref()));
+        let host = same.into_iter().flatten().copied().find(|other| *other != index);
+        match (protocol, host) {
+            (Some(_), Some(other)) if state.set.is_some() => Some(("ListenerConflict", other)),
+            (Some(other), _) => Some(("ProtocolConflict", other)),
+            (None, Some(other)) => Some(("HostnameConflict", other)),
+            (None, None) => None,
         }
-        let same = self.hosts.get(&listener.hostname.as_deref())?;
-        same.iter().find(|other| **other != index).map(|other| ("HostnameConflict", *other))
     }
 }
 
@@ -59,36 +65,11 @@ pub(super) fn conflicts(listeners: &[ListenerState]) -> Vec<Option<Condition>> {
     let mut out = vec![None; listeners.len()];
     for (index, state) in accepted() {
         let claims = claims.entry(port(&state.listener)).or_default();
-        if let Some((reason, other)) = claims.against(index, &state.listener) {
+        if let Some((reason, other)) = claims.against(index, state) {
             let message = format!("listener {} has the same port", listeners[other].listener.name);
             out[index] = Some(Condition::no(reason, message));
         } else if state.set.is_some() {
             claims.add(index, &state.listener);
-        }
-    }
-    out
-}
-
-/// Of each listener that takes routes, another one on its port that does handshakes for some of the same names.
-pub(super) fn overlaps(listeners: &[ListenerState]) -> Vec<Option<Condition>> {
-    let mut ports: BTreeMap<Port, Vec<usize>> = BTreeMap::new();
-    for (index, state) in listeners.iter().enumerate() {
-        if state.takes_routes() && terminates(&state.listener) {
-            ports.entry(port(&state.listener)).or_default().push(index);
-        }
-    }
-    let mut out = vec![None; listeners.len()];
-    for all in ports.values() {
-        for index in all {
-            let of = &listeners[*index].listener;
-            let overlaps = |other: &&usize| {
-                let other = (**other != *index).then(|| &listeners[**other].listener);
-                other.is_some_and(|other| intersection(of.hostname.as_ref(), other.hostname.as_ref()).is_some())
-            };
-            if let Some(other) = all.iter().find(overlaps) {
-                let message = format!("listener {} has hostnames in common", listeners[*other].listener.name);
-                out[*index] = Some(Condition { holds: true, ..Condition::no("OverlappingHostnames", message) });
-            }
         }
     }
     out

@@ -1,12 +1,8 @@
 //! Gateways with their listeners, those of listener sets included.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use strait_api::{
     FromNamespaces, FrontendValidation, FrontendValidationMode, GATEWAY_GROUP, Gateway, GatewayClass, Kind, Listener,
     ListenerSet, ObjectKey, ObjectMeta, ObjectReference, TlsMode,
@@ -15,14 +11,19 @@ use strait_api::{
 use super::{
     GATEWAY_VERSION,
     certificates::Certificates,
-    conflicts, tls,
+    conflicts,
+    overlaps::overlaps,
+    tls,
     world::{Name, World, name},
 };
 use crate::{
-    addresses::{Assigned, wanted},
+    addresses::Assigned,
     plan::{CertificateId, ClientValidation},
     status::{Condition, Status, conditions},
 };
+
+/// So many listeners a gateway may have, those of its sets included: each may be a port of its own, with sockets for every worker.
+const MOST_LISTENERS: usize = 4096;
 
 /// A gateway, and what is known of it so far.
 pub(super) struct GatewayState {
@@ -31,9 +32,9 @@ pub(super) struct GatewayState {
     pub(super) listeners: Vec<ListenerState>,
     /// The gateway's own certificate for back ends.
     pub(super) client_certificate: Option<CertificateId>,
-    accepted: Condition,
-    resolved: Option<Condition>,
-    insecure_validation: bool,
+    pub(super) accepted: Condition,
+    /// What is wrong with its own references.
+    pub(super) resolved: Option<Condition>,
 }
 
 /// A listener, and what is known of it so far.
@@ -46,11 +47,13 @@ pub(super) struct ListenerState {
     pub(super) certificates: Vec<CertificateId>,
     pub(super) clients: Option<ClientValidation>,
     pub(super) attached: u32,
-    accepted: Condition,
-    resolved: Condition,
-    conflict: Option<Condition>,
+    pub(super) accepted: Condition,
+    pub(super) resolved: Condition,
+    pub(super) conflict: Option<Condition>,
     /// Another listener does handshakes for some of the same names.
-    overlap: Option<Condition>,
+    pub(super) overlap: Option<Condition>,
+    /// Whether it lacks a certificate that it is to show.
+    uncertified: bool,
 }
 
 impl ListenerState {
@@ -64,50 +67,21 @@ impl ListenerState {
         self.accepted.holds && self.conflict.is_none()
     }
 
-    /// Whether it is served. One whose references lead nowhere is not: its certificate is missing.
+    /// Whether it is served. One that lacks a certificate is not; without one of several authorities it goes by the others.
     pub(super) fn is_served(&self) -> bool {
-        self.takes_routes() && (self.resolved.holds || self.resolved.reason == "InvalidRouteKinds")
+        self.takes_routes() && !self.uncertified
     }
 
     /// The namespace that `Same` means, and that its references are relative to.
     pub(super) fn namespace<'s>(&'s self, gateway: &'s Gateway) -> &'s str {
         self.set.as_ref().map_or(&gateway.meta.namespace, |set| &set.meta.namespace)
     }
-
-    fn status(&self, generation: i64, programmed: bool, now: &str) -> Value {
-        let accepted = match &self.conflict {
-            Some(conflict) => Condition::no(conflict.reason, Arc::clone(&conflict.message)),
-            None => self.accepted.clone(),
-        };
-        let conflicted = match &self.conflict {
-            Some(conflict) => Condition { holds: true, ..conflict.clone() },
-            None => Condition::no("NoConflicts", ""),
-        };
-        let programmed = match (self.is_served(), programmed) {
-            (true, true) => Condition::yes("Programmed"),
-            (true, false) => Condition::no("Pending", "the gateway has no address"),
-            (false, _) => Condition::no("Invalid", "the listener is not valid"),
-        };
-        let mut all = vec![
-            ("Accepted", &accepted),
-            ("Programmed", &programmed),
-            ("ResolvedRefs", &self.resolved),
-            ("Conflicted", &conflicted),
-        ];
-        all.extend(self.overlap.iter().map(|overlap| ("OverlappingTLSConfig", overlap)));
-        let kinds: Vec<_> = self.kinds.iter().map(|kind| json!({"group": GATEWAY_GROUP, "kind": kind})).collect();
-        json!({
-            "name": &*self.listener.name,
-            "supportedKinds": kinds,
-            "attachedRoutes": self.attached,
-            "conditions": conditions(&all, generation, now),
-        })
-    }
 }
 
 impl GatewayState {
     pub(super) fn new(
         gateway: &Arc<Gateway>,
+        class: Option<&GatewayClass>,
         world: &World<'_>,
         certificates: &mut Certificates,
         assigned: &Assigned,
@@ -136,9 +110,8 @@ impl GatewayState {
             addresses,
             listeners: Vec::new(),
             client_certificate,
-            accepted: accepted(gateway),
+            accepted: accepted(gateway, class),
             resolved,
-            insecure_validation: false,
         };
         for listener in &gateway.listeners {
             let listener = state.listener(listener, None, world, certificates);
@@ -148,7 +121,7 @@ impl GatewayState {
     }
 
     fn listener(
-        &mut self,
+        &self,
         listener: &Listener,
         set: Option<&Arc<ListenerSet>>,
         world: &World<'_>,
@@ -173,21 +146,25 @@ impl GatewayState {
         } else {
             Condition::yes("Accepted")
         };
-        let mut certificates = Vec::new();
+        // What somebody asks for and does not get may be what keeps others out: versions, certificates of clients.
+        if let Some(option) = listener.tls.as_ref().and_then(|tls| tls.options.keys().next()) {
+            accepted = Condition::no("UnsupportedValue", format!("the option {option} of tls is not known"));
+        }
+        let (mut certificates, mut uncertified) = (Vec::new(), false);
         let home = set.map_or(&self.gateway.meta.namespace, |set| &set.meta.namespace);
         let kind = if set.is_some() { "ListenerSet" } else { "Gateway" };
         if let Some(tls) = listener.tls.as_ref().filter(|tls| tls.mode == TlsMode::Terminate) {
             let (found, wrong) = tls::listener_certificates(tls, (kind, home), world, store);
             certificates = found;
-            if let Some(wrong) = wrong {
-                resolved = wrong;
-            }
+            uncertified = wrong.is_some() || certificates.is_empty();
+            resolved = wrong.unwrap_or(resolved);
         } else if matches!(&*listener.protocol, "HTTPS" | "TLS") && listener.tls.is_none() {
-            accepted = Condition::no("InvalidCertificateRef", "a listener for TLS needs tls");
+            uncertified = true;
+            resolved = Condition::no("InvalidCertificateRef", "a listener for TLS needs tls with certificateRefs");
         }
         let mut clients = None;
         if &*listener.protocol == "HTTPS" || (&*listener.protocol == "TLS" && !certificates.is_empty()) {
-            let gateway = Arc::clone(&self.gateway);
+            let gateway = &self.gateway;
             let validation = gateway.frontend_per_port.get(&listener.port).unwrap_or(&gateway.frontend_default);
             if let Some(validation) = validation {
                 let (found, wrong) = self.client_validation(validation, world);
@@ -215,33 +192,28 @@ impl GatewayState {
             resolved,
             conflict: None,
             overlap: None,
+            uncertified,
         }
     }
 
     fn client_validation(
-        &mut self,
+        &self,
         validation: &FrontendValidation,
         world: &World<'_>,
     ) -> (ClientValidation, Option<Condition>) {
         let from = (GATEWAY_GROUP, "Gateway", &*self.gateway.meta.namespace);
         let (pem, wrong) = tls::authorities(&validation.ca_certificates, from, world);
         let insecure_fallback = validation.mode == FrontendValidationMode::AllowInsecureFallback;
-        self.insecure_validation |= insecure_fallback;
         let names = Vec::new();
         (ClientValidation { authorities: pem.into(), insecure_fallback, optional: false, names }, wrong)
     }
 
     /// Finds listeners that cannot be told apart, and those whose TLS overlaps.
-    pub(super) fn find_conflicts(&mut self) {
+    pub(super) fn find_conflicts(&mut self, certificates: &Certificates) {
         let conflicts = conflicts::conflicts(&self.listeners);
         self.listeners.iter_mut().zip(conflicts).for_each(|(listener, conflict)| listener.conflict = conflict);
-        let overlaps = conflicts::overlaps(&self.listeners);
+        let overlaps = overlaps(&self.listeners, certificates);
         self.listeners.iter_mut().zip(overlaps).for_each(|(listener, overlap)| listener.overlap = overlap);
-    }
-
-    /// Whether it has an address, and a listener that is served.
-    fn is_programmed(&self) -> bool {
-        !self.addresses.is_empty() && self.accepted.holds && self.listeners.iter().any(ListenerState::is_served)
     }
 
     pub(super) fn is_accepted(&self) -> bool {
@@ -263,6 +235,7 @@ impl GatewayState {
             )
         };
         self.accepted.holds == other.accepted.holds
+            && self.gateway.default_scope == other.gateway.default_scope
             && self.client_certificate == other.client_certificate
             && self.listeners.len() == other.listeners.len()
             && self.listeners.iter().zip(&other.listeners).all(|(a, b)| {
@@ -290,73 +263,6 @@ impl GatewayState {
         });
         own.chain(of_listeners).filter_map(|(home, reference)| referred(home, reference))
     }
-
-    fn programmed(&self) -> Condition {
-        let unusable = wanted(&self.gateway).find(|wanted| !self.addresses.contains(wanted));
-        if let Some(address) = unusable {
-            let message = format!("{address} is not in the pool, or another gateway has it");
-            Condition::no("AddressNotUsable", message)
-        } else if self.addresses.is_empty() {
-            Condition::no("AddressNotAssigned", "there is no address left in the pool")
-        } else if self.is_programmed() {
-            Condition::yes("Programmed")
-        } else {
-            Condition::no("Invalid", "no listener can be served")
-        }
-    }
-
-    pub(super) fn status(&self, now: &str) -> Status {
-        let generation = self.gateway.meta.generation;
-        let own = || self.listeners.iter().filter(|listener| listener.set.is_none());
-        let valid = own().filter(|listener| listener.is_served()).count();
-        let accepted = match (self.accepted.holds, valid == own().count(), valid > 0) {
-            (false, ..) => self.accepted.clone(),
-            (true, true, _) => Condition::yes("Accepted"),
-            (true, false, some) => Condition {
-                holds: some,
-                ..Condition::no("ListenersNotValid", "some listeners are not valid; see their conditions")
-            },
-        };
-        let programmed = self.programmed();
-        let unresolved = own().find(|listener| !listener.resolved.holds);
-        let resolved = match (&self.resolved, unresolved) {
-            (Some(condition), _) => condition.clone(),
-            (None, Some(listener)) => Condition::no(
-                "ListenersNotResolved",
-                format!("listener {}: {}", listener.listener.name, listener.resolved.message),
-            ),
-            (None, None) => Condition::yes("ResolvedRefs"),
-        };
-        let insecure = Condition {
-            holds: true,
-            ..Condition::no("ConfigurationChanged", "clients without valid certificates are served")
-        };
-        let mut all = vec![("Accepted", &accepted), ("Programmed", &programmed), ("ResolvedRefs", &resolved)];
-        if self.insecure_validation {
-            all.push(("InsecureFrontendValidationMode", &insecure));
-        }
-        let addresses: Vec<_> =
-            self.addresses.iter().map(|address| json!({"type": "IPAddress", "value": address.to_string()})).collect();
-        let listeners: Vec<_> = own().map(|listener| listener.status(generation, self.is_programmed(), now)).collect();
-        let mut status = json!({
-            "addresses": addresses,
-            "conditions": conditions(&all, generation, now),
-            "listeners": listeners,
-        });
-        let sets: BTreeSet<(&str, &str)> = self
-            .listeners
-            .iter()
-            .filter(|listener| listener.is_served() && self.accepted.holds)
-            .filter_map(|listener| listener.set.as_ref().map(|set| (&*set.meta.namespace, &*set.meta.name)))
-            .collect();
-        if !sets.is_empty() {
-            status["attachedListenerSets"] = json!(sets.len());
-        }
-        let meta = &self.gateway.meta;
-        let object =
-            ObjectKey { kind: Kind::Gateway, namespace: Arc::clone(&meta.namespace), name: Arc::clone(&meta.name) };
-        Status { object, api_version: GATEWAY_VERSION, status }
-    }
 }
 
 /// The secret or config map that a reference names.
@@ -370,7 +276,19 @@ pub(super) fn referred(home: &Arc<str>, reference: &ObjectReference) -> Option<O
     Some(ObjectKey { kind, namespace, name: Arc::clone(&reference.name) })
 }
 
-fn accepted(gateway: &Gateway) -> Condition {
+/// Whether gateways of a class can be served.
+pub(super) fn class_accepted(class: &GatewayClass) -> Condition {
+    match &class.parameters {
+        None => Condition::yes("Accepted"),
+        Some(_) => Condition::no("InvalidParameters", "this controller takes no parameters: remove parametersRef"),
+    }
+}
+
+fn accepted(gateway: &Gateway, class: Option<&GatewayClass>) -> Condition {
+    // Who can say what the parameters of the class would ask for?
+    if let Some((class, of)) = class.map(|class| (class, class_accepted(class))).filter(|(_, of)| !of.holds) {
+        return Condition::no("Invalid", format!("GatewayClass {} is not accepted: {}", class.meta.name, of.message));
+    }
     if gateway.infrastructure.parameters.is_some() {
         return Condition::no("InvalidParameters", "this controller takes no parameters: remove parametersRef");
     }
@@ -404,10 +322,15 @@ pub(super) fn states(
     now: &str,
 ) -> (BTreeMap<Name, GatewayState>, Vec<Status>) {
     let ours = world.index.gateways.iter().filter(|(_, gateway)| classes.contains_key(&*gateway.class_name));
-    let mut gateways: BTreeMap<Name, GatewayState> =
-        ours.map(|(name, gateway)| (name.clone(), GatewayState::new(gateway, world, certificates, assigned))).collect();
+    let state = |(name, gateway): (&Name, &Arc<Gateway>)| {
+        let class = classes.get(&*gateway.class_name).and_then(Option::as_deref);
+        (name.clone(), GatewayState::new(gateway, class, world, certificates, assigned))
+    };
+    let mut gateways: BTreeMap<Name, GatewayState> = ours.map(state).collect();
     let refused = attach_listener_sets(&mut gateways, world, certificates, now);
-    gateways.values_mut().for_each(GatewayState::find_conflicts);
+    for state in gateways.values_mut() {
+        state.find_conflicts(certificates);
+    }
     (gateways, refused)
 }
 
@@ -425,7 +348,11 @@ fn attach_listener_sets(
         let Some(state) = gateways.get_mut(&(Arc::clone(namespace), Arc::clone(name))) else { continue };
         if allows(&state.gateway.allowed_listeners, namespace, &set.meta.namespace, world) {
             for listener in &set.listeners {
-                let listener = state.listener(listener, Some(set), world, certificates);
+                let mut listener = state.listener(listener, Some(set), world, certificates);
+                if state.listeners.len() >= MOST_LISTENERS && listener.is_accepted() {
+                    let message = format!("the Gateway has {MOST_LISTENERS} listeners already, as many as it may");
+                    listener.accepted = Condition::no("TooManyListeners", message);
+                }
                 state.listeners.push(listener);
             }
         } else {
@@ -445,47 +372,8 @@ pub(super) fn gateway_of(set: &ListenerSet) -> Option<(&Arc<str>, &Arc<str>)> {
     of_gateway.then(|| (parent.namespace.as_ref().unwrap_or(&set.meta.namespace), &parent.name))
 }
 
-fn set_key(set: &ListenerSet) -> ObjectKey {
+pub(super) fn set_key(set: &ListenerSet) -> ObjectKey {
     ObjectKey { kind: Kind::ListenerSet, namespace: Arc::clone(&set.meta.namespace), name: Arc::clone(&set.meta.name) }
-}
-
-impl GatewayState {
-    /// The statuses of its sets.
-    pub(super) fn set_statuses(&self, now: &str) -> Vec<Status> {
-        let mut statuses = Vec::new();
-        let mut by_set: BTreeMap<ObjectKey, (&ListenerSet, Vec<&ListenerState>)> = BTreeMap::new();
-        for listener in &self.listeners {
-            if let Some(set) = &listener.set {
-                by_set.entry(set_key(set)).or_insert_with(|| (set, Vec::new())).1.push(listener);
-            }
-        }
-        for (object, (set, listeners)) in by_set {
-            let served = listeners.iter().filter(|listener| listener.is_served()).count();
-            let invalid = Condition::no("ListenersNotValid", "see its listeners' conditions");
-            let parent = &set.parent.name;
-            let (accepted, programmed) = match (served, listeners.len()) {
-                _ if !self.is_accepted() => {
-                    let accepted = Condition::no("ParentNotAccepted", format!("Gateway {parent} is not accepted"));
-                    (accepted, Condition::no("ParentNotProgrammed", format!("Gateway {parent} is not accepted")))
-                }
-                (0, _) => (invalid.clone(), invalid),
-                _ if self.addresses.is_empty() => {
-                    let programmed = Condition::no("ParentNotProgrammed", format!("Gateway {parent} has no address"));
-                    (Condition::yes("Accepted"), programmed)
-                }
-                (served, all) if served == all => (Condition::yes("Accepted"), Condition::yes("Programmed")),
-                _ => (Condition { holds: true, ..invalid }, Condition::yes("Programmed")),
-            };
-            let all = [("Accepted", &accepted), ("Programmed", &programmed)];
-            let generation = set.meta.generation;
-            let programmed = self.is_programmed();
-            let listeners: Vec<_> =
-                listeners.iter().map(|listener| listener.status(generation, programmed, now)).collect();
-            let status = json!({"conditions": conditions(&all, generation, now), "listeners": listeners});
-            statuses.push(Status { object, api_version: GATEWAY_VERSION, status });
-        }
-        statuses
-    }
 }
 
 /// By what one object comes before another of its kind: its age, then `namespace/name`.

@@ -28,7 +28,7 @@ const FORMS: [&[&str]; 29] = [
         "Gateway d/g 1\nspec: {gatewayClassName: strait, infrastructure: {labels: {x: v}}, listeners: [{name: a, port: 80, protocol: HTTP, allowedRoutes: {namespaces: {from: All}}}]}",
     ],
     &[
-        "Gateway d/h 2\nspec: {gatewayClassName: strait, listeners: [{name: s, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: c}]}}, {name: t, port: 444, protocol: TLS, tls: {mode: Passthrough}}]}",
+        "Gateway d/h 2\nspec: {gatewayClassName: strait, defaultScope: All, listeners: [{name: s, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: c}]}}, {name: t, port: 444, protocol: TLS, tls: {mode: Passthrough}}]}",
         "Gateway d/h 2\nspec: {gatewayClassName: strait, listeners: [{name: s, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: c, namespace: e}]}}, {name: t, port: 444, protocol: TLS, tls: {certificateRefs: [{name: c}]}}, {name: x, port: 9000, protocol: TCP}, {name: z, port: 9000, protocol: UDP}]}",
     ],
     &[
@@ -91,6 +91,7 @@ const FORMS: [&[&str]; 29] = [
     ],
     &[
         "HTTPRoute d/r2 6\nspec: {parentRefs: [{name: g}, {name: h}], hostnames: [a.a.com], rules: [{matches: [{path: {type: RegularExpression, value: /x.*}}, {path: {value: /x}, method: GET}], backendRefs: [{name: a, port: 80}]}]}",
+        "HTTPRoute d/r2 6\nspec: {useDefaultGateways: All, parentRefs: [{name: g}], hostnames: [a.a.com], rules: [{backendRefs: [{name: a, port: 80}]}]}",
         "HTTPRoute d/r2 4\nspec: {parentRefs: [{name: g}], hostnames: ['*.a.com'], rules: [{name: first, sessionPersistence: {sessionName: r}, backendRefs: [{name: a, port: 80}]}]}",
     ],
     &[
@@ -103,6 +104,7 @@ const FORMS: [&[&str]; 29] = [
         "GRPCRoute d/c1 3\nspec: {parentRefs: [{name: g}], hostnames: [a.a.com], rules: [{filters: [{type: ExtensionRef, extensionRef: {group: x.dev, kind: X, name: x}}]}]}",
     ],
     &[
+        "GRPCRoute e/c2 4\nspec: {useDefaultGateways: All, rules: [{backendRefs: [{name: a, port: 80}]}]}",
         "GRPCRoute e/c2 2\nspec: {parentRefs: [{name: g, namespace: d}], hostnames: [x.b.com], rules: [{backendRefs: [{name: a, port: 80}]}]}",
     ],
     &[
@@ -110,6 +112,7 @@ const FORMS: [&[&str]; 29] = [
         "TLSRoute d/t1 5\nspec: {parentRefs: [{name: h, sectionName: t}], hostnames: ['*.com'], rules: [{backendRefs: [{name: b, port: 80}]}]}",
     ],
     &[
+        "TLSRoute d/t2 3\nspec: {useDefaultGateways: All, hostnames: [a.com], rules: [{backendRefs: [{name: b, port: 80}]}]}",
         "TLSRoute d/t2 3\nspec: {parentRefs: [{name: h}], hostnames: [a.com, '*.com'], rules: [{backendRefs: [{name: b, port: 80}]}]}",
     ],
     &[

@@ -197,6 +197,25 @@ const LISTENERS: &[Case] = &[
         )],
     ),
     (
+        "protocols are spelt as one likes",
+        gateway!("{name: l, port: 80, protocol: hTtP}"),
+        &[(
+            "Gateway d/g listener l",
+            "[HTTPRoute GRPCRoute] routes=0 Accepted Programmed ResolvedRefs Conflicted=False/NoConflicts",
+        )],
+    ),
+    (
+        "GatewayListenerUnsupportedProtocol: a name without a domain",
+        gateway!("{name: l, port: 80, protocol: HTPP}, {name: m, port: 81, protocol: TCP}"),
+        &[
+            (
+                "Gateway d/g listener l",
+                "[] routes=0 Accepted=False/UnsupportedProtocol Programmed=False/Invalid ResolvedRefs Conflicted=False/NoConflicts",
+            ),
+            ("Gateway d/g listener m", TCP),
+        ],
+    ),
+    (
         "TLSRouteListenerPassthroughSupportedKinds",
         gateway!("{name: l, port: 443, protocol: TLS, tls: {mode: Passthrough}}"),
         &[(
@@ -416,6 +435,11 @@ spec:
         (
             "Gateway d/g listener grant",
             "[TLSRoute] routes=0 Accepted=False/NoValidCACertificate Programmed=False/Invalid ResolvedRefs=False/RefNotPermitted Conflicted=False/NoConflicts",
+        ),
+        // One of two authorities is enough to go by.
+        (
+            "Gateway d/g listener some",
+            "[TLSRoute] routes=0 Accepted Programmed ResolvedRefs=False/InvalidCACertificateRef Conflicted=False/NoConflicts",
         ),
     ],
 )];
