@@ -12,7 +12,8 @@ use strait_base::{LabelSelector, Operator};
 
 use crate::types::{
     Container, EndpointSlice, NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicyRule, Node, Object,
-    ObjectMeta, PeerSelector, Pod, PodPhase, PodSpec, PortRef, Secret, Service, ServiceType, Workload, WorkloadKind,
+    ObjectMeta, PeerSelector, Pod, PodPhase, PodSpec, PodTemplate, PortRef, Secret, Service, ServiceType, Workload,
+    WorkloadKind,
 };
 
 /// The object as a JSON manifest of one line. Reading it gives the object again, locations aside.
@@ -56,6 +57,12 @@ pub fn to_json(object: &Object) -> String {
     fields.insert("kind".into(), object.kind().as_str().into());
     fields.insert("metadata".into(), meta(object.meta()));
     Value::Object(fields).to_string()
+}
+
+/// A template of pods as one line of JSON, as in [`to_json`]: what is as it is by default is not written, so that the same template has the same
+/// text in every version that reads the same of it.
+pub fn template_to_json(template: &PodTemplate) -> String {
+    pod_template(template).to_string()
 }
 
 /// An object of the fields that are not null.
@@ -237,11 +244,13 @@ fn workload_version(kind: WorkloadKind) -> &'static str {
     }
 }
 
+fn pod_template(template: &PodTemplate) -> Value {
+    let meta = some([("labels", strings(&template.labels.0)), ("annotations", strings(&template.annotations))]);
+    some([("metadata", meta), ("spec", pod_spec(&template.spec))])
+}
+
 fn workload_spec(workload: &Workload) -> Value {
-    let template = &workload.template;
-    let template_meta =
-        some([("labels", strings(&template.labels.0)), ("annotations", strings(&template.annotations))]);
-    let template = some([("metadata", template_meta), ("spec", pod_spec(&template.spec))]);
+    let template = pod_template(&workload.template);
     let suspend = if workload.suspend { true.into() } else { Value::Null };
     let selector = label_selector(&workload.selector);
     let job = |suspend: Value| {

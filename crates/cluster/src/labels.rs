@@ -1,6 +1,6 @@
 //! The labels and annotations that controllers set, and the hashes in them.
 
-use strait_api::{PodTemplate, Workload, WorkloadKind};
+use strait_api::{PodTemplate, Workload, WorkloadKind, write::template_to_json};
 use strait_base::Labels;
 
 /// Annotation of a pod that a workload made: `Deployment/web`.
@@ -58,10 +58,10 @@ pub(crate) fn of_pod(workload: &Workload, pod_name: &str, member: &Member<'_>) -
     labels
 }
 
-/// As the deployment controller: FNV-1a of a dump of the template, in letters that spell no word
+/// As the deployment controller: FNV-1a of the template's text, in letters that spell no word
 /// (`k8s.io/kubernetes/pkg/controller` `ComputeHash`, `k8s.io/apimachinery/pkg/util/rand` `SafeEncodeString`).
 fn template_hash(template: &PodTemplate) -> String {
-    let hash = u32::try_from(fnv(format!("{template:?}").as_bytes()) & 0xffff_ffff).unwrap_or_default();
+    let hash = u32::try_from(fnv(template_to_json(template).as_bytes()) & 0xffff_ffff).unwrap_or_default();
     safe_encode(&hash.to_string())
 }
 

@@ -43,6 +43,9 @@ pub struct Config {
     pub context: Context,
     /// What is shown to those who speak TLS; one that is made for the purpose where none is given, or where it cannot be used.
     pub certificate: Option<Certificate>,
+    /// Authorities, as PEM, that those who speak TLS must have a certificate of; anyone is let in where none are given, and nobody over TLS where
+    /// they cannot be read. Who does not speak TLS is answered either way, as a sidecar in Istio's mode `PERMISSIVE` does.
+    pub clients: Option<String>,
     /// Bounds.
     pub limits: Limits,
 }

@@ -71,7 +71,7 @@ impl Server {
             }
         }
         let shared = Rc::new(Shared {
-            tls: Tls::new(&config.context, config.certificate),
+            tls: Tls::new(&config.context, config.certificate, config.clients),
             context: config.context,
             failures: Failures::default(),
             connections: Arc::new(Semaphore::new(config.limits.connections)),

@@ -5,12 +5,15 @@ use std::{cell::OnceCell, sync::Arc};
 use pem::{EncodeConfig, LineEnding, Pem};
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 use rustls::{
-    DigitallySignedStruct, DistinguishedName as EncodedName, Error, ProtocolVersion, ServerConfig, ServerConnection,
-    SignatureScheme,
+    DigitallySignedStruct, DistinguishedName as EncodedName, Error, ProtocolVersion, RootCertStore, ServerConfig,
+    ServerConnection, SignatureScheme,
     client::danger::HandshakeSignatureValid,
     crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject as _},
-    server::danger::{ClientCertVerified, ClientCertVerifier},
+    server::{
+        WebPkiClientVerifier,
+        danger::{ClientCertVerified, ClientCertVerifier},
+    },
 };
 use serde::Serialize;
 use tokio_rustls::TlsAcceptor;
@@ -21,13 +24,14 @@ use crate::{Certificate, Context};
 pub(crate) struct Tls {
     names: Vec<String>,
     given: Option<Certificate>,
+    clients: Option<String>,
     acceptor: OnceCell<Option<TlsAcceptor>>,
 }
 
 impl Tls {
     /// A certificate for the names by which `context` is reached; none is made yet, most ports never see TLS.
-    /// One that is given is shown as it is.
-    pub(crate) fn new(context: &Context, given: Option<Certificate>) -> Self {
+    /// One that is given is shown as it is. Where authorities of `clients` are given (PEM), nobody is let in without a certificate of theirs.
+    pub(crate) fn new(context: &Context, given: Option<Certificate>, clients: Option<String>) -> Self {
         let Context { namespace, service, pod, .. } = context;
         let mut names = vec!["localhost".to_owned()];
         if !pod.is_empty() {
@@ -40,13 +44,16 @@ impl Tls {
                 names.push(format!("{service}.{namespace}.svc.cluster.local"));
             }
         }
-        Self { names, given, acceptor: OnceCell::new() }
+        Self { names, given, clients, acceptor: OnceCell::new() }
     }
 
     /// The acceptor, or `None` where no certificate could be made (the names are no DNS names).
     pub(crate) fn acceptor(&self) -> Option<TlsAcceptor> {
         let made = || match &self.given {
-            Some(given) => read(given).and_then(|(chain, key)| acceptor(chain, key).ok()).or_else(|| self.make().ok()),
+            Some(given) => {
+                let read = read(given).and_then(|(chain, key)| self.accept(chain, key).ok());
+                read.or_else(|| self.make().ok())
+            }
             None => self.make().ok(),
         };
         self.acceptor.get_or_init(made).clone()
@@ -59,21 +66,38 @@ impl Tls {
         let key = KeyPair::generate()?;
         let certificate = params.self_signed(&key)?;
         let key = PrivateKeyDer::try_from(key.serialize_der())?;
-        acceptor(vec![certificate.der().clone()], key)
+        self.accept(vec![certificate.der().clone()], key)
+    }
+
+    fn accept(
+        &self,
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Result<TlsAcceptor, Box<dyn std::error::Error>> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let clients: Arc<dyn ClientCertVerifier> = match &self.clients {
+            Some(pem) => of_authorities(pem, &provider)?,
+            None => Arc::new(AnyClient(Arc::clone(&provider))),
+        };
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_client_cert_verifier(clients)
+            .with_single_cert(chain, key)?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(TlsAcceptor::from(Arc::new(config)))
     }
 }
 
-fn acceptor(
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-) -> Result<TlsAcceptor, Box<dyn std::error::Error>> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()?
-        .with_client_cert_verifier(Arc::new(AnyClient(provider)))
-        .with_single_cert(chain, key)?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
+/// Lets nobody in without a certificate of these authorities.
+fn of_authorities(
+    pem: &str,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, Box<dyn std::error::Error>> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+        roots.add(certificate?)?;
+    }
+    Ok(WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider)).build()?)
 }
 
 /// Chain and key of PEM.

@@ -2,7 +2,7 @@
 
 use std::{io, rc::Rc, sync::Arc};
 
-use strait_http::{NotClientHello, client_hello};
+use strait_http::{ClientHello, NotClientHello, client_hello};
 use strait_route::{BackendId, Serve, Split, TlsThen};
 use tokio::{
     net::TcpStream,
@@ -99,6 +99,9 @@ pub(crate) async fn tcp(worker: Rc<Worker>, stream: TcpStream, client: Client) {
     Pass::new(worker, Rc::clone(&live), client, started).run(backend, Stream::Plain(stream), Buffer::default()).await;
 }
 
+/// The protocols of a mesh's own TLS, of which its proxies offer one (istiod's `allIstioMtlsALPNs`).
+const MESH: [&[u8]; 5] = [b"istio", b"istio-peer-exchange", b"istio-http/1.0", b"istio-http/1.1", b"istio-h2"];
+
 /// Serves a connection of a port with TLS: looks at the server name, and does what its listener says.
 pub(crate) async fn tls(worker: Rc<Worker>, stream: TcpStream, mut client: Client) {
     let started = Instant::now().into_std();
@@ -106,7 +109,7 @@ pub(crate) async fn tls(worker: Rc<Worker>, stream: TcpStream, mut client: Clien
     let live = worker.live();
     let Some(port) = live.port(client.address, client.port) else { return };
     let unserved = |client: &Client, why: Unserved| unserved(&worker, &live, port, client, started, &why);
-    let (stream, first, name) = match hello {
+    let (stream, first, hello) = match hello {
         Ok(Ok(hello)) => hello,
         // Who says nothing and goes only looked whether somebody listens.
         Ok(Err(NoHello::Nothing)) => return,
@@ -114,12 +117,14 @@ pub(crate) async fn tls(worker: Rc<Worker>, stream: TcpStream, mut client: Clien
         Err(_) => return unserved(&client, Unserved::Handshake("no ClientHello in time".to_owned())),
     };
     let Serve::Tls(listeners) = &live.plan.ports[port].serve else { return };
-    let name = name.unwrap_or_default();
+    let is_of_mesh = hello.alpn.iter().any(|protocol| MESH.contains(&protocol.as_slice()));
+    let name = hello.server_name.unwrap_or_default();
     client.server_name = Some(name.as_str().into());
     // Without a listener for the name there is nobody to shake hands with.
     let Some(listener) = listeners.find(&name) else { return unserved(&client, Unserved::Unmatched) };
     match &listener.then {
-        TlsThen::Passthrough(names) => {
+        TlsThen::Mesh(_) if !is_of_mesh => unserved(&client, Unserved::Unmatched),
+        TlsThen::Passthrough(names) | TlsThen::Mesh(names) => {
             let Some(split) = names.find(&name) else { return unserved(&client, Unserved::Unmatched) };
             let backend = backend(&worker, &client, &name, split);
             let mut buffer = Buffer::default();
@@ -209,13 +214,13 @@ impl From<NotClientHello> for NoHello {
 }
 
 /// Reads until the server name is known; gives back what was read.
-async fn read_hello(stream: TcpStream) -> Result<(TcpStream, Vec<u8>, Option<String>), NoHello> {
+async fn read_hello(stream: TcpStream) -> Result<(TcpStream, Vec<u8>, ClientHello), NoHello> {
     let mut stream = Stream::Plain(stream);
     let mut buffer = Buffer::default();
     loop {
         if let Some(hello) = client_hello(buffer.as_slice())? {
             let Stream::Plain(stream) = stream else { return Err(NoHello::Other) };
-            return Ok((stream, buffer.as_slice().to_vec(), hello.server_name));
+            return Ok((stream, buffer.as_slice().to_vec(), hello));
         }
         if !matches!(buffer.fill(&mut stream).await, Ok(count) if count > 0) {
             return Err(if buffer.is_empty() { NoHello::Nothing } else { NoHello::Other });

@@ -73,7 +73,7 @@ impl Live {
     /// their connections.
     pub(crate) fn new(plan: Plan, names: Names, before: Option<&Self>) -> Self {
         let same = |before: &&Self| {
-            before.plan.backends.is_same(&plan.backends) && before.plan.certificates == plan.certificates
+            before.plan.backends.is_same(&plan.backends) && before.plan.certificates.is_same(&plan.certificates)
         };
         let reached = match before.filter(same) {
             Some(before) => Arc::clone(&before.reached),
@@ -91,7 +91,7 @@ impl Live {
                 let (terminate, http) = match &listener.then {
                     TlsThen::Http(terminate, _) => (terminate, true),
                     TlsThen::Tcp(terminate, _) => (terminate, false),
-                    TlsThen::Passthrough(_) => continue,
+                    TlsThen::Passthrough(_) | TlsThen::Mesh(_) => continue,
                 };
                 let key = (port.address, port.port, Arc::clone(&listener.name));
                 let shown = terminate.certificates.iter().filter_map(|id| self.plan.certificates.get(*id as usize));
@@ -164,7 +164,7 @@ impl Live {
                 Some(found) if named.is_some_and(|named| named != &*found.name) => Found::Misdirected,
                 Some(found) => match &found.then {
                     TlsThen::Http(_, listener) => Found::Listener(listener),
-                    TlsThen::Tcp(..) | TlsThen::Passthrough(_) => Found::Misdirected,
+                    TlsThen::Tcp(..) | TlsThen::Passthrough(_) | TlsThen::Mesh(_) => Found::Misdirected,
                 },
                 None => Found::Nothing,
             },

@@ -15,7 +15,7 @@ use rustls::{
     },
     sign::CertifiedKey,
 };
-use strait_route::{Authorities, BackendTls, Certificate, ClientValidation, Terminate};
+use strait_route::{Authorities, BackendTls, Certificate, ClientValidation, Slots, Terminate};
 
 /// Why a configuration cannot be used. Connections that need it are refused.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ fn roots(pem: &[u8]) -> RootCertStore {
 /// How a listener does its handshakes; `http` offers HTTP/2 and HTTP/1.1 by ALPN.
 pub(crate) fn server(
     terminate: &Terminate,
-    certificates: &[Certificate],
+    certificates: &Slots<Certificate>,
     http: bool,
 ) -> Result<Arc<ServerConfig>, Unusable> {
     let provider = provider();
@@ -239,7 +239,7 @@ impl ClientCertVerifier for Anyone {
 pub(crate) const HTTP1: &[u8] = b"http/1.1";
 
 /// How TLS is spoken to a back end. HTTP/1.1 is offered, unless a connection offers something else.
-pub(crate) fn client(tls: &BackendTls, certificates: &[Certificate]) -> Result<Arc<ClientConfig>, Unusable> {
+pub(crate) fn client(tls: &BackendTls, certificates: &Slots<Certificate>) -> Result<Arc<ClientConfig>, Unusable> {
     let provider = provider();
     let pem: Vec<u8> = match &tls.authorities {
         None => return Err(Unusable("there is no authority to believe".into())),

@@ -58,7 +58,7 @@ pub fn assign<'a>(ours: impl Iterator<Item = &'a Arc<Gateway>>, pool: IpNet, bef
 /// These gateways share it, as they do upstream.
 pub fn assign_istio(objects: &Objects, pool: IpNet, before: &Assigned, assigned: &mut Assigned) {
     let mut taken: BTreeSet<IpAddr> = assigned.values().flatten().copied().collect();
-    for workload in istio::workloads(objects).into_keys() {
+    for workload in istio::selected(objects) {
         let key = istio::key(workload);
         let kept = before.get(&key).and_then(|all| all.first()).copied();
         let mut free = kept.into_iter().chain(pool.hosts()).filter(|address| pool.contains(address));

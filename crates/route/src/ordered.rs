@@ -133,15 +133,6 @@ impl OrderedMatch {
         path && self.fields.is_empty() && self.without.is_empty() && self.query.is_empty()
     }
 
-    /// Whether it leaves nothing that `later` would take, as far as can be told from what is written: the path is the same, and it asks
-    /// for nothing else, or for the same.
-    pub fn hides(&self, later: &Self) -> bool {
-        let path = |of: &Self| of.path.as_ref().map(|path| (path.text.clone(), path.ignore_case));
-        let bare = self.fields.is_empty() && self.without.is_empty() && self.query.is_empty();
-        path(self) == path(later)
-            && (bare || (self.fields == later.fields && self.without == later.without && self.query == later.query))
-    }
-
     fn takes(&self, request: &impl Request) -> bool {
         self.path.as_ref().is_none_or(|path| path.matches(request.path()))
             && self.fields.iter().all(|(name, text)| field(request, name, text))

@@ -41,7 +41,7 @@ pub struct Plan {
     /// What requests and connections go to.
     pub backends: Slots<Backend>,
     /// Server and client certificates.
-    pub certificates: Arc<[Certificate]>,
+    pub certificates: Slots<Certificate>,
 }
 
 /// A socket that is listened on.
@@ -104,6 +104,8 @@ pub enum TlsThen {
     Tcp(Terminate, HostTable<Split>),
     /// The connection goes to a back end as it is.
     Passthrough(HostTable<Split>),
+    /// The same for clients of a mesh alone: those that offer one of Istio's own protocols (ALPN).
+    Mesh(HostTable<Split>),
 }
 
 /// How a handshake is done.

@@ -46,7 +46,14 @@ pub(crate) fn run(args: EchoArgs) -> anyhow::Result<ExitCode> {
     let context = Context { namespace, ingress, service, pod };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
     runtime.block_on(async {
-        let server = Server::bind(Config { ports, listen, context, certificate: None, limits: Limits::default() })?;
+        let server = Server::bind(Config {
+            ports,
+            listen,
+            context,
+            certificate: None,
+            clients: None,
+            limits: Limits::default(),
+        })?;
         for port in server.unserved() {
             eprintln!("{port} is not served: only TCP and UDP are");
         }

@@ -77,7 +77,8 @@ pub(crate) struct GatewayArgs {
 /// Each pod that the manifests' workloads describe answers on an address of its own: HTTP/1.1, HTTP/2, gRPC, TLS,
 /// TCP and UDP, on its containerPorts and its Services' targetPorts. Prints a curl line for every host of every listener.
 /// A pod that mounts a TLS Secret shows that certificate. Others show one with the names that policies for back ends ask for, by an
-/// authority that is believed beside those which the policies refer to: names are checked as they are, signatures are not.
+/// authority that is believed beside those which the policies refer to: names are checked as they are, signatures are not. The same authority is
+/// the mesh's to Istio's rules of mode `ISTIO_MUTUAL`: pods behind them show the identity of their service account, and ask for the gate's.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     strait try -f manifests/ --map-port 80=18080\n  \
@@ -401,7 +402,7 @@ impl Running {
         for name in self.resolver.want(self.compiler.names()) {
             said.insert(format!("{name} is not looked up: there are too many names; its back ends get no request"));
         }
-        said.extend(self.compiler.troubles().iter().map(ToString::to_string));
+        said.extend(self.compiler.troubles().map(ToString::to_string));
         said.extend(gate.serve(self.compiler.plan()).into_iter().map(|error| error.to_string()));
         // Whoever waits for the change has it now.
         if let Some(file) = &self.status {
@@ -440,7 +441,9 @@ impl Running {
                         strait_route::TlsThen::Http(_, listener) => {
                             listener.hosts.iter().map(|(host, _)| curl(&host, "https", &address, at)).collect()
                         }
-                        strait_route::TlsThen::Tcp(..) | strait_route::TlsThen::Passthrough(_) => Vec::new(),
+                        strait_route::TlsThen::Tcp(..)
+                        | strait_route::TlsThen::Passthrough(_)
+                        | strait_route::TlsThen::Mesh(_) => Vec::new(),
                     };
                     lines.extend(listeners.iter().flat_map(|(_, listener)| http(&listener.then)));
                 }

@@ -21,8 +21,15 @@ pub(crate) fn with_server<F: Future>(port: Port, limits: Limits, test: impl FnOn
     let context =
         Context { namespace: "shop".into(), ingress: "strait".into(), service: "web".into(), pod: "web-0".into() };
     runtime.block_on(async {
-        let server =
-            Server::bind(Config { ports: vec![port], listen: Vec::new(), context, certificate: None, limits }).unwrap();
+        let server = Server::bind(Config {
+            ports: vec![port],
+            listen: Vec::new(),
+            context,
+            certificate: None,
+            clients: None,
+            limits,
+        })
+        .unwrap();
         let number = server.ports()[0].number;
         let tasks = LocalSet::new();
         tasks.spawn_local(server.run());

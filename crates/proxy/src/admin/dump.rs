@@ -72,6 +72,9 @@ fn tls(plan: &Plan, host: &str, listener: &TlsListener, by_name: &impl Fn((Strin
         TlsThen::Passthrough(names) => {
             json!({ "mode": "Passthrough", "serverNames": names.iter().map(by_name).collect::<Vec<_>>() })
         }
+        TlsThen::Mesh(names) => {
+            json!({ "mode": "AutoPassthrough", "serverNames": names.iter().map(by_name).collect::<Vec<_>>() })
+        }
     };
     value["name"] = (*listener.name).into();
     value["hostname"] = host.into();

@@ -146,7 +146,7 @@ impl Bed {
             ports: vec![port(HTTP, Serve::Http(listeners)), port(TCP, Serve::Tcp(Some(split(0))))],
             rules: rules.into(),
             backends: vec![backend("here", vec![here]), backend("nowhere", Vec::new())].into(),
-            certificates: Arc::default(),
+            certificates: strait_route::Slots::default(),
         }
     }
 

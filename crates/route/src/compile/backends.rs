@@ -185,6 +185,16 @@ impl Backends {
         self.all.add(backend)
     }
 
+    /// Puts another back end in the place of one that was added.
+    pub(super) fn replace(&mut self, id: BackendId, backend: Backend) {
+        self.all.replace(id, backend);
+    }
+
+    /// Takes one out that was added.
+    pub(super) fn remove(&mut self, id: BackendId) {
+        self.all.free(id);
+    }
+
     fn backend(
         &mut self,
         service: &Service,

@@ -5,8 +5,8 @@
 //!                                                                       └▶ taken out ─▶ gateways made anew ─▶ put in
 //! ```
 //!
-//! What depends on nothing that changed is kept: rules, back ends, tables of hosts, ports, statuses. Where there is anything of Istio's all is
-//! made anew: its objects depend on one another in too many ways, and on pods.
+//! What depends on nothing that changed is kept: rules, back ends, tables of hosts, ports, statuses. Istio's objects are followed beside
+//! (`istio/follow.rs`): they share rules, back ends and certificates alone.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,17 +20,17 @@ use super::{
     GATEWAY_VERSION, Resolved, Trouble,
     attach::{Attached, Listening, Parts},
     backends::Backends,
-    certificates::Certificates,
     classes,
     gateways::{self, GatewayState, class_accepted, referred},
-    istio, ports,
+    istio::{self, Istio},
+    ports,
     world::{Index, Name, World, services},
 };
 use crate::{
     addresses::Assigned,
     hindrance::{Hindrance, Hindrances},
-    plan::{Certificate, Plan, PortPlan},
-    status::{Condition, SUPPORTED_FEATURES, Status, conditions},
+    plan::{Plan, PortPlan},
+    status::{Condition, RouteStatus, SUPPORTED_FEATURES, Status, conditions},
 };
 
 /// What came of a set of objects, and what is needed to follow its changes.
@@ -42,22 +42,12 @@ pub struct Compiler {
     gateway_references: BTreeSet<ObjectKey>,
     pub(super) attached: Attached,
     backends: Backends,
-    certificates: Arc<[Certificate]>,
     ports: BTreeMap<ports::Place, Arc<PortPlan>>,
     /// Of all but routes.
     statuses: BTreeMap<ObjectKey, Status>,
     assigned: Assigned,
     hindrances: Hindrances,
     istio: Istio,
-}
-
-/// What there is of Istio's.
-#[derive(Default)]
-struct Istio {
-    objects: BTreeSet<ObjectKey>,
-    ports: Vec<Arc<PortPlan>>,
-    troubles: Vec<Trouble>,
-    names: BTreeSet<Arc<str>>,
 }
 
 /// What a change came to.
@@ -69,8 +59,14 @@ pub struct Recompiled {
     pub routes: usize,
     /// How many gateways were compiled.
     pub gateways: usize,
-    /// How many ports were put together.
+    /// How many ports were put together, Istio's included.
     pub ports: usize,
+    /// Of Istio's virtual services: how many lists of routes were compiled, each for one port of a gateway.
+    pub virtual_services: usize,
+    /// How many of Istio's destinations were looked at again.
+    pub destinations: usize,
+    /// How many hosts' tables of Istio's routes were put together.
+    pub hosts: usize,
 }
 
 /// What is to be made anew.
@@ -85,15 +81,17 @@ struct Dirty {
     services: BTreeSet<Name>,
 }
 
-fn is_istio(kind: Kind) -> bool {
-    matches!(
-        kind,
-        Kind::IstioGateway | Kind::VirtualService | Kind::DestinationRule | Kind::ServiceEntry | Kind::WorkloadEntry
-    )
-}
-
 fn is_route(kind: Kind) -> bool {
     matches!(kind, Kind::HttpRoute | Kind::GrpcRoute | Kind::TlsRoute | Kind::TcpRoute | Kind::UdpRoute)
+}
+
+/// Gateways that were compiled.
+struct Fresh {
+    states: BTreeMap<Name, GatewayState>,
+    /// Those that take other routes than before.
+    other: BTreeSet<Name>,
+    /// Of classes, and of listener sets that are not allowed.
+    statuses: Vec<Status>,
 }
 
 impl Compiler {
@@ -114,39 +112,32 @@ impl Compiler {
         resolved: &Resolved,
         now: &str,
     ) -> Recompiled {
-        let had = !self.istio.objects.is_empty();
-        for key in changed.iter().filter(|key| is_istio(key.kind)) {
-            if objects.get(key).is_some() {
-                self.istio.objects.insert(key.clone());
-            } else {
-                self.istio.objects.remove(key);
-            }
-        }
         let now: Arc<str> = now.into();
-        if !had && self.istio.objects.is_empty() {
-            return self.follow(objects, changed, assigned, &now, None);
-        }
-        let before = std::mem::take(self);
-        self.istio.objects.clone_from(&before.istio.objects);
-        self.hindrances.clone_from(&before.hindrances);
-        let all: Vec<ObjectKey> = objects.iter().map(Object::key).collect();
-        let mut recompiled = self.follow(objects, &all, assigned, &now, Some(&before));
-        self.follow_istio(objects, resolved);
-        recompiled.statuses.extend(before.status_keys().cloned());
+        let mut dirty = self.dirty(objects, changed);
+        dirty.gateways |= self.assigned != *assigned;
+        let index = std::mem::take(&mut self.index);
+        let world = World { objects, index: &index };
+        let mut recompiled = Recompiled::default();
+        let endpoints = dirty.endpoints.clone();
+        self.follow(dirty, world, assigned, &now, &mut recompiled);
+        let parts = istio::Parts { world, backends: &mut self.backends, rules: &mut self.attached.rules };
+        let followed = self.istio.follow((changed, &endpoints), assigned, resolved, parts);
+        recompiled.ports += followed.ports;
+        recompiled.virtual_services = followed.routes;
+        (recompiled.destinations, recompiled.hosts) = (followed.destinations, followed.hosts);
+        self.index = index;
         recompiled
     }
 
     /// What is served.
     pub fn plan(&self) -> Plan {
-        let mut ports: Vec<_> = self.ports.values().chain(&self.istio.ports).cloned().collect();
-        if !self.istio.ports.is_empty() {
-            ports.sort_by_key(|port| ports::place(port));
-        }
+        let mut ports: Vec<_> = self.ports.values().chain(self.istio.ports()).cloned().collect();
+        ports.sort_by_key(|port| ports::place(port));
         Plan {
             ports,
             rules: self.attached.rules.slots().clone(),
             backends: self.backends.slots().clone(),
-            certificates: Arc::clone(&self.certificates),
+            certificates: self.backends.certificates.slots().clone(),
         }
     }
 
@@ -165,7 +156,7 @@ impl Compiler {
             }
         }
         let mut changed = BTreeSet::new();
-        self.keep(statuses, (false, false), None, &mut changed);
+        self.keep(statuses, (false, false), &mut changed);
         changed
     }
 
@@ -189,94 +180,52 @@ impl Compiler {
     }
 
     /// What of Istio's objects is most likely not meant, in order.
-    pub fn troubles(&self) -> &[Trouble] {
-        &self.istio.troubles
+    pub fn troubles(&self) -> impl Iterator<Item = &Trouble> {
+        self.istio.troubles()
     }
 
     /// Names whose addresses back ends need.
     pub const fn names(&self) -> &BTreeSet<Arc<str>> {
-        &self.istio.names
+        self.istio.names()
     }
 
     pub(super) const fn gateways(&self) -> &BTreeMap<Name, GatewayState> {
         &self.gateways
     }
 
+    /// Follows changes of what the Gateway API's objects depend on.
     fn follow(
         &mut self,
-        objects: &Objects,
-        changed: &[ObjectKey],
+        mut dirty: Dirty,
+        world: World<'_>,
         assigned: &Assigned,
         now: &Arc<str>,
-        before: Option<&Self>,
-    ) -> Recompiled {
-        let mut dirty = self.dirty(objects, changed);
-        dirty.gateways |= self.assigned != *assigned;
-        let index = std::mem::take(&mut self.index);
-        let world = World { objects, index: &index };
-        let mut recompiled = Recompiled::default();
+        recompiled: &mut Recompiled,
+    ) {
         let mut touched = BTreeMap::new();
         let mut fresh = None;
         if dirty.gateways {
-            self.assigned.clone_from(assigned);
-            let known = classes(objects);
-            let mut certificates = Certificates::default();
-            let (states, refused) = gateways::states(&known, &world, &mut certificates, assigned, now);
-            recompiled.gateways = states.len();
-            let unlike = |(name, state): &(&Name, &GatewayState)| {
-                self.gateways.get(*name).is_none_or(|before| !before.is_alike(state))
-            };
-            let other: BTreeSet<Name> = states.iter().filter(unlike).map(|(name, _)| name.clone()).collect();
-            let gone = self.gateways.keys().filter(|name| !states.contains_key(*name));
-            let gone: BTreeSet<Name> = gone.cloned().collect();
-            let some_default = states
-                .iter()
-                .any(|(name, of)| other.contains(name) && of.gateway.default_scope == GatewayDefaultScope::All);
-            self.add_routes_of(&other, &gone, some_default, &world, &mut dirty);
-            touched.extend(states.keys().map(|name| (name.clone(), BTreeSet::new())));
-            let statuses: Vec<Status> = class_statuses(&known, now).into_iter().chain(refused).collect();
-            fresh = Some((states, certificates, other, statuses));
+            let gateways = self.fresh_gateways(&mut dirty, &world, assigned, now);
+            recompiled.gateways = gateways.states.len();
+            touched.extend(gateways.states.keys().map(|name| (name.clone(), BTreeSet::new())));
+            fresh = Some(gateways);
         }
         for service in &dirty.services {
             dirty.routes.extend(self.attached.of_service(service).cloned());
         }
-        let states = fresh.as_ref().map_or(&self.gateways, |(states, ..)| states);
+        let states = fresh.as_ref().map_or(&self.gateways, |fresh| &fresh.states);
         self.attached.add_rivals(&mut dirty.routes, states, &world);
-        let mut old = BTreeMap::new();
         let mut parts =
             Parts { gateways: &mut self.gateways, backends: &mut self.backends, world, now, touched: &mut touched };
-        for key in &dirty.routes {
-            if let Some(was) = self.attached.take_out(key, &mut parts) {
-                recompiled.statuses.insert(key.clone());
-                old.insert(key.clone(), was);
-            }
-        }
-        let mut statuses = Vec::new();
-        if let Some((mut states, certificates, other, of_classes)) = fresh {
-            for (name, state) in &mut states {
-                if !other.contains(name)
-                    && let Some(before) = self.gateways.get(name)
-                {
-                    state.keep_counts(before);
-                } else {
-                    let mut tables = Vec::new();
-                    tables.resize_with(state.listeners.len(), Listening::default);
-                    self.attached.tables.insert(name.clone(), tables);
-                }
-            }
-            self.attached.tables.retain(|name, _| states.contains_key(name));
-            self.gateway_references = states.values().flat_map(GatewayState::references).collect();
-            self.gateways = states;
-            self.certificates = certificates.all().into();
-            self.backends.certificates = certificates;
-            statuses = of_classes;
-        }
+        let take_out = |key: &ObjectKey| Some((key.clone(), self.attached.take_out(key, &mut parts)?));
+        let old: BTreeMap<ObjectKey, RouteStatus> = dirty.routes.iter().filter_map(take_out).collect();
+        recompiled.statuses.extend(old.keys().cloned());
+        let mut statuses = fresh.map_or_else(Vec::new, |fresh| self.take_over(fresh));
         let mut parts =
             Parts { gateways: &mut self.gateways, backends: &mut self.backends, world, now, touched: &mut touched };
-        for key in by_age(&dirty.routes, objects) {
-            let Some(Object::Route(route)) = objects.get(key) else { continue };
-            let earlier = || before.and_then(|before| before.attached.routes.get(key)?.status.as_ref());
-            self.attached.put_in(route, old.get(key).or_else(earlier), &mut parts);
+        for key in by_age(&dirty.routes, world.objects) {
+            let Some(Object::Route(route)) = world.objects.get(key) else { continue };
+            self.attached.put_in(route, old.get(key), &mut parts);
             recompiled.routes += 1;
             recompiled.statuses.insert(key.clone());
         }
@@ -293,9 +242,49 @@ impl Compiler {
         if policies {
             statuses.extend(self.backends.policy_statuses(&world, now));
         }
-        self.keep(statuses, (dirty.gateways, policies), before, &mut recompiled.statuses);
-        self.index = index;
-        recompiled
+        self.keep(statuses, (dirty.gateways, policies), &mut recompiled.statuses);
+    }
+
+    /// Compiles all gateways; adds the routes of those that are others.
+    fn fresh_gateways(&mut self, dirty: &mut Dirty, world: &World<'_>, assigned: &Assigned, now: &Arc<str>) -> Fresh {
+        self.assigned.clone_from(assigned);
+        let known = classes(world.objects);
+        let (states, refused) = gateways::states(&known, world, &mut self.backends.certificates, assigned, now);
+        let unlike = |(name, state): &(&Name, &GatewayState)| {
+            self.gateways.get(*name).is_none_or(|before| !before.is_alike(state))
+        };
+        let other: BTreeSet<Name> = states.iter().filter(unlike).map(|(name, _)| name.clone()).collect();
+        let gone = self.gateways.keys().filter(|name| !states.contains_key(*name));
+        let gone: BTreeSet<Name> = gone.cloned().collect();
+        let some_default = states
+            .iter()
+            .any(|(name, of)| other.contains(name) && of.gateway.default_scope == GatewayDefaultScope::All);
+        self.add_routes_of((&other, &gone), some_default, world, dirty);
+        let statuses = class_statuses(&known, now).into_iter().chain(refused).collect();
+        Fresh { states, other, statuses }
+    }
+
+    /// Puts gateways in the place of those before, whose routes that are to be compiled are taken out. Gives the statuses that came of them.
+    fn take_over(&mut self, fresh: Fresh) -> Vec<Status> {
+        let Fresh { mut states, other, statuses } = fresh;
+        for (name, state) in &mut states {
+            if !other.contains(name)
+                && let Some(before) = self.gateways.get(name)
+            {
+                state.keep_counts(before);
+            } else {
+                let mut tables = Vec::new();
+                tables.resize_with(state.listeners.len(), Listening::default);
+                self.attached.tables.insert(name.clone(), tables);
+            }
+        }
+        self.attached.tables.retain(|name, _| states.contains_key(name));
+        self.gateway_references = states.values().flat_map(GatewayState::references).collect();
+        let before = std::mem::replace(&mut self.gateways, states);
+        for id in before.values().flat_map(GatewayState::certificates) {
+            self.backends.certificates.release(id);
+        }
+        statuses
     }
 
     /// What is to be made anew because of changed objects alone. Brings the index up to date.
@@ -365,8 +354,7 @@ impl Compiler {
     /// the others is.
     fn add_routes_of(
         &self,
-        other: &BTreeSet<Name>,
-        gone: &BTreeSet<Name>,
+        (other, gone): (&BTreeSet<Name>, &BTreeSet<Name>),
         some_default: bool,
         world: &World<'_>,
         dirty: &mut Dirty,
@@ -393,13 +381,7 @@ impl Compiler {
     }
 
     /// Takes in statuses, with the times of those before. Where all of gateways or of policies were compiled, others of theirs are gone.
-    fn keep(
-        &mut self,
-        statuses: Vec<Status>,
-        (gateways, policies): (bool, bool),
-        before: Option<&Self>,
-        others: &mut BTreeSet<ObjectKey>,
-    ) {
+    fn keep(&mut self, statuses: Vec<Status>, (gateways, policies): (bool, bool), others: &mut BTreeSet<ObjectKey>) {
         let is_policy = |kind| matches!(kind, Kind::BackendTlsPolicy | Kind::BackendTrafficPolicy);
         let all = |kind| if is_policy(kind) { policies } else { gateways };
         let mut old = BTreeMap::new();
@@ -409,22 +391,12 @@ impl Compiler {
         }
         for mut status in statuses {
             let key = status.object.clone();
-            let known = old.get(&key).or_else(|| self.statuses.get(&key));
-            if let Some(known) = known.or_else(|| before?.statuses.get(&key)) {
+            if let Some(known) = old.get(&key).or_else(|| self.statuses.get(&key)) {
                 status.keep_times(known);
             }
             others.insert(key.clone());
             self.statuses.insert(key, status);
         }
-    }
-
-    fn follow_istio(&mut self, objects: &Objects, resolved: &Resolved) {
-        let world = World { objects, index: &self.index };
-        let istio = istio::compile(&world, &self.assigned, resolved, &mut self.backends, &mut self.attached.rules);
-        self.certificates = self.backends.certificates.all().into();
-        let Istio { ports, troubles, names, .. } = &mut self.istio;
-        *ports = istio.ports.into_iter().map(Arc::new).collect();
-        (*troubles, *names) = (istio.troubles, istio.names);
     }
 }
 

@@ -243,6 +243,12 @@ impl GatewayState {
             })
     }
 
+    /// The certificates that it took into use.
+    pub(super) fn certificates(&self) -> impl Iterator<Item = CertificateId> + '_ {
+        let of_listeners = self.listeners.iter().flat_map(|listener| &listener.certificates);
+        self.client_certificate.iter().chain(of_listeners).copied()
+    }
+
     /// Takes over what is counted.
     pub(super) fn keep_counts(&mut self, before: &Self) {
         for (listener, before) in self.listeners.iter_mut().zip(&before.listeners) {

@@ -82,7 +82,7 @@ pub fn compile_with(objects: &Objects, assigned: &Assigned, resolved: &Resolved,
     Compiled {
         plan: compiler.plan(),
         statuses: compiler.statuses(),
-        troubles: compiler.troubles().to_vec(),
+        troubles: compiler.troubles().cloned().collect(),
         names: compiler.names().clone(),
     }
 }
@@ -97,6 +97,6 @@ fn compiler(objects: &Objects, assigned: &Assigned, resolved: &Resolved, now: &s
 /// What of Istio's objects is most likely not meant, for people who ask before anything is served.
 pub fn troubles(objects: &Objects) -> Vec<Trouble> {
     let one = vec![std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)];
-    let assigned = istio::workloads(objects).into_keys().map(|workload| (istio::key(workload), one.clone())).collect();
+    let assigned = istio::selected(objects).into_iter().map(|workload| (istio::key(workload), one.clone())).collect();
     compile(objects, &assigned, "").troubles
 }

@@ -16,7 +16,7 @@ pub(super) fn name(meta: &ObjectMeta) -> Name {
 }
 
 /// By namespace, then by name.
-type ByName<T> = BTreeMap<Arc<str>, BTreeMap<Arc<str>, T>>;
+pub(super) type ByName<T> = BTreeMap<Arc<str>, BTreeMap<Arc<str>, T>>;
 
 fn get<'m, T>(map: &'m ByName<T>, namespace: &str, name: &str) -> Option<&'m T> {
     map.get(namespace)?.get(name)

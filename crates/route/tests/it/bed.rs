@@ -28,9 +28,11 @@ pub(crate) fn objects(short: &str) -> Objects {
         let words: Vec<&str> = head.split_whitespace().collect();
         let (namespace, name) = words[1].split_once('/').unwrap_or(("", words[1]));
         let version = match words[0] {
-            "Namespace" | "Service" | "Secret" | "ConfigMap" => "v1",
+            "Namespace" | "Service" | "Secret" | "ConfigMap" | "Pod" => "v1",
             "EndpointSlice" => "discovery.k8s.io/v1",
-            "VirtualService" | "DestinationRule" | "IstioGateway" => "networking.istio.io/v1",
+            "VirtualService" | "DestinationRule" | "ServiceEntry" | "WorkloadEntry" | "IstioGateway" => {
+                "networking.istio.io/v1"
+            }
             "XBackendTrafficPolicy" => "gateway.networking.x-k8s.io/v1alpha1",
             _ => "gateway.networking.k8s.io/v1",
         };
@@ -75,6 +77,7 @@ pub(crate) struct Followed {
     pub(crate) objects: Objects,
     pub(crate) assigned: Assigned,
     pub(crate) compiler: Compiler,
+    pub(crate) resolved: Resolved,
 }
 
 impl Followed {
@@ -89,7 +92,7 @@ impl Followed {
         self.objects = objects;
         self.assigned = assign(Compiled::gateways(&self.objects), "10.0.0.0/24".parse().unwrap(), &self.assigned);
         assign_istio(&self.objects, "10.0.0.0/24".parse().unwrap(), &self.assigned.clone(), &mut self.assigned);
-        self.compiler.update(&self.objects, &changed, &self.assigned, &Resolved::new(), now)
+        self.compiler.update(&self.objects, &changed, &self.assigned, &self.resolved, now)
     }
 }
 

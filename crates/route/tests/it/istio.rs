@@ -152,7 +152,7 @@ pub(crate) fn rule(compiled: &Compiled, port: u16, asked: &Asked) -> Option<u32>
         Serve::Http(listeners) => listeners.find(host)?,
         Serve::Tls(listeners) => match &listeners.find(host)?.then {
             TlsThen::Http(_, listener) => listener,
-            TlsThen::Tcp(..) | TlsThen::Passthrough(_) => return None,
+            TlsThen::Tcp(..) | TlsThen::Passthrough(_) | TlsThen::Mesh(_) => return None,
         },
         Serve::Tcp(_) | Serve::Udp(_) => return None,
     };

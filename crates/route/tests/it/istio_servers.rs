@@ -35,10 +35,11 @@ fn shook(compiled: &Compiled, name: &str) -> String {
         Some(TlsThen::Http(terminate, _)) => (terminate, "http"),
         Some(TlsThen::Tcp(terminate, _)) => (terminate, "tcp"),
         Some(TlsThen::Passthrough(_)) => return "passed".into(),
+        Some(TlsThen::Mesh(_)) => return "passed within the mesh".into(),
         None => return "-".into(),
     };
     let names: Vec<&str> =
-        terminate.certificates.iter().map(|id| &*compiled.plan.certificates[*id as usize].name).collect();
+        terminate.certificates.iter().map(|id| &*compiled.plan.certificates.get(*id as usize).unwrap().name).collect();
     let clients = terminate.clients.as_ref().map_or("none".into(), |of| {
         let whom = if of.authorities.is_empty() { "nobody" } else { "authorities" };
         format!(
@@ -189,7 +190,7 @@ fn tls_modes() {
         ),
         ("TLS", "mode: PASSTHROUGH", String::new(), "passed".into(), 0),
         ("HTTPS", "mode: PASSTHROUGH", String::new(), "passed".into(), 0),
-        ("TLS", "mode: AUTO_PASSTHROUGH", String::new(), "passed".into(), 0),
+        ("TLS", "mode: AUTO_PASSTHROUGH", String::new(), "passed within the mesh".into(), 0),
         ("HTTPS", "mode: ISTIO_MUTUAL", String::new(), "passed".into(), 0),
     ];
     for (protocol, tls, secrets, expected, troubles) in cases {

@@ -27,6 +27,8 @@ pub(super) struct StandIns {
     pool: IpNet,
     /// Signs what stand-ins without a certificate of their own show.
     authority: Authority,
+    /// What the gate shows to those of a mesh.
+    gate: Option<Certificate>,
 }
 
 /// What a pod serves.
@@ -38,7 +40,7 @@ struct What {
     pod: Arc<str>,
     /// The certificate that the pod mounts.
     mounted: Option<Certificate>,
-    /// The names that policies ask for, where it mounts none.
+    /// The names that policies ask for, where it mounts none, or those of its workload in the mesh.
     names: Option<Names>,
 }
 
@@ -79,7 +81,8 @@ impl StandIns {
         };
         thread::Builder::new().name("echo".into()).spawn(move || LocalSet::new().block_on(&runtime, run))?;
         let authority = Authority::new().context("cannot make an authority for stand-ins")?;
-        Ok(Self { orders, expanded: None, addresses: BTreeMap::new(), running: BTreeMap::new(), pool, authority })
+        let gate = authority.issue(std::iter::empty(), [trust::GATE].into_iter()).ok();
+        Ok(Self { orders, expanded: None, addresses: BTreeMap::new(), running: BTreeMap::new(), pool, authority, gate })
     }
 
     /// The objects with a pod on loopback for each that they describe, and endpoints accordingly; and what could not be done.
@@ -101,6 +104,11 @@ impl StandIns {
         let slices: Vec<Arc<EndpointSlice>> = expanded.endpoint_slices().cloned().collect();
         let wanted = self.wanted(&expanded, &pods, &slices);
         trust::believe(&mut expanded, &self.authority);
+        if let Some(gate) = &self.gate
+            && trust::is_mesh(&expanded)
+        {
+            expanded.replace(trust::identity(gate, &self.authority));
+        }
         for mut slice in slices {
             let of = Arc::make_mut(&mut slice);
             let endpoints = of.endpoints.iter_mut();
@@ -115,7 +123,7 @@ impl StandIns {
 
     /// What each pod serves: the ports of its containers, and those that endpoints name at its address.
     fn wanted(&self, objects: &Objects, pods: &[Arc<Pod>], slices: &[Arc<EndpointSlice>]) -> BTreeMap<Arc<str>, What> {
-        let names = trust::wanted(objects, slices);
+        let names = trust::wanted(objects, pods, slices);
         let mut by_address: BTreeMap<IpAddr, BTreeSet<(Protocol, u16)>> = BTreeMap::new();
         for slice in slices {
             let ports = || slice.ports.iter().filter_map(|port| Some((port.protocol, port.port?)));
@@ -135,7 +143,7 @@ impl StandIns {
             let (namespace, name) = (Arc::clone(&pod.meta.namespace), Arc::clone(&pod.meta.name));
             let key = format!("{namespace}/{name}").into();
             let mounted = trust::mounted(pod, objects);
-            let names = names.get(own).filter(|_| mounted.is_none()).cloned();
+            let names = names.get(own).filter(|names| mounted.is_none() || names.mesh).cloned();
             wanted.insert(key, What { address: *address, ports, namespace, pod: name, mounted, names });
         }
         wanted
@@ -165,7 +173,8 @@ fn config(what: &What, authority: &Authority) -> Config {
         authority.issue(hosts.map(|host| &**host), uris.map(|uri| &**uri)).ok()
     });
     Config {
-        certificate: what.mounted.clone().or(issued),
+        certificate: issued.or_else(|| what.mounted.clone()),
+        clients: what.names.as_ref().filter(|names| names.needs_clients()).map(|_| authority.pem().to_owned()),
         ports: what.ports.iter().map(|(protocol, number)| Port { number: *number, protocol: *protocol }).collect(),
         listen: vec![what.address],
         context: Context { namespace: what.namespace.to_string(), pod: what.pod.to_string(), ..Context::default() },

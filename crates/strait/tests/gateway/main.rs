@@ -17,6 +17,7 @@ mod h2_shared;
 #[cfg(feature = "http3")]
 mod http3;
 mod istio;
+mod istio_tls;
 mod l4;
 mod leaving;
 mod life;

@@ -186,7 +186,7 @@ fn served(compiled: &Compiled, of: &Attachment, name: &str) -> bool {
         Serve::Http(listeners) => listeners.iter().any(|(_, listener)| has(listener)),
         Serve::Tls(listeners) => listeners.iter().any(|(_, listener)| match &listener.then {
             TlsThen::Http(_, listener) => has(listener),
-            TlsThen::Tcp(..) | TlsThen::Passthrough(_) => false,
+            TlsThen::Tcp(..) | TlsThen::Passthrough(_) | TlsThen::Mesh(_) => false,
         }),
         Serve::Tcp(_) | Serve::Udp(_) => false,
     })

@@ -219,13 +219,7 @@ fn check(d: &mut Decoder<'_>, node: &Node, tls: &ServerTls) {
         | ServerTlsMode::IstioMutual
         | ServerTlsMode::OptionalMutual => {}
     }
-    match tls.mode {
-        ServerTlsMode::AutoPassthrough => {
-            unenforced(d, node, "AUTO_PASSTHROUGH is not known yet: connections of this server are closed");
-        }
-        ServerTlsMode::IstioMutual => {
-            unenforced(d, node, "the gate has no certificates of a mesh yet: connections of this server are closed");
-        }
-        ServerTlsMode::Passthrough | ServerTlsMode::Simple | ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual => {}
+    if tls.mode == ServerTlsMode::IstioMutual {
+        unenforced(d, node, "the gate has no certificates of a mesh yet: connections of this server are closed");
     }
 }

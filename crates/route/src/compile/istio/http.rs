@@ -1,34 +1,32 @@
 //! HTTP routes of virtual services to rules and matches in order.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use strait_api::{
     Kind, ObjectKey,
     istio::{
-        AbortStatus, CorsPolicy, Headers, HttpAction, HttpBody, HttpFault, HttpMatch, HttpRedirect, HttpRetry,
-        HttpRoute, HttpRouteDestination, RedirectPort as WrittenPort, RetryOn, RouteDestination, StringMatch, Strings,
-        UnmatchedPreflights,
+        AbortStatus, CorsPolicy, Destination, Headers, HttpAction, HttpBody, HttpFault, HttpMatch, HttpRedirect,
+        HttpRetry, HttpRoute, HttpRouteDestination, RedirectPort as WrittenPort, RetryOn, RouteDestination,
+        StringMatch, Strings, UnmatchedPreflights,
     },
 };
 
 use super::{
     NAMESPACE, Trouble, TroubleKind,
-    bind::{Service, absolute},
+    bind::absolute,
     delegates::Expanded,
-    destinations::Destinations,
+    destinations::{Destinations, Use},
     key_of,
-    registry::Registry,
+    registry::Mesh,
+    troubles::Troubles,
 };
 use crate::{
     compile::{backends::Backends, sessions},
     matching::whole,
     ordered::{OrderedMatch, PathText, Text},
     plan::{
-        Abort, CorsPolicy as Cors, Direct, Edits, Fault, Filter, Lost, Mirror, PathRewrite, Redirect, RedirectPort,
-        RegexRewrite, Retry, Rewrite, Rule, RuleId, Split, WeightedBackend,
+        Abort, BackendId, CorsPolicy as Cors, Direct, Edits, Fault, Filter, Lost, Mirror, PathRewrite, Redirect,
+        RedirectPort, RegexRewrite, Retry, Rewrite, Rule, RuleId, Split, WeightedBackend,
     },
     slots::Filled,
 };
@@ -69,39 +67,79 @@ impl Place<'_> {
     }
 }
 
-/// What compiles routes.
-pub(super) struct Compiler<'c, 'a> {
-    pub(super) destinations: Destinations<'a>,
+/// What routes are compiled with, and what the one at hand brought with it so far.
+pub(super) struct Compiler<'c> {
+    pub(super) mesh: Mesh<'c>,
+    pub(super) destinations: &'c mut Destinations,
     pub(super) backends: &'c mut Backends,
     pub(super) rules: &'c mut Filled<Rule>,
+    /// Of all there is.
+    pub(super) told: &'c mut Troubles,
+    /// Of the route at hand.
     pub(super) troubles: Vec<Trouble>,
+    uses: Vec<Use>,
+    added: Vec<RuleId>,
 }
 
-impl<'c, 'a> Compiler<'c, 'a> {
+/// What something brought with it: to be given back when it is another.
+#[derive(Default)]
+pub(super) struct Brought {
+    rules: Vec<RuleId>,
+    uses: Vec<Use>,
+    troubles: Vec<Trouble>,
+}
+
+impl<'c> Compiler<'c> {
     pub(super) fn new(
-        registry: Registry<'a>,
+        mesh: Mesh<'c>,
+        (destinations, told): (&'c mut Destinations, &'c mut Troubles),
         backends: &'c mut Backends,
         rules: &'c mut Filled<Rule>,
-        troubles: Vec<Trouble>,
     ) -> Self {
-        Self { destinations: Destinations::new(registry), backends, rules, troubles }
+        Self { mesh, destinations, backends, rules, told, troubles: Vec::new(), uses: Vec::new(), added: Vec::new() }
     }
 
-    /// What went wrong, and the names whose addresses are needed.
-    pub(super) fn finish(self) -> (Vec<Trouble>, BTreeSet<Arc<str>>) {
-        (self.troubles, self.destinations.registry.names)
+    /// What was brought since the last call.
+    pub(super) fn brought(&mut self) -> Brought {
+        self.told.add(&self.troubles);
+        let (rules, uses) = (std::mem::take(&mut self.added), std::mem::take(&mut self.uses));
+        Brought { rules, uses, troubles: std::mem::take(&mut self.troubles) }
+    }
+
+    /// Gives back what something brought with it.
+    pub(super) fn release(&mut self, of: &Brought) {
+        self.told.remove(&of.troubles);
+        self.destinations.release(&of.uses, self.backends, self.told);
+        for id in &of.rules {
+            self.rules.free(*id);
+        }
     }
 
     pub(super) fn rule(&mut self, rule: Rule) -> RuleId {
-        self.rules.add(rule)
+        let id = self.rules.add(rule);
+        self.added.push(id);
+        id
+    }
+
+    fn backend(&mut self, to: &Destination, at: (&str, u16), object: &ObjectKey) -> BackendId {
+        let (id, used) = self.destinations.backend(to, at, object, (self.mesh, self.backends, self.told));
+        self.uses.push(used);
+        id
+    }
+
+    /// The back end that connections of a mesh are passed on to.
+    pub(super) fn passed_on(&mut self, to: &Destination, object: &ObjectKey) -> BackendId {
+        let (id, used) = self.destinations.passed_on(to, object, (self.mesh, self.backends, self.told));
+        self.uses.push(used);
+        id
     }
 
     /// The matches of a virtual service at a place, in order. After one that takes everything none is ever asked.
-    pub(super) fn routes(&mut self, service: &Service<'_>, place: Place<'_>) -> Vec<Arc<OrderedMatch>> {
+    pub(super) fn routes(&mut self, home: &str, routes: &[Expanded<'_>], place: Place<'_>) -> Vec<Arc<OrderedMatch>> {
         let mut out: Vec<Arc<OrderedMatch>> = Vec::new();
-        for expanded in &service.routes {
+        for expanded in routes {
             let before = out.len();
-            self.route(service, expanded, place, &mut out);
+            self.route(home, expanded, place, &mut out);
             if out[before..].iter().any(|of| of.is_everything()) {
                 break;
             }
@@ -109,16 +147,9 @@ impl<'c, 'a> Compiler<'c, 'a> {
         out
     }
 
-    fn route(
-        &mut self,
-        service: &Service<'_>,
-        expanded: &Expanded<'_>,
-        place: Place<'_>,
-        out: &mut Vec<Arc<OrderedMatch>>,
-    ) {
+    fn route(&mut self, home: &str, expanded: &Expanded<'_>, place: Place<'_>, out: &mut Vec<Arc<OrderedMatch>>) {
         let route = &*expanded.route;
         let everything;
-        let home = &service.of.meta.namespace;
         let suits =
             |of: &&HttpMatch| place.suits(of.port, &of.gateways, &of.source_labels, of.source_namespace.as_ref(), home);
         let matches: Vec<&HttpMatch> = if route.matches.is_empty() {
@@ -212,8 +243,7 @@ impl<'c, 'a> Compiler<'c, 'a> {
                 for mirror in &route.mirrors {
                     let to = &mirror.destination;
                     let at = (&*meta.namespace, place.port);
-                    let told = (object, &mut self.troubles);
-                    let backend = Some(self.destinations.backend(to, at, self.backends, told));
+                    let backend = Some(self.backend(to, at, object));
                     let fraction = (mirror.percentage.millionths, 1_000_000);
                     filters.push(Filter::Mirror(Mirror { backend, fraction, shadow: true }));
                 }
@@ -263,8 +293,7 @@ impl<'c, 'a> Compiler<'c, 'a> {
     ) -> Split {
         let mut split = Split::default();
         for of in destinations.iter().filter(|of| of.weight > 0) {
-            let told = (object, &mut self.troubles);
-            let backend = Some(self.destinations.backend(&of.destination, at, self.backends, told));
+            let backend = Some(self.backend(&of.destination, at, object));
             // Edits of the route are laid over those of the destination, as Envoy does.
             let mut filters = of.headers.as_ref().map(edits).unwrap_or_default();
             filters.extend_from_slice(own);
@@ -278,8 +307,7 @@ impl<'c, 'a> Compiler<'c, 'a> {
     pub(super) fn split(&mut self, destinations: &[RouteDestination], at: (&str, u16), object: &ObjectKey) -> Split {
         let mut split = Split::default();
         for of in destinations.iter().filter(|of| of.weight > 0) {
-            let told = (object, &mut self.troubles);
-            let backend = Some(self.destinations.backend(&of.destination, at, self.backends, told));
+            let backend = Some(self.backend(&of.destination, at, object));
             split.total = split.total.saturating_add(of.weight);
             split.targets.push(WeightedBackend { weight: of.weight, backend, filters: Vec::new() });
         }

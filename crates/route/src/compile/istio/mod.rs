@@ -5,31 +5,32 @@
 //!                                                                        └▶ destinations ─▶ Registry ─▶ back ends
 //! ```
 //!
+//! What each object brought with it is known, so that a change costs what it touches: a virtual service that is another is taken out of the tables
+//! of its hosts and put in again, a destination whose service, rules or endpoints are others keeps its number, and a socket is put together
+//! anew where its servers are others.
+//!
 //! A gate on its own stands for the gateway workloads that upstream's charts install: their labels, and their namespace `istio-system`.
 
 mod bind;
 mod delegates;
 mod destinations;
+mod follow;
+mod groups;
 mod http;
+mod passed;
 mod ports;
 mod registry;
 mod secrets;
+mod servers;
+mod services;
+mod troubles;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use strait_api::{Kind, ObjectKey, ObjectMeta, Objects, istio::Gateway};
 use strait_base::Location;
 
-use super::{backends::Backends, world::World};
-use crate::{
-    addresses::Assigned,
-    plan::{PortPlan, Rule},
-    slots::Filled,
-};
+pub(super) use self::follow::{Istio, Parts};
 
 /// The namespace of the gate's workloads, which is the mesh's root namespace as well.
 pub(super) const NAMESPACE: &str = "istio-system";
@@ -77,39 +78,33 @@ impl std::fmt::Display for Trouble {
     }
 }
 
-/// What came of Istio's objects.
-#[derive(Default)]
-pub(super) struct Istio {
-    pub(super) ports: Vec<PortPlan>,
-    pub(super) troubles: Vec<Trouble>,
-    pub(super) names: BTreeSet<Arc<str>>,
+fn selects(gateway: &Gateway, labels: &[(&str, &str)]) -> bool {
+    let has = |(key, value): (&Arc<str>, &Arc<str>)| labels.contains(&(&**key, &**value));
+    gateway.selector.iter().all(has)
 }
 
-/// The workloads of the gate that gateways select, with these gateways, the older first. One that selects every workload is at all that
-/// others select, or at the first.
-pub(crate) fn workloads(objects: &Objects) -> BTreeMap<&'static str, Vec<&Arc<Gateway>>> {
+/// The workloads of the gate that gateways select: those that one names by its labels. One that selects every workload is at all that others
+/// select, or at the first. In order of their names.
+pub(crate) fn selected(objects: &Objects) -> Vec<&'static str> {
+    let named = |labels: &[(&str, &str)]| {
+        objects.istio_gateways().any(|gateway| !gateway.selector.is_empty() && selects(gateway, labels))
+    };
+    let mut out: Vec<&str> = WORKLOADS.iter().filter(|(_, labels)| named(labels)).map(|(name, _)| *name).collect();
+    out.sort_unstable();
+    let first = WORKLOADS.iter().take(1).map(|(name, _)| *name);
+    let wide = || objects.istio_gateways().any(|gateway| gateway.selector.is_empty());
+    if out.is_empty() && wide() { first.collect() } else { out }
+}
+
+/// These workloads with the gateways that select them, the older first.
+fn workloads(objects: &Objects) -> BTreeMap<&'static str, Vec<&Arc<Gateway>>> {
     let mut all: Vec<&Arc<Gateway>> = objects.istio_gateways().collect();
     all.sort_by_cached_key(|gateway| age(&gateway.meta));
-    let selects = |gateway: &Gateway, labels: &[(&str, &str)]| {
-        let has = |(key, value): (&Arc<str>, &Arc<str>)| labels.contains(&(&**key, &**value));
-        gateway.selector.iter().all(has)
+    let of = |name| {
+        let labels = labels(name);
+        (name, all.iter().copied().filter(|gateway| selects(gateway, labels)).collect())
     };
-    let mut out: BTreeMap<&'static str, Vec<&Arc<Gateway>>> = BTreeMap::new();
-    for (name, labels) in &WORKLOADS {
-        let named = |gateway: &&Arc<Gateway>| !gateway.selector.is_empty() && selects(gateway, labels);
-        if all.iter().any(named) {
-            out.insert(name, Vec::new());
-        }
-    }
-    if out.is_empty() && !all.is_empty() && all.iter().any(|gateway| gateway.selector.is_empty()) {
-        out.insert(WORKLOADS[0].0, Vec::new());
-    }
-    for (name, labels) in &WORKLOADS {
-        if let Some(gateways) = out.get_mut(name) {
-            gateways.extend(all.iter().filter(|gateway| selects(gateway, labels)));
-        }
-    }
-    out
+    selected(objects).into_iter().map(of).collect()
 }
 
 /// The labels of a workload of the gate's.
@@ -123,48 +118,12 @@ pub(crate) fn key(workload: &str) -> (Arc<str>, Arc<str>) {
 }
 
 /// By what one object comes before another of its kind, as istiod sorts them.
-fn age(meta: &ObjectMeta) -> (i64, String) {
-    (meta.created.unwrap_or(i64::MAX), format!("{}.{}", meta.name, meta.namespace))
+type Age = (i64, Arc<str>);
+
+fn age(meta: &ObjectMeta) -> Age {
+    (meta.created.unwrap_or(i64::MAX), format!("{}.{}", meta.name, meta.namespace).into())
 }
 
 fn key_of(kind: Kind, meta: &ObjectMeta) -> ObjectKey {
     ObjectKey { kind, namespace: Arc::clone(&meta.namespace), name: Arc::clone(&meta.name) }
-}
-
-/// Compiles Istio's objects; adds to `rules` and `backends`.
-pub(super) fn compile(
-    world: &World<'_>,
-    assigned: &Assigned,
-    resolved: &Resolved,
-    backends: &mut Backends,
-    rules: &mut Filled<Rule>,
-) -> Istio {
-    let objects = world.objects;
-    let mut troubles = Vec::new();
-    let workloads = workloads(objects);
-    let selected: BTreeSet<ObjectKey> =
-        workloads.values().flatten().map(|gateway| key_of(Kind::IstioGateway, &gateway.meta)).collect();
-    for gateway in objects.istio_gateways() {
-        let object = key_of(Kind::IstioGateway, &gateway.meta);
-        if !selected.contains(&object) {
-            let labels: Vec<String> = gateway.selector.iter().map(|(key, value)| format!("{key}={value}")).collect();
-            let known = "istio=ingressgateway, istio=ingress and istio=egressgateway are the gate's";
-            let message = format!("the selector {} selects no workload of the gate: {known}", labels.join(","));
-            let location = gateway.meta.location.clone();
-            troubles.push(Trouble { kind: TroubleKind::NotSelected, object, location, message });
-        }
-    }
-    let registry = registry::Registry::new(world, resolved);
-    let mut compiler = http::Compiler::new(registry, backends, rules, troubles);
-    let bound = bind::Bound::new(objects, &mut compiler.troubles);
-    let mut out = Vec::new();
-    for (workload, gateways) in &workloads {
-        for address in assigned.get(&key(workload)).into_iter().flatten() {
-            out.extend(ports::ports((workload, *address), gateways, &bound, &mut compiler));
-        }
-    }
-    let (mut troubles, names) = compiler.finish();
-    troubles.sort();
-    troubles.dedup();
-    Istio { ports: out, troubles, names }
 }

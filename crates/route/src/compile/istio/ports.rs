@@ -2,29 +2,30 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
     sync::Arc,
 };
 
 use strait_api::{
     Kind,
-    istio::{ConnectionMatch, Gateway, Server, ServerTls, ServerTlsMode, TlsVersion, VirtualService},
+    istio::{Gateway, Server},
 };
 use strait_base::Location;
 
 use super::{
     Trouble, TroubleKind,
-    bind::{Bound, common_hosts, table_name},
-    http::{Compiler, Place},
-    key_of, secrets,
+    bind::{common_hosts, table_name},
+    delegates::Expanded,
+    groups::{Claim, Claimed, Group, Host, Table},
+    http::{Brought, Compiler},
+    key_of,
+    registry::Touched,
+    servers::TlsServer,
+    services::{At, Bound, Placed, Routes, UnitKey, Which},
 };
 use crate::{
+    compile::world,
     hosts::HostTable,
-    ordered::{OrderedMatch, OrderedTable, RouteTable, Text},
-    plan::{
-        ClientValidation, Filter, HttpListener, PortPlan, Redirect, RedirectPort, Rule, Serve, Split, Terminate,
-        TlsListener, TlsThen, TlsVersions,
-    },
+    plan::{Filter, HttpListener, PortPlan, Redirect, RedirectPort, Rule, Serve, Split, TlsListener},
 };
 
 /// What a port speaks.
@@ -46,383 +47,296 @@ fn spoken(server: &Server) -> Spoken {
     }
 }
 
-/// A server, and the gateway that it is of.
-type Of<'g> = (&'g Gateway, &'g Server);
+/// A server: its gateway, and its place in it.
+pub(super) type Of = (Arc<Gateway>, usize);
 
-/// What the gateways at one of the gate's workloads come to, port by port.
-pub(super) fn ports(
-    (workload, address): (&str, IpAddr),
-    gateways: &[&Arc<Gateway>],
-    bound: &Bound<'_>,
-    compiler: &mut Compiler<'_, '_>,
-) -> Vec<PortPlan> {
-    let mut by_port: BTreeMap<u16, Vec<Of<'_>>> = BTreeMap::new();
+fn server((gateway, index): &Of) -> Option<&Server> {
+    gateway.servers.get(*index)
+}
+
+/// Whether two lists have the same servers.
+pub(super) fn are_same(a: &[Of], b: &[Of]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.1 == b.1 && (Arc::ptr_eq(&a.0, &b.0) || a.0 == b.0))
+}
+
+/// The servers at one workload by port: all that name it.
+pub(super) fn by_port(gateways: &[&Arc<Gateway>]) -> BTreeMap<u16, Vec<Of>> {
+    let mut out: BTreeMap<u16, Vec<Of>> = BTreeMap::new();
     for gateway in gateways {
-        for server in &gateway.servers {
-            let all = by_port.entry(server.port.number).or_default();
-            match all.first() {
-                Some((other, first)) if spoken(first) != spoken(server) => {
-                    let first = format!("{} of Gateway {}/{}", first.location, other.meta.namespace, other.meta.name);
-                    let message = format!("port {} speaks another protocol at {first}", server.port.number);
-                    claimed(compiler, Kind::IstioGateway, &gateway.meta, &server.location, message);
-                }
-                _ => all.push((gateway, server)),
-            }
+        for (index, server) in gateway.servers.iter().enumerate() {
+            out.entry(server.port.number).or_default().push((Arc::clone(gateway), index));
         }
-    }
-    let mut out = Vec::new();
-    for (port, servers) in by_port {
-        let Some((_, first)) = servers.first() else { continue };
-        let mut at = Port { workload, address, number: port, bound, compiler };
-        let serve = match spoken(first) {
-            Spoken::Http => Serve::Http(at.http(&servers)),
-            Spoken::Tls => Serve::Tls(at.tls(&servers)),
-            Spoken::Tcp => Serve::Tcp(at.tcp(&servers)),
-        };
-        let names: BTreeSet<String> = servers.iter().map(|(gateway, _)| name_of(gateway)).collect();
-        let gateway = names.into_iter().collect::<Vec<_>>().join(",").into();
-        out.push(PortPlan { address, port, gateway, serve });
     }
     out
 }
 
-fn name_of(gateway: &Gateway) -> String {
-    format!("{}/{}", gateway.meta.namespace, gateway.meta.name)
+pub(super) fn name_of(gateway: &Gateway) -> Arc<str> {
+    format!("{}/{}", gateway.meta.namespace, gateway.meta.name).into()
 }
 
-fn claimed(
-    compiler: &mut Compiler<'_, '_>,
-    kind: Kind,
-    meta: &strait_api::ObjectMeta,
-    location: &Location,
-    message: String,
-) {
-    let (object, location) = (key_of(kind, meta), location.clone());
-    compiler.troubles.push(Trouble { kind: TroubleKind::Claimed, object, location, message });
+/// A socket, and what is served there.
+pub(super) struct Port {
+    pub(super) at: At,
+    /// All servers that name it, also those that speak something else than the first one, and are not served.
+    pub(super) named: Vec<Of>,
+    /// What is served, and how.
+    pub(super) plan: Arc<PortPlan>,
+    /// Those that are served, with the group of each.
+    servers: Vec<(Of, usize)>,
+    groups: Vec<Group>,
+    /// With TLS: a server for each group.
+    tls: Vec<TlsServer>,
+    names: HostTable<TlsListener>,
+    brought: Brought,
 }
 
-/// A port that is being put together.
-struct Port<'p, 'b, 'c, 'a> {
-    workload: &'p str,
-    address: IpAddr,
-    number: u16,
-    bound: &'p Bound<'b>,
-    compiler: &'p mut Compiler<'c, 'a>,
-}
-
-/// A match, and the virtual service that it is of.
-type Routed<'s> = (Arc<OrderedMatch>, &'s Arc<VirtualService>);
-
-/// The routes of one host so far.
-#[derive(Default)]
-struct Host<'s> {
-    /// All is redirected to HTTPS.
-    redirect: bool,
-    matches: Vec<Routed<'s>>,
-}
-
-impl<'b> Port<'_, 'b, '_, '_> {
-    fn place<'g>(&'g self, gateway: &'g str) -> Place<'g> {
-        Place { gateway, workload: self.workload, port: self.number }
+impl Port {
+    pub(super) fn new(at: At, named: Vec<Of>, compiler: &mut Compiler<'_>) -> Self {
+        let mut port = Self {
+            at,
+            named: Vec::new(),
+            plan: Arc::new(PortPlan { address: at.1, port: at.2, gateway: "".into(), serve: Serve::Tcp(None) }),
+            servers: Vec::new(),
+            groups: Vec::new(),
+            tls: Vec::new(),
+            names: HostTable::default(),
+            brought: Brought::default(),
+        };
+        let mut same: Vec<&Of> = Vec::new();
+        let first = named.first().and_then(|of| Some((of, server(of)?)));
+        for of in &named {
+            let (Some((first_of, first)), Some(server)) = (first, server(of)) else { continue };
+            if spoken(first) == spoken(server) {
+                same.push(of);
+                continue;
+            }
+            let first = format!("{} of Gateway {}", first.location, name_of(&first_of.0));
+            let message = format!("port {} speaks another protocol at {first}", at.2);
+            compiler.troubles.push(claimed(&of.0, &server.location, message));
+        }
+        match first.map(|(_, server)| spoken(server)) {
+            Some(Spoken::Http) => port.requests(&same, compiler),
+            Some(Spoken::Tls) => port.tls(&same, compiler),
+            Some(Spoken::Tcp) | None => {
+                for of in same {
+                    port.servers.push((of.clone(), port.groups.len()));
+                    port.groups.push(Group::new(Table::Connections(None), at.2));
+                }
+            }
+        }
+        port.brought = compiler.brought();
+        port.named = named;
+        port
     }
 
     /// Plain ports have one table of hosts for all their servers.
-    fn http(&mut self, servers: &[Of<'_>]) -> HostTable<HttpListener> {
-        let hosts = self.hosts(servers);
-        let mut table = HostTable::default();
-        table.entry(None, || HttpListener { name: format!("http.{}", self.number).into(), hosts });
-        table
-    }
-
-    /// The routes of virtual services that bind to these servers, by host.
-    fn hosts(&mut self, servers: &[Of<'_>]) -> HostTable<RouteTable> {
-        let mut all: BTreeMap<Option<Arc<str>>, Host<'b>> = BTreeMap::new();
-        // Of several gateways the virtual services come in order of their age.
-        let mut routes: Vec<(usize, Option<Arc<str>>, Routed<'b>)> = Vec::new();
-        let mut seen = BTreeSet::new();
-        for (gateway, server) in servers {
-            let redirect = server.tls.as_ref().is_some_and(|tls| tls.https_redirect);
-            if redirect {
-                for host in &server.hosts {
-                    all.entry(table_name(&host.host)).or_default().redirect = true;
-                }
-            }
-            let name = name_of(gateway);
-            let bound = self.bound;
-            for (age, service) in bound.to(&name) {
-                let hosts = common_hosts((gateway, &server.hosts), service.of, &service.of.hosts);
-                if service.routes.is_empty() || hosts.is_empty() {
-                    continue;
-                }
-                let place = Place { gateway: &name, workload: self.workload, port: self.number };
-                let matches = self.compiler.routes(service, place);
-                for host in hosts {
-                    all.entry(host.clone()).or_default().redirect |= redirect;
-                    if seen.insert((host.clone(), age, name.clone())) {
-                        routes.extend(matches.iter().map(|of| (age, host.clone(), (Arc::clone(of), service.of))));
-                    }
-                }
+    fn requests(&mut self, servers: &[&Of], compiler: &mut Compiler<'_>) {
+        let mut group = Group::new(Table::Requests(HostTable::default()), self.at.2);
+        for of in servers {
+            self.servers.push(((*of).clone(), 0));
+            let Some(server) = server(of).filter(|server| redirects(server)) else { continue };
+            group.redirect.get_or_insert_with(|| compiler.rule(to_https(&of.0, &server.location)));
+            for host in &server.hosts {
+                group.redirect(&table_name(&host.host), true);
             }
         }
-        routes.sort_by_key(|(age, ..)| *age);
-        for (_, host, routed) in routes {
-            all.entry(host).or_default().matches.push(routed);
-        }
-        let mut table = HostTable::default();
-        for (host, routes) in all {
-            self.tell_claims(host.as_deref(), &routes.matches);
-            let matches = if routes.redirect {
-                vec![Arc::new(self.https(servers))]
-            } else {
-                routes.matches.into_iter().map(|(of, _)| of).collect()
-            };
-            table.entry(host.as_ref(), || RouteTable::Ordered(OrderedTable::new(matches).into()));
-        }
-        table
-    }
-
-    /// Tells of virtual services that claim the same paths of one host.
-    fn tell_claims(&mut self, host: Option<&str>, matches: &[Routed<'_>]) {
-        let mut by_path: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-        let mut told = BTreeSet::new();
-        for (index, (of, service)) in matches.iter().enumerate() {
-            let same = by_path.entry(path_key(of)).or_default();
-            for earlier in same.iter() {
-                let (first, other) = &matches[*earlier];
-                if Arc::ptr_eq(other, service) || !first.hides(of) {
-                    continue;
-                }
-                let place = |of: &OrderedMatch| self.compiler.rules.get(of.rule).map(|rule| rule.location.clone());
-                let (Some(first_at), Some(at)) = (place(first), place(of)) else { continue };
-                if told.insert((first_at.clone(), at.clone())) {
-                    let path = path_text(of);
-                    let host = host.unwrap_or("*");
-                    let meta = &other.meta;
-                    let first = format!("VirtualService {}/{} at {first_at}", meta.namespace, meta.name);
-                    let message = format!("{path} of {host} is also claimed by {first}, which takes these requests");
-                    claimed(self.compiler, Kind::VirtualService, &service.meta, &at, message);
-                }
-            }
-            same.push(index);
-        }
-    }
-
-    /// A match that takes everything, and leads to HTTPS.
-    fn https(&mut self, servers: &[Of<'_>]) -> OrderedMatch {
-        let redirecting = servers.iter().find(|(_, server)| server.tls.as_ref().is_some_and(|tls| tls.https_redirect));
-        let (name, location) = match redirecting {
-            Some((gateway, server)) => (format!("Gateway/{}/https", name_of(gateway)), server.location.clone()),
-            None => (String::new(), Location::new(&"".into(), 0, 0)),
-        };
-        let redirect = Redirect {
-            scheme: Some("https".into()),
-            hostname: None,
-            path: None,
-            port: RedirectPort::Scheme,
-            status: 301,
-        };
-        let rule = self.compiler.rule(Rule {
-            name: name.into(),
-            location,
-            filters: vec![Filter::Redirect(redirect)],
-            split: Split::default(),
-            request_timeout: None,
-            backend_request_timeout: None,
-            retry: None,
-            session: None,
-            keeps_sessions: false,
-        });
-        OrderedMatch { rule, path: None, fields: Vec::new(), without: Vec::new(), query: Vec::new() }
+        self.groups.push(group);
     }
 
     /// With TLS each server has listeners of its own, by server name.
-    fn tls(&mut self, servers: &[Of<'_>]) -> HostTable<TlsListener> {
-        let mut table: HostTable<TlsListener> = HostTable::default();
+    fn tls(&mut self, servers: &[&Of], compiler: &mut Compiler<'_>) {
         let mut first: BTreeMap<Arc<str>, Location> = BTreeMap::new();
         for of in servers {
-            let (gateway, server) = of;
-            let Some(tls) = &server.tls else { continue };
-            let meta = &gateway.meta;
-            let protocol = server.port.protocol.to_string().to_lowercase();
-            let name: Arc<str> =
-                format!("{protocol}.{}.{}.{}.{}", self.number, server.port.name, meta.name, meta.namespace).into();
-            let https = server.port.protocol == strait_api::istio::PortProtocol::Https;
-            let mut new: Vec<&Arc<str>> = Vec::new();
+            let (gateway, index) = of;
+            let Some(server) = server(of).filter(|server| server.tls.is_some()) else { continue };
+            let mut hosts: Vec<Arc<str>> = Vec::new();
             for host in &server.hosts {
                 if let Some(first) = first.get(&host.host) {
                     let message =
-                        format!("the server name {} of port {} is also claimed at {first}", host.host, self.number);
-                    claimed(self.compiler, Kind::IstioGateway, meta, &server.location, message);
+                        format!("the server name {} of port {} is also claimed at {first}", host.host, self.at.2);
+                    compiler.troubles.push(claimed(gateway, &server.location, message));
                 } else {
                     first.insert(Arc::clone(&host.host), server.location.clone());
-                    new.push(&host.host);
+                    hosts.push(Arc::clone(&host.host));
                 }
             }
-            match tls.mode {
-                ServerTlsMode::Passthrough => {
-                    let names = self.names(*of);
-                    for host in new {
-                        let then = || TlsThen::Passthrough(names.clone());
-                        table
-                            .entry(table_name(host).as_ref(), || TlsListener { name: Arc::clone(&name), then: then() });
-                    }
-                }
-                // Closed: there is neither a certificate nor a way to go.
-                ServerTlsMode::AutoPassthrough | ServerTlsMode::IstioMutual => {
-                    for host in new {
-                        let then = TlsThen::Passthrough(HostTable::default());
-                        table.entry(table_name(host).as_ref(), || TlsListener { name: Arc::clone(&name), then });
-                    }
-                }
-                ServerTlsMode::Simple | ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual => {
-                    let routes = https.then(|| self.hosts(&[*of]));
-                    let split = if https { None } else { self.connections(*of) };
-                    for host in new {
-                        let terminate = self.terminate(gateway, server, tls);
-                        let then = if let Some(hosts) = &routes {
-                            let hosts = hosts.clone();
-                            TlsThen::Http(terminate, HttpListener { name: Arc::clone(&name), hosts })
-                        } else {
-                            let mut inside = HostTable::default();
-                            if let Some(split) = split.clone() {
-                                inside.entry(None, || split);
-                            }
-                            TlsThen::Tcp(terminate, inside)
-                        };
-                        table.entry(table_name(host).as_ref(), || TlsListener { name: Arc::clone(&name), then });
-                    }
+            let Some(tls) = TlsServer::new(gateway, *index, hosts, compiler) else { continue };
+            let mut group = Group::new(tls.table(), self.at.2);
+            if redirects(server) && matches!(group.table, Table::Requests(_)) {
+                group.redirect = Some(compiler.rule(to_https(gateway, &server.location)));
+                for host in &server.hosts {
+                    group.redirect(&table_name(&host.host), true);
                 }
             }
+            self.servers.push(((*of).clone(), self.groups.len()));
+            self.groups.push(group);
+            self.tls.push(tls);
         }
-        table
     }
 
-    fn terminate(&mut self, gateway: &Gateway, server: &Server, tls: &ServerTls) -> Terminate {
-        let (home, world) = (&*gateway.meta.namespace, self.compiler.destinations.registry.world);
-        let mut missing = Vec::new();
-        let credentials: Vec<&Arc<str>> = tls.credential_name.iter().chain(&tls.credential_names).collect();
-        let mut certificates = Vec::new();
-        for name in &credentials {
-            match secrets::certificate(name, home, world) {
-                Ok(certificate) => certificates.push(self.compiler.backends.certificates.add(certificate)),
-                Err(why) => missing.push(why),
-            }
-        }
-        let optional = tls.mode == ServerTlsMode::OptionalMutual;
-        let clients = matches!(tls.mode, ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual).then(|| {
-            let mut names = tls.ca_cert_credential_name.iter().chain(credentials.iter().copied());
-            let found = names.find_map(|name| secrets::authorities(name, home, world));
-            // What cannot be checked lets nobody in.
-            let unchecked = tls.ca_crl.is_some()
-                || tls.ca_certificates.is_some()
-                || !tls.verify_certificate_spki.is_empty()
-                || !tls.verify_certificate_hash.is_empty();
-            let authorities = found.filter(|_| !unchecked).unwrap_or_default();
-            if authorities.is_empty() && !tls.insecure_skip_verify {
-                missing.push("there are no authorities for clients' certificates".to_owned());
-            }
-            ClientValidation {
-                authorities,
-                insecure_fallback: tls.insecure_skip_verify && !unchecked,
-                optional,
-                names: tls.subject_alt_names.clone(),
-            }
-        });
-        for why in missing {
-            let (object, location) = (key_of(Kind::IstioGateway, &gateway.meta), server.location.clone());
-            let message = format!("{why}: no handshake of this server comes about");
-            self.compiler.troubles.push(Trouble { kind: TroubleKind::Missing, object, location, message });
-        }
-        let (min, max) = (tls.min_protocol_version, tls.max_protocol_version);
-        let within = |version| min <= version && (max == TlsVersion::Auto || version <= max);
-        let versions = TlsVersions { tls12: within(TlsVersion::V1_2), tls13: within(TlsVersion::V1_3) };
-        Terminate { certificates, clients, versions }
+    /// The gateways that have a server here.
+    pub(super) fn gateways(&self) -> BTreeSet<Arc<str>> {
+        self.servers.iter().map(|((gateway, _), _)| name_of(gateway)).collect()
     }
 
-    fn suits(&self, of: &ConnectionMatch, gateway: &str, home: &str) -> bool {
-        self.place(gateway).suits(of.port, &of.gateways, &of.source_labels, of.source_namespace.as_ref(), home)
-            && of.covers(self.address)
-    }
-
-    /// Where connections that go on as they are go, by server name: the `tls` routes.
-    fn names(&mut self, (gateway, server): Of<'_>) -> HostTable<Split> {
-        let mut table: HostTable<Split> = HostTable::default();
-        let mut first: BTreeMap<Option<Arc<str>>, Location> = BTreeMap::new();
-        let name = name_of(gateway);
-        let bound = self.bound;
-        for (_, service) in bound.to(&name) {
-            let home = &service.of.meta.namespace;
-            let object = key_of(Kind::VirtualService, &service.of.meta);
-            for route in &service.of.tls {
-                let mut hosts: Vec<Option<Arc<str>>> = Vec::new();
-                for of in route.matches.iter().filter(|of| self.suits(&of.connection, &name, home)) {
-                    hosts.extend(common_hosts((gateway, &server.hosts), service.of, &of.sni_hosts));
-                }
-                if hosts.is_empty() {
-                    continue;
-                }
-                let split = self.compiler.split(&route.route, (home, self.number), &object);
-                for host in hosts {
-                    if let Some(first) = first.get(&host) {
-                        if *first != route.location {
-                            let shown = host.as_deref().unwrap_or("*");
-                            let message = format!("the server name {shown} is also claimed at {first}");
-                            let meta = &service.of.meta;
-                            claimed(self.compiler, Kind::VirtualService, meta, &route.location, message);
-                        }
-                        continue;
-                    }
-                    first.insert(host.clone(), route.location.clone());
-                    table.entry(host.as_ref(), || split.clone());
-                }
-            }
+    /// Puts a virtual service into the tables, whose routes are compiled where they are not yet. Gives how many lists of them were.
+    pub(super) fn put_in(
+        &mut self,
+        bound: &mut Bound,
+        expanded: Option<&[Expanded<'_>]>,
+        compiler: &mut Compiler<'_>,
+    ) -> usize {
+        if !bound.is_served {
+            return 0;
         }
-        table
-    }
-
-    /// Where connections go whatever is in them: the first `tcp` route.
-    fn connections(&mut self, (gateway, server): Of<'_>) -> Option<Split> {
-        let name = name_of(gateway);
-        let bound = self.bound;
-        let mut found: Option<(Split, Location)> = None;
-        for (_, service) in bound.to(&name) {
-            let home = &service.of.meta.namespace;
-            if common_hosts((gateway, &server.hosts), service.of, &service.of.hosts).is_empty() {
+        let (of, mut lists, mut placed) = (Arc::clone(&bound.of), 0, Vec::new());
+        let name = world::name(&of.meta);
+        let mut first: BTreeMap<(usize, Arc<str>), usize> = BTreeMap::new();
+        for place in 0..self.servers.len() {
+            let ((gateway, index), group) = &self.servers[place];
+            let gateway_name = name_of(gateway);
+            if !bound.gateways.contains(&gateway_name) {
                 continue;
             }
-            // A route without matches takes every connection; a client's address is no match that can be made.
-            let suits = |of: &&strait_api::istio::TcpRoute| {
-                of.matches.is_empty()
-                    || of.matches.iter().any(|of| of.source_subnet.is_none() && self.suits(&of.connection, &name, home))
+            let (Some(server), Some(table)) = (gateway.servers.get(*index), self.groups.get_mut(*group)) else {
+                continue;
             };
-            let Some(route) = service.of.tcp.iter().find(suits) else { continue };
-            if let Some((_, first)) = &found {
-                let message = format!("connections to port {} are also claimed at {first}", self.number);
-                claimed(self.compiler, Kind::VirtualService, &service.of.meta, &route.location, message);
+            // What several servers of one gateway have in one table is there once.
+            let place = *first.entry((*group, Arc::clone(&gateway_name))).or_insert(place);
+            let common = |names: &[Arc<str>]| common_hosts((gateway, &server.hosts), &of, names);
+            let which = match table.table {
+                Table::Requests(_) => Which::Http,
+                Table::Names(_) => Which::Tls,
+                Table::Connections(_) => Which::Tcp,
+            };
+            let is_wanted = match which {
+                Which::Http => bound.has_routes && !common(&of.hosts).is_empty(),
+                Which::Tls => !of.tls.is_empty() && self.tls.get(*group).is_some_and(TlsServer::is_routed),
+                Which::Tcp => !of.tcp.is_empty() && !common(&of.hosts).is_empty(),
+            };
+            if !is_wanted {
                 continue;
             }
-            let object = key_of(Kind::VirtualService, &service.of.meta);
-            let split = self.compiler.split(&route.route, (home, self.number), &object);
-            found = Some((split, route.location.clone()));
+            let unit: UnitKey = (which, gateway_name, self.at);
+            let (routes, is_new) = bound.unit(&unit, expanded, compiler);
+            lists += usize::from(is_new);
+            let mut here = Placed { group: *group, claims: Vec::new(), redirects: Vec::new(), unit };
+            let claims: Vec<(Vec<Host>, usize, Claimed)> = match routes {
+                Routes::Http(matches) => vec![(common(&of.hosts), 0, Claimed::Matches(matches))],
+                Routes::Tls(routes) => {
+                    let of = |(index, names, split, location): &(usize, Vec<Arc<str>>, Split, Location)| {
+                        (common(names), *index, Claimed::Split(split.clone(), location.clone()))
+                    };
+                    routes.iter().map(of).collect()
+                }
+                Routes::Tcp(found) => {
+                    let of = |(split, location)| (vec![None], 0, Claimed::Split(split, location));
+                    found.into_iter().map(of).collect()
+                }
+            };
+            for (hosts, route, what) in claims {
+                for host in hosts {
+                    let spot = (bound.age.clone(), place, route);
+                    let claim = Claim { service: name.clone(), what: what.clone() };
+                    table.put_in(&host, spot.clone(), claim);
+                    if which == Which::Http && redirects(server) {
+                        table.redirect(&host, true);
+                        here.redirects.push(host.clone());
+                    }
+                    here.claims.push((host, spot));
+                }
+            }
+            placed.push(here);
         }
-        found.map(|(split, _)| split)
+        if !placed.is_empty() {
+            bound.placed.insert(self.at, placed);
+        }
+        lists
     }
 
-    fn tcp(&mut self, servers: &[Of<'_>]) -> Option<Split> {
-        servers.iter().find_map(|of| self.connections(*of))
+    /// Takes a virtual service out of the tables.
+    pub(super) fn take_out(&mut self, placed: &[Placed]) {
+        for of in placed {
+            let Some(group) = self.groups.get_mut(of.group) else { continue };
+            for (host, spot) in &of.claims {
+                group.take_out(host, spot);
+            }
+            for host in &of.redirects {
+                group.redirect(host, false);
+            }
+        }
+    }
+
+    /// Gives back what it brought with it.
+    pub(super) fn retire(&self, compiler: &mut Compiler<'_>) {
+        self.groups.iter().for_each(|group| group.retire(compiler));
+        self.tls.iter().for_each(|tls| tls.retire(compiler));
+        compiler.release(&self.brought);
+    }
+
+    /// Puts together again what is another, or all of it. Gives how many hosts were, and whether there is another plan.
+    pub(super) fn refresh(&mut self, by: &Touched, is_new: bool, compiler: &mut Compiler<'_>) -> (usize, bool) {
+        let (mut hosts, mut is_other) = (0, is_new);
+        for (index, group) in self.groups.iter_mut().enumerate() {
+            let mut is_dirty = group.is_dirty();
+            hosts += group.refresh(compiler);
+            if let Some(tls) = self.tls.get_mut(index) {
+                is_dirty |= tls.refresh((by, is_new), group, compiler);
+                if is_dirty || is_new {
+                    tls.list(group, &mut self.names);
+                }
+            }
+            is_other |= is_dirty;
+        }
+        if is_other {
+            let gateway = self.gateways().into_iter().collect::<Vec<_>>().join(",").into();
+            self.plan = Arc::new(PortPlan { address: self.at.1, port: self.at.2, gateway, serve: self.serve() });
+        }
+        (hosts, is_other)
+    }
+
+    fn serve(&self) -> Serve {
+        if !self.tls.is_empty() {
+            return Serve::Tls(self.names.clone());
+        }
+        match self.groups.first().map(|group| &group.table) {
+            Some(Table::Requests(hosts)) => {
+                let (name, hosts) = (format!("http.{}", self.at.2).into(), hosts.clone());
+                let mut table = HostTable::default();
+                table.entry(None, || HttpListener { name, hosts });
+                Serve::Http(table)
+            }
+            Some(Table::Connections(_)) => Serve::Tcp(self.groups.iter().find_map(|group| match &group.table {
+                Table::Connections(split) => split.clone(),
+                Table::Requests(_) | Table::Names(_) => None,
+            })),
+            Some(Table::Names(_)) | None => Serve::Tls(HostTable::default()),
+        }
     }
 }
 
-fn path_key(of: &OrderedMatch) -> String {
-    let case = of.path.as_ref().is_some_and(|path| path.ignore_case);
-    format!("{case} {}", path_text(of))
+fn claimed(gateway: &Gateway, location: &Location, message: String) -> Trouble {
+    let (object, location) = (key_of(Kind::IstioGateway, &gateway.meta), location.clone());
+    Trouble { kind: TroubleKind::Claimed, object, location, message }
 }
 
-fn path_text(of: &OrderedMatch) -> String {
-    match of.path.as_ref().map(|path| &path.text) {
-        None | Some(Text::Present) => "every path".to_owned(),
-        Some(Text::Exact(text)) => format!("the path {text}"),
-        Some(Text::Prefix(text)) => format!("the prefix {text}"),
-        Some(Text::Regex(regex)) => format!("the expression {}", regex.as_str()),
+fn redirects(server: &Server) -> bool {
+    server.tls.as_ref().is_some_and(|tls| tls.https_redirect)
+}
+
+/// What leads all requests to HTTPS.
+fn to_https(gateway: &Gateway, location: &Location) -> Rule {
+    let redirect =
+        Redirect { scheme: Some("https".into()), hostname: None, path: None, port: RedirectPort::Scheme, status: 301 };
+    Rule {
+        name: format!("Gateway/{}/https", name_of(gateway)).into(),
+        location: location.clone(),
+        filters: vec![Filter::Redirect(redirect)],
+        split: Split::default(),
+        request_timeout: None,
+        backend_request_timeout: None,
+        retry: None,
+        session: None,
+        keeps_sessions: false,
     }
 }

@@ -3,21 +3,25 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    ops::Bound,
     sync::Arc,
 };
 
 use strait_api::{
-    Pod, Service, ServicePort,
+    Kind, Object, ObjectKey, Pod, Service, ServicePort, ServiceType,
     istio::{
-        ClientTls, DestinationRule, EntryPort, H2UpgradePolicy, PortProtocol, Resolution, ServiceEntry, Subset,
-        TrafficPolicy, Workload, WorkloadAddress, WorkloadEntry,
+        ClientTls, DestinationRule, EntryPort, H2UpgradePolicy, MeshLocation, PortProtocol, Resolution, ServiceEntry,
+        Subset, TrafficPolicy, WorkloadAddress, WorkloadEntry,
     },
 };
 use strait_base::{Labels, Protocol};
 
-use super::{NAMESPACE, Resolved, age};
+use super::{Age, NAMESPACE, Resolved, age};
 use crate::{
-    compile::{backends, world::World},
+    compile::{
+        backends,
+        world::{self, ByName, Name, World},
+    },
     hosts::covers,
     plan::{BackendProtocol, Endpoint},
 };
@@ -57,6 +61,11 @@ pub(super) struct Instance<'a> {
 }
 
 impl Instance<'_> {
+    /// Whether it speaks the TLS of a mesh, as its labels say.
+    pub(super) fn is_of_mesh(&self) -> bool {
+        self.labels.and_then(|own| own.get("security.istio.io/tlsMode")) == Some("istio")
+    }
+
     pub(super) fn has(&self, labels: &Labels) -> bool {
         labels.iter().all(|(key, value)| self.labels.and_then(|own| own.get(key)) == Some(value))
     }
@@ -70,6 +79,10 @@ pub(super) struct Rules<'a> {
 }
 
 impl<'a> Rules<'a> {
+    pub(super) fn subsets(&self) -> impl Iterator<Item = &'a Subset> {
+        self.subsets.values().copied()
+    }
+
     pub(super) fn subset(&self, name: &str) -> Option<&'a Subset> {
         self.subsets.get(name).copied()
     }
@@ -97,76 +110,222 @@ impl<'a> Rules<'a> {
     }
 }
 
-/// All of them.
-pub(super) struct Registry<'a> {
-    pub(super) world: &'a World<'a>,
-    resolved: &'a Resolved,
-    entries: BTreeMap<&'a str, &'a ServiceEntry>,
-    rules: BTreeMap<&'a str, Vec<(Arc<str>, &'a DestinationRule)>>,
-    pods: BTreeMap<(&'a str, &'a str), &'a Pod>,
-    addresses: BTreeMap<IpAddr, &'a Pod>,
-    workloads: BTreeMap<&'a str, Vec<&'a WorkloadEntry>>,
-    /// Names whose addresses are needed.
+/// All of them, by what leads to them; brought up to date object by object.
+#[derive(Default)]
+pub(super) struct Registry {
+    /// Service entries that the gate may see, by host, the older first.
+    entries: BTreeMap<Arc<str>, BTreeMap<Age, Arc<ServiceEntry>>>,
+    entry_of: BTreeMap<Name, Arc<ServiceEntry>>,
+    /// Destination rules that the gate may see, by namespace, then by the full name of their host, the older first.
+    rules: ByName<BTreeMap<Age, Arc<DestinationRule>>>,
+    rule_of: BTreeMap<Name, Arc<DestinationRule>>,
+    pods: ByName<Arc<Pod>>,
+    addresses: BTreeMap<IpAddr, BTreeSet<Name>>,
+    machines: ByName<Arc<WorkloadEntry>>,
+}
+
+/// What of the registry is another: destinations that depend on it are looked at again.
+#[derive(Default)]
+pub(super) struct Touched {
+    /// Of services and rules.
+    pub(super) hosts: BTreeSet<Arc<str>>,
+    /// Of rules, with `*`.
+    pub(super) wildcards: BTreeSet<Arc<str>>,
+    /// Namespaces of pods, and their addresses.
+    pub(super) pods: BTreeSet<Arc<str>>,
+    pub(super) addresses: BTreeSet<IpAddr>,
+    /// Namespaces of workload entries.
+    pub(super) machines: BTreeSet<Arc<str>>,
+    /// Names of secrets and config maps.
+    pub(super) credentials: BTreeSet<Arc<str>>,
+    /// Names that have other addresses.
     pub(super) names: BTreeSet<Arc<str>>,
 }
 
-impl<'a> Registry<'a> {
-    pub(super) fn new(world: &'a World<'a>, resolved: &'a Resolved) -> Self {
-        let objects = world.objects;
-        let mut of_age: Vec<_> = objects.service_entries().collect();
-        of_age.sort_by_cached_key(|entry| age(&entry.meta));
-        let mut entries = BTreeMap::new();
-        for entry in of_age.into_iter().filter(|of| of.export_to.reaches(&of.meta.namespace, NAMESPACE)) {
-            for host in &entry.hosts {
-                entries.entry(&**host).or_insert(&**entry);
-            }
-        }
-        let mut of_age: Vec<_> = objects.destination_rules().collect();
-        of_age.sort_by_cached_key(|rule| age(&rule.meta));
-        let mut rules: BTreeMap<&str, Vec<_>> = BTreeMap::new();
-        for rule in of_age {
-            let home = &*rule.meta.namespace;
-            // One for workloads is for none of the gate's.
-            if rule.export_to.reaches(home, NAMESPACE) && rule.workload_selector.is_none() {
-                rules.entry(home).or_default().push((full_name(&rule.host, home), &**rule));
-            }
-        }
-        let (mut pods, mut addresses) = (BTreeMap::new(), BTreeMap::new());
-        for pod in objects.pods() {
-            pods.insert((&*pod.meta.namespace, &*pod.meta.name), &**pod);
-            addresses.extend(pod.pod_ips.iter().map(|address| (*address, &**pod)));
-        }
-        let mut workloads: BTreeMap<&str, Vec<&WorkloadEntry>> = BTreeMap::new();
-        for entry in objects.workload_entries() {
-            workloads.entry(&entry.meta.namespace).or_default().push(entry);
-        }
-        Self { world, resolved, entries, rules, pods, addresses, workloads, names: BTreeSet::new() }
+impl Touched {
+    /// Whether something is another that only a look at every destination can tell the users of.
+    pub(super) fn is_wide(&self) -> bool {
+        !(self.wildcards.is_empty()
+            && self.pods.is_empty()
+            && self.machines.is_empty()
+            && self.credentials.is_empty()
+            && self.names.is_empty())
     }
 
+    /// Whether a secret or config map is another that a credential may be in.
+    pub(super) fn has_credential(&self, name: &str) -> bool {
+        let name = name.strip_prefix("kubernetes://").unwrap_or(name);
+        !self.credentials.is_empty()
+            && (self.credentials.contains(name) || self.credentials.contains(&*format!("{name}-cacert")))
+    }
+}
+
+/// Takes the value of a name out, and tidies up.
+fn take_out<T>(map: &mut ByName<T>, name: &Name) -> Option<T> {
+    let of = map.get_mut(&name.0)?;
+    let out = of.remove(&name.1);
+    if of.is_empty() {
+        map.remove(&name.0);
+    }
+    out
+}
+
+impl Registry {
+    /// Takes an object in that is new, another or gone; adds what depends on it.
+    pub(super) fn take(&mut self, key: &ObjectKey, now: Option<&Object>, touched: &mut Touched) {
+        let own = (Arc::clone(&key.namespace), Arc::clone(&key.name));
+        match (key.kind, now) {
+            (Kind::Service, _) => _ = touched.hosts.insert(host_of(&own)),
+            (Kind::Secret | Kind::ConfigMap, _) => _ = touched.credentials.insert(own.1),
+            (Kind::ServiceEntry, Some(Object::ServiceEntry(now))) => self.entry(own, Some(now), touched),
+            (Kind::ServiceEntry, _) => self.entry(own, None, touched),
+            (Kind::DestinationRule, Some(Object::DestinationRule(now))) => self.rule(own, Some(now), touched),
+            (Kind::DestinationRule, _) => self.rule(own, None, touched),
+            (Kind::Pod, Some(Object::Pod(now))) => self.pod(&own, Some(now), touched),
+            (Kind::Pod, _) => self.pod(&own, None, touched),
+            (Kind::WorkloadEntry, now) => {
+                take_out(&mut self.machines, &own);
+                if let Some(Object::WorkloadEntry(now)) = now {
+                    self.machines.entry(Arc::clone(&own.0)).or_default().insert(own.1, Arc::clone(now));
+                }
+                touched.machines.insert(own.0);
+            }
+            _ => {}
+        }
+    }
+
+    fn entry(&mut self, own: Name, now: Option<&Arc<ServiceEntry>>, touched: &mut Touched) {
+        if let Some(before) = self.entry_of.remove(&own) {
+            for host in &before.hosts {
+                if let Some(all) = self.entries.get_mut(host) {
+                    all.remove(&age(&before.meta));
+                    if all.is_empty() {
+                        self.entries.remove(host);
+                    }
+                }
+                touched.hosts.insert(Arc::clone(host));
+            }
+        }
+        if let Some(now) = now.filter(|now| now.export_to.reaches(&own.0, NAMESPACE)) {
+            for host in &now.hosts {
+                self.entries.entry(Arc::clone(host)).or_default().insert(age(&now.meta), Arc::clone(now));
+                touched.hosts.insert(Arc::clone(host));
+            }
+            self.entry_of.insert(own, Arc::clone(now));
+        }
+    }
+
+    fn rule(&mut self, own: Name, now: Option<&Arc<DestinationRule>>, touched: &mut Touched) {
+        let mut touch = |host: Arc<str>| {
+            let of = if host.starts_with('*') { &mut touched.wildcards } else { &mut touched.hosts };
+            of.insert(host);
+        };
+        if let Some(before) = self.rule_of.remove(&own) {
+            let of = (Arc::clone(&own.0), full_name(&before.host, &own.0));
+            if let Some(all) = self.rules.get_mut(&of.0).and_then(|all| all.get_mut(&of.1)) {
+                all.remove(&age(&before.meta));
+                if all.is_empty() {
+                    take_out(&mut self.rules, &of);
+                }
+            }
+            touch(of.1);
+        }
+        // One for workloads is for none of the gate's.
+        let is_seen = |rule: &&Arc<DestinationRule>| {
+            rule.export_to.reaches(&own.0, NAMESPACE) && rule.workload_selector.is_none()
+        };
+        if let Some(now) = now.filter(is_seen) {
+            let host = full_name(&now.host, &own.0);
+            let of = self.rules.entry(Arc::clone(&own.0)).or_default().entry(Arc::clone(&host)).or_default();
+            of.insert(age(&now.meta), Arc::clone(now));
+            touch(host);
+            self.rule_of.insert(own, Arc::clone(now));
+        }
+    }
+
+    fn pod(&mut self, own: &Name, now: Option<&Arc<Pod>>, touched: &mut Touched) {
+        let before = take_out(&mut self.pods, own);
+        let of =
+            |pod: &Arc<Pod>| (pod.meta.labels.clone(), Arc::clone(&pod.spec.service_account_name), pod.pod_ips.clone());
+        if before.as_ref().map(of) != now.map(of) {
+            touched.pods.insert(Arc::clone(&own.0));
+            touched.addresses.extend(before.iter().chain(now).flat_map(|pod| &pod.pod_ips).copied());
+        }
+        for address in before.iter().flat_map(|pod| &pod.pod_ips) {
+            if let Some(pods) = self.addresses.get_mut(address) {
+                pods.remove(own);
+                if pods.is_empty() {
+                    self.addresses.remove(address);
+                }
+            }
+        }
+        if let Some(now) = now {
+            for address in &now.pod_ips {
+                self.addresses.entry(*address).or_default().insert(own.clone());
+            }
+            self.pods.entry(Arc::clone(&own.0)).or_default().insert(Arc::clone(&own.1), Arc::clone(now));
+        }
+    }
+
+    fn pod_of(&self, namespace: &str, name: &str) -> Option<&Arc<Pod>> {
+        self.pods.get(namespace)?.get(name)
+    }
+
+    fn pod_at(&self, address: IpAddr) -> Option<&Arc<Pod>> {
+        let (namespace, name) = self.addresses.get(&address)?.last()?;
+        self.pod_of(namespace, name)
+    }
+}
+
+/// The host name of a service of Kubernetes'.
+pub(super) fn host_of((namespace, name): &Name) -> Arc<str> {
+    format!("{name}.{namespace}{DOMAIN}").into()
+}
+
+/// Whether a service of Kubernetes' is visible to the gate: its annotation says so as `exportTo` of Istio's own objects does.
+fn is_exported(service: &Service) -> bool {
+    let Some(namespaces) = service.meta.annotations.get("networking.istio.io/exportTo") else { return true };
+    let mut names = namespaces.split(',').map(str::trim);
+    names.any(|name| matches!(name, "*" | NAMESPACE) || (name == "." && &*service.meta.namespace == NAMESPACE))
+}
+
+/// What destinations are looked up in.
+#[derive(Clone, Copy)]
+pub(super) struct Mesh<'a> {
+    pub(super) world: World<'a>,
+    pub(super) registry: &'a Registry,
+    pub(super) resolved: &'a Resolved,
+}
+
+impl<'a> Mesh<'a> {
     /// The service of a full host name.
     pub(super) fn find(&self, host: &str) -> Option<Found<'a>> {
         if let Some((name, namespace)) = host.strip_suffix(DOMAIN).and_then(|host| host.split_once('.'))
             && let Some(service) = self.world.service(namespace, name)
+            && is_exported(service)
         {
             return Some(Found::Kubernetes(service));
         }
-        self.entries.get(host).copied().map(Found::Entry)
+        let oldest = self.registry.entries.get(host).and_then(|all| all.values().next());
+        oldest.map(|entry| Found::Entry(entry))
+    }
+
+    /// The hosts of all services, those that are not visible to the gate included.
+    pub(super) fn hosts(&self) -> impl Iterator<Item = Arc<str>> {
+        let of = |service: &Arc<Service>| host_of(&world::name(&service.meta));
+        self.world.objects.services().map(of).chain(self.registry.entries.keys().cloned())
     }
 
     /// The rules for a host: those of the gate's namespace, else those of the service's.
     pub(super) fn rules(&self, host: &str, found: Found<'a>) -> Rules<'a> {
-        let home = match found {
-            Found::Kubernetes(service) => &*service.meta.namespace,
-            Found::Entry(entry) => &*entry.meta.namespace,
-        };
-        for namespace in [NAMESPACE, home] {
-            let all = self.rules.get(namespace).map_or(&[][..], Vec::as_slice);
-            let exact = all.iter().any(|(of, _)| &**of == host);
-            let covering = all.iter().map(|(of, _)| of).filter(|of| covers(of, host)).max_by_key(|of| of.len());
-            let best = if exact { Some(host) } else { covering.map(|of| &**of) };
-            let Some(best) = best else { continue };
+        for namespace in [NAMESPACE, found.namespace()] {
+            let Some(all) = self.registry.rules.get(namespace) else { continue };
+            let wildcards =
+                all.range::<str, _>((Bound::Included("*"), Bound::Unbounded)).take_while(|(of, _)| of.starts_with('*'));
+            let covering = || wildcards.filter(|(of, _)| covers(of, host)).max_by_key(|(of, _)| of.len());
+            let Some(best) = all.get(host).or_else(|| covering().map(|(_, rules)| rules)) else { continue };
             let mut rules = Rules::default();
-            for (_, rule) in all.iter().filter(|(of, _)| &**of == best) {
+            for rule in best.values() {
                 rules.policy = rules.policy.or(rule.traffic_policy.as_ref());
                 for subset in &rule.subsets {
                     rules.subsets.entry(&subset.name).or_insert(subset);
@@ -177,16 +336,25 @@ impl<'a> Registry<'a> {
         Rules::default()
     }
 
-    /// The endpoints of a service's port.
-    pub(super) fn instances(&mut self, found: Found<'a>, port: Port<'a>) -> Vec<Instance<'a>> {
+    /// The endpoints of a service's port. Adds the names that they are behind.
+    pub(super) fn instances(
+        self,
+        found: Found<'a>,
+        port: Port<'a>,
+        names: &mut BTreeSet<Arc<str>>,
+    ) -> Vec<Instance<'a>> {
         match (found, port) {
             (Found::Kubernetes(service), Port::Kubernetes(port)) => self.of_kubernetes(service, port),
-            (Found::Entry(entry), Port::Entry(port)) => self.of_entry(entry, port),
+            (Found::Entry(entry), Port::Entry(port)) => self.of_entry(entry, port, names),
             (Found::Kubernetes(_) | Found::Entry(_), _) => Vec::new(),
         }
     }
 
-    fn of_kubernetes(&self, service: &'a Service, port: &ServicePort) -> Vec<Instance<'a>> {
+    fn machines(&self, namespace: &str) -> impl Iterator<Item = &'a Arc<WorkloadEntry>> {
+        self.registry.machines.get(namespace).into_iter().flat_map(BTreeMap::values)
+    }
+
+    fn of_kubernetes(self, service: &'a Service, port: &ServicePort) -> Vec<Instance<'a>> {
         let namespace = &*service.meta.namespace;
         let mut out = BTreeMap::new();
         for slice in self.world.slices(namespace, &service.meta.name) {
@@ -196,15 +364,15 @@ impl<'a> Registry<'a> {
             let Some(number) = slice.ports.iter().find(named).and_then(|port| port.port) else { continue };
             for of in slice.endpoints.iter().filter(|of| of.ready) {
                 let Some(address) = of.addresses.first() else { continue };
-                let named = of.target_pod.as_deref().and_then(|name| self.pods.get(&(namespace, name)));
-                let pod = named.or_else(|| self.addresses.get(address)).copied();
+                let named = of.target_pod.as_deref().and_then(|name| self.registry.pod_of(namespace, name));
+                let pod = named.or_else(|| self.registry.pod_at(*address)).map(|pod| &**pod);
                 let endpoint = Endpoint { address: *address, port: number };
                 out.insert(endpoint.clone(), of_pod(endpoint, pod));
             }
         }
         // Machines that a service selects are its endpoints as pods are.
         if !service.selector.0.is_empty() {
-            for entry in self.workloads.get(namespace).into_iter().flatten() {
+            for entry in self.machines(namespace) {
                 let Some(WorkloadAddress::Ip(address)) = entry.workload.address else { continue };
                 if selects(&service.selector, entry) {
                     let by_name = port.name.as_ref().and_then(|name| entry.workload.ports.get(name)).copied();
@@ -220,18 +388,23 @@ impl<'a> Registry<'a> {
         out.into_values().collect()
     }
 
-    fn of_entry(&mut self, entry: &'a ServiceEntry, port: &'a EntryPort) -> Vec<Instance<'a>> {
+    fn of_entry(
+        self,
+        entry: &'a ServiceEntry,
+        port: &'a EntryPort,
+        names: &mut BTreeSet<Arc<str>>,
+    ) -> Vec<Instance<'a>> {
         let target = port.target_port.unwrap_or(port.number);
         let namespace = &*entry.meta.namespace;
         if let Some(selector) = &entry.workload_selector {
             let mut out = Vec::new();
-            for of in self.workloads.get(namespace).into_iter().flatten().filter(|of| selects(selector, of)) {
+            for of in self.machines(namespace).filter(|of| selects(selector, of)) {
                 if let Some(WorkloadAddress::Ip(address)) = of.workload.address {
                     let number = of.workload.ports.get(&port.name).copied().unwrap_or(target);
                     out.push(of_machine(Endpoint { address, port: number }, of));
                 }
             }
-            let pods = self.pods.values().filter(|pod| &*pod.meta.namespace == namespace);
+            let pods = self.registry.pods.get(namespace).into_iter().flat_map(BTreeMap::values);
             for pod in pods.filter(|pod| selector.iter().all(|(key, value)| pod.meta.labels.get(key) == Some(value))) {
                 if let Some(address) = pod.pod_ips.first() {
                     out.push(of_pod(Endpoint { address: *address, port: target }, Some(pod)));
@@ -246,11 +419,19 @@ impl<'a> Registry<'a> {
             Resolution::Static | Resolution::Dns | Resolution::DnsRoundRobin => {
                 for workload in &entry.endpoints {
                     let number = workload.ports.get(&port.name).copied().unwrap_or(target);
-                    self.of_workload(workload, number, entry.resolution, namespace, &mut out);
+                    let addresses = match &workload.address {
+                        Some(WorkloadAddress::Ip(address)) => vec![*address],
+                        Some(WorkloadAddress::Name(name)) => self.resolve(name, entry.resolution, names),
+                        Some(WorkloadAddress::Unix(_)) | None => Vec::new(),
+                    };
+                    let account = workload.service_account.as_deref().map(|account| (namespace, account));
+                    let labels = Some(&workload.labels);
+                    let instance = |address| Instance { endpoint: Endpoint { address, port: number }, labels, account };
+                    out.extend(addresses.into_iter().map(instance));
                 }
                 if entry.endpoints.is_empty() && entry.resolution != Resolution::Static {
                     for host in entry.hosts.iter().filter(|host| !host.starts_with('*')) {
-                        let all = self.resolve(host, entry.resolution);
+                        let all = self.resolve(host, entry.resolution, names);
                         let instance = |address| Instance {
                             endpoint: Endpoint { address, port: target },
                             labels: None,
@@ -264,33 +445,11 @@ impl<'a> Registry<'a> {
         out
     }
 
-    fn of_workload(
-        &mut self,
-        workload: &'a Workload,
-        port: u16,
-        by: Resolution,
-        namespace: &'a str,
-        out: &mut Vec<Instance<'a>>,
-    ) {
-        let addresses = match &workload.address {
-            Some(WorkloadAddress::Ip(address)) => vec![*address],
-            Some(WorkloadAddress::Name(name)) => self.resolve(name, by),
-            Some(WorkloadAddress::Unix(_)) | None => Vec::new(),
-        };
-        let account = workload.service_account.as_deref().map(|account| (namespace, account));
-        let labels = Some(&workload.labels);
-        out.extend(addresses.into_iter().map(|address| Instance {
-            endpoint: Endpoint { address, port },
-            labels,
-            account,
-        }));
-    }
-
-    fn resolve(&mut self, name: &Arc<str>, by: Resolution) -> Vec<IpAddr> {
-        self.names.insert(Arc::clone(name));
-        let all = self.resolved.get(name).cloned().unwrap_or_default();
+    fn resolve(self, name: &Arc<str>, by: Resolution, names: &mut BTreeSet<Arc<str>>) -> Vec<IpAddr> {
+        names.insert(Arc::clone(name));
+        let all = self.resolved.get(name).map_or(&[][..], Vec::as_slice);
         let most = if by == Resolution::DnsRoundRobin { 1 } else { all.len() };
-        all.into_iter().take(most).collect()
+        all.iter().take(most).copied().collect()
     }
 }
 
@@ -313,6 +472,41 @@ fn selects(selector: &Labels, entry: &WorkloadEntry) -> bool {
 }
 
 impl<'a> Found<'a> {
+    /// That of the service.
+    pub(super) fn namespace(self) -> &'a Arc<str> {
+        match self {
+            Self::Kubernetes(service) => &service.meta.namespace,
+            Self::Entry(entry) => &entry.meta.namespace,
+        }
+    }
+
+    /// Whether it is part of the mesh, and not merely known to it.
+    pub(super) fn is_of_the_mesh(&self) -> bool {
+        match self {
+            Self::Kubernetes(service) => service.service_type != ServiceType::ExternalName,
+            Self::Entry(entry) => entry.mesh == MeshLocation::MeshInternal,
+        }
+    }
+
+    /// The numbers of its ports for connections.
+    pub(super) fn ports(self) -> Vec<u16> {
+        match self {
+            Self::Kubernetes(service) => {
+                let tcp = service.ports.iter().filter(|port| port.protocol == Protocol::Tcp);
+                tcp.map(|port| port.port).collect()
+            }
+            Self::Entry(entry) => entry.ports.iter().map(|port| port.number).collect(),
+        }
+    }
+
+    /// Whether workload entries can be among its endpoints, and whether pods are selected as such.
+    pub(super) fn selects(self) -> (bool, bool) {
+        match self {
+            Self::Kubernetes(service) => (!service.selector.0.is_empty(), false),
+            Self::Entry(entry) => (entry.workload_selector.is_some(), entry.workload_selector.is_some()),
+        }
+    }
+
     /// The port of a number; without one the only port, or the one of the listener's number.
     pub(super) fn port(self, number: Option<u16>, listener: u16) -> Option<Port<'a>> {
         match self {
