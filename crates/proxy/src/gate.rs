@@ -188,8 +188,8 @@ impl std::fmt::Debug for Serving {
 /// How long a worker may take to take up a plan.
 const TAKEN_UP: Duration = Duration::from_secs(10);
 
-/// How long it may take to let go of its clients of datagram ports.
-const LET_GO: Duration = Duration::from_secs(2);
+/// How long workers may take to let go of clients of datagram ports.
+const LET_GO: Duration = Duration::from_secs(5);
 
 /// That a worker serves a plan.
 pub(crate) struct TakenUp {
@@ -333,10 +333,10 @@ impl Gate {
     /// followed by [`Gate::drain`].
     pub fn hand_over(&self) -> Vec<UdpSession> {
         self.phase.send_replace(Phase::HandedOver);
-        let mut sessions = Vec::new();
+        let (mut sessions, began) = (Vec::new(), tokio::time::Instant::now());
         for _ in &self.threads {
             // A worker is never busy for long.
-            let Ok(left) = self.left.recv_timeout(LET_GO) else { break };
+            let Ok(left) = self.left.recv_timeout(LET_GO.saturating_sub(began.elapsed())) else { break };
             sessions.extend(left);
         }
         sessions

@@ -50,7 +50,7 @@ pub struct Limits {
     pub mirrors: usize,
 }
 
-/// Bounds on what the other side of a connection of HTTP/2 makes the gate do for nothing, in ten seconds but for the first
+/// Bounds on what the other side of a connection of HTTP/2 or HTTP/3 makes the gate do for nothing, in ten seconds but for the first
 /// ([`Config`] says what each counts).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Floods {
@@ -173,7 +173,7 @@ limits! {
     "continuation-frames" Count32(floods.continuations, 1) "frames of one header block of HTTP/2";
     "stream-resets" Count32(floods.resets, 0) "streams that a client resets in ten seconds, unless less than half of all";
     "provoked-resets" Count32(floods.provoked, 0) "streams that a client makes the gate reset in ten seconds, unless less than half of all";
-    "control-frames" Count32(floods.asks, 1) "SETTINGS, PING and GOAWAY frames in ten seconds";
+    "control-frames" Count32(floods.asks, 1) "SETTINGS, PING, GOAWAY and MAX_PUSH_ID frames in ten seconds";
     "empty-frames" Count32(floods.idle_frames, 0) "frames without use in ten seconds: empty data, PRIORITY, small WINDOW_UPDATE, unknown ones";
     "connections" Count(connections, 1) "connections of clients";
     "listener-connections" Count(listener_connections, 1) "connections of one listener's port";

@@ -27,14 +27,17 @@ use super::{
     stream::{NoHead, Stream},
     uni,
 };
-use crate::{exchange::Exchange, limits::Limits, record::Client, side::Side, stream::Stream as Either, worker::Worker};
+use crate::{
+    exchange::Exchange,
+    limits::{Floods, Limits},
+    record::Client,
+    side::Side,
+    stream::Stream as Either,
+    worker::Worker,
+};
 
 /// The intervals that floods are counted in.
 const INTERVAL: Duration = Duration::from_secs(10);
-/// Requests that a client may give up in an interval, unless that is less than half of all.
-const GIVEN_UP: u32 = 100;
-/// Frames on control streams, in an interval.
-const FRAMES: u32 = 1000;
 /// How long requests that were sent before the first `GOAWAY` arrived are waited for, in round trips, and at least and at most.
 const ON_THEIR_WAY: (u32, Duration, Duration) = (2, Duration::from_millis(50), Duration::from_secs(1));
 /// How long the last `GOAWAY` takes at least.
@@ -49,18 +52,36 @@ pub(super) struct Link {
     /// Requests that are under way, and word of the end of the last one.
     open: Cell<u32>,
     ended: Notify,
+    floods: Floods,
     counts: Cell<Counts>,
     /// Which of the client's streams that there must be one of at most were opened.
     pub(super) critical: RefCell<Vec<u64>>,
 }
 
-/// What the client did in an interval.
+/// What the client did in an interval, as [`Floods`] bounds it.
 #[derive(Clone, Copy, Default)]
-struct Counts {
+pub(super) struct Counts {
     interval: u64,
     opened: u32,
-    given_up: u32,
-    frames: u32,
+    /// Requests that it gave up.
+    resets: u32,
+    /// Requests that the gate had to give up.
+    pub(super) provoked: u32,
+    /// Frames that say something.
+    pub(super) asks: u32,
+    /// Frames without use.
+    pub(super) idle_frames: u32,
+}
+
+impl Counts {
+    const fn are_too_many(&self, floods: &Floods) -> bool {
+        let half = self.opened / 2;
+        (self.resets > floods.resets && self.resets > half)
+            || (self.provoked > floods.provoked && self.provoked > half)
+            || self.asks > floods.asks
+            // Clients may send something unknown with each request, so that servers stay used to it (RFC 9114, 7.2.8).
+            || self.idle_frames > floods.idle_frames.saturating_add(self.opened)
+    }
 }
 
 /// Serves a connection until it ends.
@@ -71,6 +92,7 @@ pub(super) async fn serve(worker: Rc<Worker>, quic: quinn::Connection, client: R
         started,
         open: Cell::new(0),
         ended: Notify::new(),
+        floods: worker.limits.floods,
         counts: Cell::default(),
         critical: RefCell::default(),
     });
@@ -93,7 +115,7 @@ impl Link {
     }
 
     /// Counts something, and ends a connection on which too much is done.
-    fn count(&self, what: impl FnOnce(&mut Counts)) {
+    pub(super) fn count(&self, what: impl FnOnce(&mut Counts)) {
         let since = tokio::time::Instant::now().into_std().duration_since(self.started);
         let interval = since.as_secs() / INTERVAL.as_secs();
         let mut counts = self.counts.get();
@@ -102,14 +124,9 @@ impl Link {
         }
         what(&mut counts);
         self.counts.set(counts);
-        if (counts.given_up > GIVEN_UP && counts.given_up > counts.opened / 2) || counts.frames > FRAMES {
+        if counts.are_too_many(&self.floods) {
             self.close(Code::EXCESSIVE_LOAD);
         }
-    }
-
-    /// Counts a frame on a control stream.
-    pub(super) fn count_frame(&self) {
-        self.count(|counts| counts.frames += 1);
     }
 
     /// Opens the control stream, and tells the settings.
@@ -262,7 +279,8 @@ async fn one(worker: Rc<Worker>, client: Rc<Client>, open: Open, (send, recv): (
             });
             exchange.head.clear();
             worker.done(exchange);
-            return link.count(|counts| counts.given_up += 1);
+            let given_up = stream.is_given_up();
+            return link.count(|counts| if given_up { counts.resets += 1 } else { counts.provoked += 1 });
         }
     };
     let mut side = Side::Http2(Either::Http3(Box::new(stream)));
@@ -282,6 +300,6 @@ async fn one(worker: Rc<Worker>, client: Rc<Client>, open: Open, (send, recv): (
     // The connection may end with its last request, and what it did not deliver by then is lost.
     let _ = deadline.limit(worker.limits.idle, poll_fn(|cx| stream.poll_done(cx))).await;
     if stream.is_given_up() {
-        link.count(|counts| counts.given_up += 1);
+        link.count(|counts| counts.resets += 1);
     }
 }

@@ -56,6 +56,8 @@ struct State {
     /// Whether the client's end was read.
     fin: bool,
     trailers: Option<(Head, Vec<u8>)>,
+    /// Frames without use that were not counted yet.
+    idle_frames: u32,
     /// Whether either direction broke off.
     reset: bool,
     /// Whether that was the client's doing.
@@ -86,6 +88,7 @@ impl Stream {
             left: None,
             fin: false,
             trailers: None,
+            idle_frames: 0,
             reset: false,
             given_up: false,
         };
@@ -99,52 +102,16 @@ impl Stream {
         bytes: &mut Vec<u8>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), NoHead>> {
-        let state = &mut *self.state.borrow_mut();
-        let fault = |fault| Poll::Ready(Err(NoHead::Fault(fault)));
-        loop {
-            state.skip();
-            if let Some(frame) = state.frame() {
-                let length = usize::try_from(frame.length).unwrap_or(usize::MAX);
-                match frame.kind {
-                    // Coded it is never longer than what it stands for, but for what a client makes longer on purpose.
-                    kind::HEADERS if length > state.limits.head => {
-                        return fault(Fault::Refused(HeadError::TooLarge));
-                    }
-                    kind::HEADERS if state.inbound.len() - frame.taken >= length => {
-                        state.inbound.consume(frame.taken);
-                        state.end_behind(length, cx);
-                        let end = state.fin && state.inbound.len() == length;
-                        let block = &state.inbound.as_slice()[..length];
-                        let read = h3::request(block, end, &state.limits, head, bytes);
-                        state.inbound.consume(length);
-                        return match read {
-                            Ok(left) => {
-                                state.left = left;
-                                // Nobody will ask for a body where none was announced.
-                                if left == Some(0) && matches!(state.sort(), Err(Broken::Stream(_))) {
-                                    return fault(Fault::Malformed);
-                                }
-                                Poll::Ready(Ok(()))
-                            }
-                            Err(error) => fault(error),
-                        };
-                    }
-                    kind::HEADERS => {}
-                    _ if is_for_others(frame.kind) || frame.kind == kind::DATA => {
-                        return fault(Fault::Connection(Code::FRAME_UNEXPECTED));
-                    }
-                    _ => {
-                        state.begin_skip(frame);
-                        continue;
-                    }
-                }
-            }
-            if state.fin {
-                return Poll::Ready(Err(NoHead::Gone));
-            }
-            if ready!(state.fill(cx)).is_err() {
-                return Poll::Ready(Err(NoHead::Gone));
-            }
+        let polled = self.state.borrow_mut().poll_head(head, bytes, cx);
+        self.count();
+        polled
+    }
+
+    /// Tells the connection of frames without use.
+    fn count(&self) {
+        let idle_frames = std::mem::take(&mut self.state.borrow_mut().idle_frames);
+        if idle_frames > 0 {
+            self.link.count(|counts| counts.idle_frames += idle_frames);
         }
     }
 
@@ -220,6 +187,12 @@ impl Stream {
     /// Gives what came to `take`, which tells how much of it it took. It is asked only where there is something, or, with `true`, where it
     /// is the end and no trailers follow.
     pub(crate) fn take(&self, cx: &Context<'_>, take: impl FnOnce(&[u8], bool) -> usize) -> Came {
+        let came = self.take_some(cx, take);
+        self.count();
+        came
+    }
+
+    fn take_some(&self, cx: &Context<'_>, take: impl FnOnce(&[u8], bool) -> usize) -> Came {
         let cx = &mut Context::from_waker(cx.waker());
         let state = &mut *self.state.borrow_mut();
         let mut taken = 0;
@@ -254,7 +227,10 @@ impl Stream {
         state.reset = true;
         match error {
             Broken::GivenUp => {}
-            Broken::Stream(error) => state.abort(error),
+            Broken::Stream(error) => {
+                state.abort(error);
+                self.link.count(|counts| counts.provoked += 1);
+            }
             Broken::Connection(error) => self.link.close(error),
         }
         Came::Reset
@@ -343,6 +319,61 @@ fn is_for_others(of: u64) -> bool {
 }
 
 impl State {
+    /// Reads the head of the request, with its text in `bytes`.
+    fn poll_head(
+        &mut self,
+        head: &mut RequestHead,
+        bytes: &mut Vec<u8>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), NoHead>> {
+        let fault = |fault| Poll::Ready(Err(NoHead::Fault(fault)));
+        loop {
+            self.skip();
+            if let Some(frame) = self.frame() {
+                let length = usize::try_from(frame.length).unwrap_or(usize::MAX);
+                match frame.kind {
+                    // Coded it is never longer than what it stands for, but for what a client makes longer on purpose.
+                    kind::HEADERS if length > self.limits.head => {
+                        return fault(Fault::Refused(HeadError::TooLarge));
+                    }
+                    kind::HEADERS if self.inbound.len() - frame.taken >= length => {
+                        self.inbound.consume(frame.taken);
+                        self.end_behind(length, cx);
+                        let end = self.fin && self.inbound.len() == length;
+                        let block = &self.inbound.as_slice()[..length];
+                        let read = h3::request(block, end, &self.limits, head, bytes);
+                        self.inbound.consume(length);
+                        return match read {
+                            Ok(left) => {
+                                self.left = left;
+                                // Nobody will ask for a body where none was announced.
+                                if left == Some(0) && matches!(self.sort(), Err(Broken::Stream(_))) {
+                                    return fault(Fault::Malformed);
+                                }
+                                Poll::Ready(Ok(()))
+                            }
+                            Err(error) => fault(error),
+                        };
+                    }
+                    kind::HEADERS => {}
+                    _ if is_for_others(frame.kind) || frame.kind == kind::DATA => {
+                        return fault(Fault::Connection(Code::FRAME_UNEXPECTED));
+                    }
+                    _ => {
+                        self.begin_skip(frame);
+                        continue;
+                    }
+                }
+            }
+            if self.fin {
+                return Poll::Ready(Err(NoHead::Gone));
+            }
+            if ready!(self.fill(cx)).is_err() {
+                return Poll::Ready(Err(NoHead::Gone));
+            }
+        }
+    }
+
     /// The client wants no more of it, or is gone.
     fn give_up(&mut self) {
         (self.reset, self.given_up) = (true, true);
@@ -383,6 +414,7 @@ impl State {
     }
 
     fn begin_skip(&mut self, frame: FrameHead) {
+        self.idle_frames += 1;
         self.inbound.consume(frame.taken);
         self.skip = frame.length;
     }
@@ -452,6 +484,7 @@ impl State {
                     }
                     self.inbound.consume(frame.taken);
                     self.data = frame.length;
+                    self.idle_frames += u32::from(frame.length == 0);
                 }
                 kind::HEADERS => {
                     if self.trailers.is_some() {

@@ -110,8 +110,8 @@ async fn read(link: &Link, stream: RecvStream) -> Result<(), Code> {
 async fn control(link: &Link, reader: &mut Reader) -> Result<(), Code> {
     let mut control = Control::default();
     while let Some(frame) = reader.frame().await {
-        link.count_frame();
         let (wanted, mut payload) = (control.frame(frame)?, Vec::new());
+        link.count(|counts| if wanted { counts.asks += 1 } else { counts.idle_frames += 1 });
         if !reader.bytes(frame.length, |bytes| payload.extend_from_slice(if wanted { bytes } else { b"" })).await {
             return Ok(());
         }

@@ -69,6 +69,9 @@ impl Handed {
         *self.sessions.borrow_mut() = sessions.await.unwrap_or_default();
         self.is_here.set(true);
         self.here.notify_waiters();
+        // Those who read their sockets wait already, and take their own first. The times of what is left would be wrong later on.
+        tokio::task::yield_now().await;
+        self.sessions.take();
     }
 
     /// Waits for it, and takes the clients of a socket.

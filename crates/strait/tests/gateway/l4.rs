@@ -205,6 +205,61 @@ fn datagrams_begin_anew() {
     }
 }
 
+/// Processes of before know nothing of these clients, on either side of the conversation, and what is broken off is as good as nothing:
+/// then clients begin anew, and are served.
+#[test]
+fn datagrams_and_processes_of_before() {
+    use socket2::{Domain, SockAddr, Socket, Type};
+    let back = seen();
+    let work = tempfile::tempdir().unwrap();
+    let path = work.path().join("restart");
+    let hot = ["--hot-restart-path", path.to_str().unwrap()];
+    let files = datagrams_to(back, BOTH);
+    let talk = |socket: &Socket, until: &str| {
+        let mut said = Vec::new();
+        while !said.last().is_some_and(|last: &String| last.contains(until)) {
+            let mut message = vec![0; 64 << 10];
+            let length = (&*socket).read(&mut message).unwrap();
+            assert!(length > 0, "no {until} after {said:?}");
+            said.push(String::from_utf8_lossy(&message[..length]).into_owned());
+        }
+        said
+    };
+    // The one that serves hears from an old one what it always said.
+    let gate = Gate::alone(&[("all.yaml", &files)], &hot);
+    let client = client_of(gate.at("edge", 53));
+    way(&client, "hello");
+    let old = Socket::new(Domain::UNIX, Type::SEQPACKET, None).unwrap();
+    old.set_read_timeout(Some(PATIENCE)).unwrap();
+    old.connect(&SockAddr::unix(&path).unwrap()).unwrap();
+    old.send(br#"{"is":"hello","version":1}"#).unwrap();
+    talk(&old, "\"last\":true");
+    old.send(br#"{"is":"serving"}"#).unwrap();
+    let said = talk(&old, "draining");
+    assert_eq!(said.len(), 1, "{said:?}");
+    drop(gate);
+    // An old one hands nothing over; another one ends before it does.
+    for last in [Some(&br#"{"is":"draining"}"#[..]), None] {
+        let old = Socket::new(Domain::UNIX, Type::SEQPACKET, None).unwrap();
+        let _ = std::fs::remove_file(&path);
+        old.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+        old.listen(1).unwrap();
+        let running = std::thread::spawn(move || {
+            let (peer, _) = old.accept().unwrap();
+            peer.set_read_timeout(Some(PATIENCE)).unwrap();
+            let first = talk(&peer, "hello");
+            assert!(first[0].contains("\"version\":1"), "{first:?}");
+            peer.send(br#"{"is":"sockets","last":true}"#).unwrap();
+            talk(&peer, "serving");
+            drop(old);
+            last.map(|last| peer.send(last).unwrap());
+        });
+        let gate = Gate::alone(&[("all.yaml", &files)], &hot);
+        running.join().unwrap();
+        way(&client_of(gate.at("edge", 53)), "hello");
+    }
+}
+
 /// Each client's datagrams are a line and counted when it has been silent; those of more clients than may be are dropped and counted.
 #[test]
 pub(crate) fn datagrams() {

@@ -156,6 +156,12 @@ impl Request {
         self
     }
 
+    /// Another name for the field of that number.
+    pub(super) fn renamed(mut self, number: usize, name: &str) -> Self {
+        self.0["headers"][number][0] = json!(name);
+        self
+    }
+
     fn with(mut self, key: &str, value: Value) -> Self {
         self.0[key] = value;
         self

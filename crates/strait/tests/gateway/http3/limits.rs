@@ -163,3 +163,57 @@ fn given_up() {
     let held = resident(&gate).saturating_sub(before);
     assert!(held < 32 << 10, "{held} KiB more");
 }
+
+/// What makes much work for little (`Floods`): so much is taken, and the connection serves on; with more it ends, and others are served.
+#[test]
+fn floods() {
+    const MAX_PUSH_ID: &[u8] = b"\x0d\x01\x3f";
+    const PRIORITY_UPDATE: &[u8] = b"\x80\x0f\x07\x00\x04\x00u=1";
+    const HEAD: &[u8] = b"\x01\x10\0\0\xd4\xd7\xc1\x50\x09a.example";
+    enum Sent {
+        Requests(super::client::Request, &'static str),
+        Control(&'static [u8]),
+        Request(&'static [u8]),
+    }
+    // A request without a path, as one of its fields.
+    let pathless = get("/").renamed(3, "x-path");
+    let cases = [
+        ("stream-resets", "resets", Sent::Requests(get("/"), "both")),
+        ("stream-resets", "resets alone", Sent::Requests(get("/"), "reset")),
+        ("provoked-resets", "malformed requests", Sent::Requests(pathless, "never")),
+        ("control-frames", "MAX_PUSH_ID", Sent::Control(MAX_PUSH_ID)),
+        ("empty-frames", "PRIORITY_UPDATE", Sent::Control(PRIORITY_UPDATE)),
+        ("empty-frames", "unknown frames", Sent::Control(b"\x21\0")),
+        ("empty-frames", "unknown frames in a request", Sent::Request(b"\x21\x01a")),
+        ("empty-frames", "empty data", Sent::Request(b"\0\0")),
+    ];
+    let hex = |bytes: &[u8]| bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+    let limits = ["stream-resets=5", "provoked-resets=5", "control-frames=9", "empty-frames=5"];
+    let arguments: Vec<&str> = limits.iter().flat_map(|limit| ["--limit", limit]).collect();
+    let Some((gate, mut client)) = gate(&one(), &arguments) else { return };
+    let at = gate.at("edge", 443);
+    for (limit, what, sent) in cases {
+        for (kind, count) in [("fair", 5_u8), ("unfair", 50)] {
+            let name = &format!("{kind}: {what}");
+            client.connect(name, at, "a.example");
+            match &sent {
+                Sent::Requests(request, how) => _ = client.flood(name, request, how, count.into()),
+                Sent::Control(frame) => {
+                    let hex = hex(&frame.repeat(count.into()));
+                    client.say(&json!({ "do": "control", "name": name, "hex": hex }));
+                }
+                Sent::Request(frame) => {
+                    let said = client.raw(name, "bidi", &[HEAD, &frame.repeat(count.into())].concat(), true);
+                    assert_eq!(said["answer"]["status"] == 200, kind == "fair", "{limit}, {what}: {said}");
+                }
+            }
+            if kind == "fair" {
+                assert_eq!(client.ask(name, get("/"))["status"], 200, "{limit}, {what}");
+            } else {
+                assert_eq!(client.closed(name), EXCESSIVE_LOAD, "{limit}, {what}");
+            }
+        }
+        let fair = format!("fair: {what}");
+        assert_eq!(client.ask(&fair, get("/"))["status"], 200, "{limit}, {what}: others are served");
+    }
+}

@@ -8,7 +8,8 @@ finish    name   waits for the answers to those: a list
 goaway    name   how often the server said that it goes away: a number
 flood     name, request, how, most   gives up one request after the other, as the server lets it begin them, until the connection ends:
           {"begun": …, "end": …}; how: "both" directions at once, "reset" its own alone, "stop" the server's alone, or "answered": when the
-          answer's head is here
+          answer's head is here, or "never"
+control   name, hex   more on the client's control stream: {}
 drip      name, request   a byte of its body after the other, until there is an answer: it
 closed    name   waits until the connection ends: {"code": …, "reason": …}
 tunnel    name, headers   a request whose body goes both ways; waits for the head of its answer: {"status": …} or the answer
@@ -148,13 +149,13 @@ class Client(QuicConnectionProtocol):
             await self.until(lambda: self.end or may())
             if self.end:
                 return {"begun": begun, "end": self.end}
-            stream = self.begin({**request, "end": how in ("stop", "answered")})
+            stream = self.begin({**request, "end": how in ("stop", "answered", "never")})
             self.transmit()
             if how == "answered":
                 await self.until(lambda: self.end or "status" in self.answers[stream])
-            if how != "stop":
+            if how not in ("stop", "never"):
                 self._quic.reset_stream(stream, REQUEST_CANCELLED)
-            if how != "reset":
+            if how not in ("reset", "never"):
                 self._quic.stop_stream(stream, REQUEST_CANCELLED)
             self.transmit()
         return {"begun": most, "end": self.end}
@@ -292,6 +293,10 @@ async def main():
                 said = client.send(bytes.fromhex(command["hex"]), command.get("end", False))
             case "receive":
                 said = await client.receive()
+            case "control":
+                client._quic.send_stream_data(client.http._local_control_stream_id, bytes.fromhex(command["hex"]))
+                client.transmit()
+                said = {}
             case "initials":
                 said = initials(command)
             case "drip":
