@@ -8,7 +8,11 @@ use crate::{
 };
 
 pub(crate) fn check(context: &Context<'_>, report: &mut Report<'_>) {
-    if context.declared.istio_gateways().next().is_none() && context.declared.virtual_services().next().is_none() {
+    let declared = context.declared;
+    let is_there = declared.istio_gateways().next().is_some()
+        || declared.virtual_services().next().is_some()
+        || declared.gateways().next().is_some();
+    if !is_there {
         return;
     }
     for trouble in troubles(context.objects) {
@@ -19,6 +23,7 @@ pub(crate) fn check(context: &Context<'_>, report: &mut Report<'_>) {
                 (&codes::HOST_PATH_CLAIMED_TWICE, "remove one of them, or say what tells them apart")
             }
             TroubleKind::Unusable => (&codes::MATCH_UNUSABLE, "write what can be matched"),
+            TroubleKind::NotEnforced => (&codes::FIELD_NOT_ENFORCED, "do not count on it, or remove it"),
         };
         let (object, location) = (trouble.object, trouble.location);
         let object = ObjectRef { kind: object.kind.as_str().into(), namespace: object.namespace, name: object.name };

@@ -133,8 +133,8 @@ async fn connection(
         limited(&worker, (address, port));
         return refuse(&worker, (address, port), stream);
     }
-    let client = Client { trusted: worker.trusted_proxies, ..Client::new(peer, address, port, false) };
     let live = worker.live();
+    let client = Client { trusted: worker.trusted((address, port)), ..Client::new(peer, address, port, false) };
     let counts = live.port(address, port).and_then(|port| live.names.listener(port));
     let _counted = counts.map(|counts| counts.accepted(worker.reporter.worker()));
     let serve_as = live.port(address, port).map(|port| &live.plan.ports[port].serve);

@@ -329,6 +329,13 @@ impl Worker {
         (self.index, self.workers)
     }
 
+    /// How many proxies before a socket are believed about clients.
+    pub(crate) fn trusted(&self, (address, port): (IpAddr, u16)) -> usize {
+        let live = self.live();
+        let own = live.port(address, port).and_then(|port| live.plan.ports[port].trusted_proxies);
+        own.map_or(self.trusted_proxies, usize::from)
+    }
+
     /// The plan that is served. Held over one request at most.
     pub(crate) fn live(&self) -> Rc<Snapshot> {
         Rc::clone(&self.live.borrow())

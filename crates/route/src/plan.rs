@@ -53,6 +53,8 @@ pub struct PortPlan {
     pub port: u16,
     /// The gateway as `namespace/name`.
     pub gateway: Arc<str>,
+    /// How many proxies before it are believed about clients; as many as the process is told where its gateway does not say.
+    pub trusted_proxies: Option<u8>,
     /// What is spoken.
     pub serve: Serve,
 }

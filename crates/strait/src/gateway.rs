@@ -143,7 +143,8 @@ struct ServeArgs {
     ///
     /// The client's address, in logs, is then the COUNT-th from the end of `X-Forwarded-For`, and `X-Forwarded-Proto` tells whether the client
     /// speaks HTTPS, for matches, redirects, cookies and back ends. With 0 the client is whoever is connected, and what requests say of it is
-    /// not believed.
+    /// not believed. A Gateway whose annotation `proxy.istio.io/config` says `numTrustedProxies` has its own number, as have all where the mesh's
+    /// configuration (`istio` of `istio-system`) does.
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     trusted_proxies: u8,
 

@@ -38,6 +38,7 @@ mod yaml;
 
 use std::{collections::BTreeMap, sync::Arc};
 
+pub use self::istio::{mesh_proxy_config, proxy_config};
 pub use self::outline::{Outline, Place};
 pub use self::report::{ErrorKind, Note, ParseError, Parsed, Severity, Topic};
 pub(crate) use self::text::MAX_BYTES;

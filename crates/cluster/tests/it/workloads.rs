@@ -74,13 +74,13 @@ fn labels_of_controllers() {
     let text: String = all.iter().map(|kind| workload(kind, &kind.to_lowercase(), "")).collect();
     expect![[r#"
         cronjob-0 app=web,batch.kubernetes.io/controller-uid=1e4bfca1-4da3-5492-a268-96645315ed97,batch.kubernetes.io/job-name=cronjob,controller-uid=1e4bfca1-4da3-5492-a268-96645315ed97,job-name=cronjob
-        daemonset-node-1 app=web,controller-revision-hash=7467f8b876,pod-template-generation=1
-        daemonset-node-2 app=web,controller-revision-hash=7467f8b876,pod-template-generation=1
-        deployment-0 app=web,pod-template-hash=7467f8b876
+        daemonset-node-1 app=web,controller-revision-hash=d55759785,pod-template-generation=1
+        daemonset-node-2 app=web,controller-revision-hash=d55759785,pod-template-generation=1
+        deployment-0 app=web,pod-template-hash=d55759785
         job-0 app=web,batch.kubernetes.io/controller-uid=03d80b52-1245-5496-a24f-64f1d9f5e928,batch.kubernetes.io/job-name=job,controller-uid=03d80b52-1245-5496-a24f-64f1d9f5e928,job-name=job
         replicaset-0 app=web
         replicationcontroller-0 app=web
-        statefulset-0 app=web,apps.kubernetes.io/pod-index=0,controller-revision-hash=statefulset-7467f8b876,statefulset.kubernetes.io/pod-name=statefulset-0
+        statefulset-0 app=web,apps.kubernetes.io/pod-index=0,controller-revision-hash=statefulset-d55759785,statefulset.kubernetes.io/pod-name=statefulset-0
     "#]].assert_eq(&labels(&expanded(&text).objects));
 }
 

@@ -277,7 +277,7 @@ async fn connection(
     let _counted = counts.map(|counts| counts.accepted(worker.reporter.worker()));
     drop(live);
     let mut client = Client::new(peer, address, port, true);
-    client.trusted = worker.trusted_proxies;
+    client.trusted = worker.trusted((address, port));
     client.http3 = true;
     client.server_name = Some(chosen.name.into());
     client.listener = Some(chosen.listener);

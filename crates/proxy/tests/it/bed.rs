@@ -140,8 +140,15 @@ impl Bed {
         hosts.entry(None, || RouteTable::Precedence(table.into()));
         let mut listeners = HostTable::default();
         listeners.entry(None, || HttpListener { name: "http".into(), hosts });
-        let port =
-            |port, serve| Arc::new(PortPlan { address: self.address, port, gateway: "default/gate".into(), serve });
+        let port = |port, serve| {
+            Arc::new(PortPlan {
+                address: self.address,
+                port,
+                gateway: "default/gate".into(),
+                trusted_proxies: None,
+                serve,
+            })
+        };
         Plan {
             ports: vec![port(HTTP, Serve::Http(listeners)), port(TCP, Serve::Tcp(Some(split(0))))],
             rules: rules.into(),

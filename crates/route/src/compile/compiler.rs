@@ -23,7 +23,7 @@ use super::{
     classes,
     gateways::{self, GatewayState, class_accepted, referred},
     istio::{self, Istio},
-    ports,
+    ports, proxies,
     world::{Index, Name, World, services},
 };
 use crate::{
@@ -303,6 +303,7 @@ impl Compiler {
                     | Kind::BackendTlsPolicy
                     | Kind::BackendTrafficPolicy
             );
+            dirty.gateways |= proxies::is_of_mesh(key);
             #[expect(clippy::wildcard_enum_match_arm, reason = "others concern no gateway, or are in the index")]
             match key.kind {
                 kind if is_route(kind) => _ = dirty.routes.insert(key.clone()),

@@ -13,7 +13,7 @@ use super::{
     certificates::Certificates,
     conflicts,
     overlaps::overlaps,
-    tls,
+    proxies, tls,
     world::{Name, World, name},
 };
 use crate::{
@@ -32,6 +32,8 @@ pub(super) struct GatewayState {
     pub(super) listeners: Vec<ListenerState>,
     /// The gateway's own certificate for back ends.
     pub(super) client_certificate: Option<CertificateId>,
+    /// How many proxies before it are believed about clients, if it is said.
+    pub(super) trusted_proxies: Option<u8>,
     pub(super) accepted: Condition,
     /// What is wrong with its own references.
     pub(super) resolved: Option<Condition>,
@@ -110,6 +112,7 @@ impl GatewayState {
             addresses,
             listeners: Vec::new(),
             client_certificate,
+            trusted_proxies: proxies::of_gateway(gateway, world).trusted,
             accepted: accepted(gateway, class),
             resolved,
         };

@@ -12,6 +12,7 @@ mod http;
 pub(crate) mod istio;
 mod overlaps;
 mod ports;
+mod proxies;
 mod sessions;
 mod tls;
 mod traffic;
@@ -94,9 +95,19 @@ fn compiler(objects: &Objects, assigned: &Assigned, resolved: &Resolved, now: &s
     compiler
 }
 
-/// What of Istio's objects is most likely not meant, for people who ask before anything is served.
+/// What of Istio's objects and of what proxies are told is most likely not meant, for people who ask before anything is served.
 pub fn troubles(objects: &Objects) -> Vec<Trouble> {
     let one = vec![std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)];
     let assigned = istio::selected(objects).into_iter().map(|workload| (istio::key(workload), one.clone())).collect();
-    compile(objects, &assigned, "").troubles
+    let index = world::Index::default();
+    let world = world::World { objects, index: &index };
+    let said = Compiled::gateways(objects).flat_map(|gateway| proxies::of_gateway(gateway, &world).notes);
+    let of_proxies = said.map(|(object, meta, message)| {
+        let location = meta.location;
+        Trouble { kind: TroubleKind::NotEnforced, object, location, message }
+    });
+    let mut all: Vec<Trouble> = compile(objects, &assigned, "").troubles.into_iter().chain(of_proxies).collect();
+    all.sort();
+    all.dedup();
+    all
 }

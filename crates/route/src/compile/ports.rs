@@ -50,6 +50,7 @@ pub(super) fn update(
                 address: place.0,
                 port: place.2,
                 gateway: format!("{}/{}", name.0, name.1).into(),
+                trusted_proxies: state.trusted_proxies,
                 serve: empty(&listener.listener.protocol),
             });
             if let Some(routes) = of.get(routes) {

@@ -59,6 +59,61 @@ const CASES: &[Case] = &[
     },
 ];
 
+/// Gateways that say themselves how many proxies are believed, before or in place of the option.
+#[test]
+fn trusted_by_gateway() {
+    let config =
+        |count: u8| format!("{{proxy.istio.io/config: '{{\"gatewayTopology\": {{\"numTrustedProxies\": {count}}}}}'}}");
+    let gateway = |name: &str, annotations: &str, infrastructure: &str| {
+        format!(
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {{name: {name}{annotations}}}\nspec: {{gatewayClassName: strait{infrastructure}, listeners: [{{name: http, port: 80, protocol: HTTP}}]}}\n---\n"
+        )
+    };
+    let mesh = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\ndata: {mesh: 'defaultConfig: {gatewayTopology: {numTrustedProxies: 1}}'}\n---\n";
+    let deployment = format!(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: istio-ingressgateway, namespace: istio-system}}\nspec:\n  selector: {{matchLabels: {{istio: ingressgateway}}}}\n  template:\n    metadata: {{labels: {{istio: ingressgateway, app: istio-ingressgateway}}, annotations: {}}}\n    spec: {{containers: [{{name: c, image: c}}]}}\n---\n",
+        config(3)
+    );
+    let istio = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: old}\nspec: {selector: {istio: ingressgateway}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]}\n---\n\
+                 apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: old}\nspec: {hosts: ['*'], gateways: [old], http: [{redirect: {uri: /away, derivePort: FROM_REQUEST_PORT}}]}\n---\n";
+    let route = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: route}\nspec: {parentRefs: [{name: own}, {name: pods}, {name: none}], rules: [{filters: [{type: RequestRedirect, requestRedirect: {hostname: other.example}}]}]}\n---\n";
+    let text = [
+        gateway("own", &format!(", annotations: {}", config(2)), ""),
+        gateway(
+            "pods",
+            &format!(", annotations: {}", config(1)),
+            &format!(", infrastructure: {{annotations: {}}}", config(0)),
+        ),
+        gateway("none", "", ""),
+        istio.to_owned(),
+        route.to_owned(),
+    ];
+    let check = |manifests: &str, expected: [(&str, &str); 4]| {
+        let beside = tempfile::tempdir().unwrap();
+        let log = beside.path().join("log");
+        let told =
+            ["--access-log-encoding", "json", "--access-log-format", r#"{"client": "%DOWNSTREAM_REMOTE_ADDRESS%"}"#];
+        let options = ["--trusted-proxies", "4", "--access-log-file", log.to_str().unwrap()];
+        let gate = Gate::alone(&[("all.yaml", manifests)], &[&options[..], &told[..]].concat());
+        for (index, (name, client)) in expected.into_iter().enumerate() {
+            let said = "X-Forwarded-For: 192.0.2.4, 192.0.2.3, 192.0.2.2, 192.0.2.1";
+            curl(&["-H", said], &format!("http://{}/", gate.at(name, 80)));
+            let mut text = String::new();
+            until("a line more", || {
+                text = std::fs::read_to_string(&log).unwrap_or_default();
+                text.lines().count() == index + 1 && text.ends_with('\n')
+            });
+            let line: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+            let found = line["client"].as_str().unwrap().rsplit_once(':').unwrap().0.to_owned();
+            assert_eq!(found, client, "{name}");
+        }
+    };
+    let plain = [("own", "192.0.2.2"), ("pods", "127.0.0.1"), ("none", "192.0.2.4"), ("old", "192.0.2.4")];
+    check(&text.concat(), plain);
+    let told = [("own", "192.0.2.2"), ("pods", "127.0.0.1"), ("none", "192.0.2.1"), ("old", "192.0.2.3")];
+    check(&[&text.concat(), mesh, &deployment].concat(), told);
+}
+
 #[test]
 fn trusted_proxies() {
     let rules = "  - matches: [{path: {value: /away}}]\n    filters: [{type: RequestRedirect, requestRedirect: {hostname: other.example}}]\n  \

@@ -219,16 +219,16 @@ fn explain() {
     folder.check("policy explain -f shop --from shop/web-0 --to shop/db-0 --port 8080/TCP", &expect![[r#"
         shop/web-0 → shop/db-0 8080/TCP over IPv4
 
-          egress    shop/web-0 10.244.2.10 (identity 34365, labels app=web,pod-template-hash=5d94ddc784)
+          egress    shop/web-0 10.244.2.10 (identity 34365, labels app=web,pod-template-hash=68cdbbbd89)
           policy    NetworkPolicy shop/web  shop/policy.yaml:12
-          peer      shop/db-0 10.244.1.10 (identity 55503, labels app=db,apps.kubernetes.io/pod-index=0,controller-revision-hash=db-6c89bfdb88,statefulset.kubernetes.io/pod-name=db-0)
+          peer      shop/db-0 10.244.1.10 (identity 55503, labels app=db,apps.kubernetes.io/pod-index=0,controller-revision-hash=db-7676dd7cfc,statefulset.kubernetes.io/pod-name=db-0)
           isolated  yes: what no rule allows is denied
           allowed   by a rule
                     NetworkPolicy shop/web egress[0]  shop/policy.yaml:19
 
-          ingress   shop/db-0 10.244.1.10 (identity 55503, labels app=db,apps.kubernetes.io/pod-index=0,controller-revision-hash=db-6c89bfdb88,statefulset.kubernetes.io/pod-name=db-0)
+          ingress   shop/db-0 10.244.1.10 (identity 55503, labels app=db,apps.kubernetes.io/pod-index=0,controller-revision-hash=db-7676dd7cfc,statefulset.kubernetes.io/pod-name=db-0)
           policy    NetworkPolicy shop/db  shop/policy.yaml:1
-          peer      shop/web-0 10.244.2.10 (identity 34365, labels app=web,pod-template-hash=5d94ddc784)
+          peer      shop/web-0 10.244.2.10 (identity 34365, labels app=web,pod-template-hash=68cdbbbd89)
           isolated  yes: what no rule allows is denied
           denied    isolated by shop/db, and no rule allows it
           nearest   would be allowed by shop/policy.yaml:10 but for port 8080/TCP (rule allows sql/TCP; sql of shop/db-0 is 5432/TCP)  [NetworkPolicy shop/db ingress[0]]
@@ -239,16 +239,16 @@ fn explain() {
     folder.check("policy explain -f shop --from shop/web-0 --to shop/db-0 --port 5432/TCP", &expect![[r#"
         shop/web-0 → shop/db-0 5432/TCP over IPv4
 
-          egress    shop/web-0 10.244.2.10 (identity 34365, labels app=web,pod-template-hash=5d94ddc784)
+          egress    shop/web-0 10.244.2.10 (identity 34365, labels app=web,pod-template-hash=68cdbbbd89)
           policy    NetworkPolicy shop/web  shop/policy.yaml:12
-          peer      shop/db-0 10.244.1.10 (identity 55503, labels app=db,apps.kubernetes.io/pod-index=0,controller-revision-hash=db-6c89bfdb88,statefulset.kubernetes.io/pod-name=db-0)
+          peer      shop/db-0 10.244.1.10 (identity 55503, labels app=db,apps.kubernetes.io/pod-index=0,controller-revision-hash=db-7676dd7cfc,statefulset.kubernetes.io/pod-name=db-0)
           isolated  yes: what no rule allows is denied
           allowed   by a rule
                     NetworkPolicy shop/web egress[0]  shop/policy.yaml:19
 
-          ingress   shop/db-0 10.244.1.10 (identity 55503, labels app=db,apps.kubernetes.io/pod-index=0,controller-revision-hash=db-6c89bfdb88,statefulset.kubernetes.io/pod-name=db-0)
+          ingress   shop/db-0 10.244.1.10 (identity 55503, labels app=db,apps.kubernetes.io/pod-index=0,controller-revision-hash=db-7676dd7cfc,statefulset.kubernetes.io/pod-name=db-0)
           policy    NetworkPolicy shop/db  shop/policy.yaml:1
-          peer      shop/web-0 10.244.2.10 (identity 34365, labels app=web,pod-template-hash=5d94ddc784)
+          peer      shop/web-0 10.244.2.10 (identity 34365, labels app=web,pod-template-hash=68cdbbbd89)
           isolated  yes: what no rule allows is denied
           allowed   by a rule
                     NetworkPolicy shop/db ingress[0]  shop/policy.yaml:7

@@ -161,6 +161,15 @@ impl fmt::Display for PortProtocol {
     }
 }
 
+/// What the proxies of a gateway are started with, as far as a gate goes by it (`istio.mesh.v1alpha1.ProxyConfig`).
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ProxyConfig {
+    /// `gatewayTopology.numTrustedProxies`: how many proxies before the gate are believed about clients.
+    pub num_trusted_proxies: Option<u8>,
+    /// Fields that are given and not gone by, by their paths.
+    pub others: Vec<Arc<str>>,
+}
+
 /// A duration as protobuf's JSON has it.
 #[expect(clippy::ref_option, reason = "serde calls it so")]
 fn seconds<S: Serializer>(duration: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {

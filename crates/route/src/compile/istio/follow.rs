@@ -31,6 +31,7 @@ use crate::{
     addresses::Assigned,
     compile::{
         backends::Backends,
+        proxies,
         world::{Name, World},
     },
     plan::{PortPlan, Rule},
@@ -50,8 +51,11 @@ pub(in crate::compile) struct Istio {
     /// The sockets that a gateway has servers at.
     at: BTreeMap<Arc<str>, BTreeSet<At>>,
     troubles: Troubles,
-    /// Of gateways that select no workload of the gate's.
+    /// Of gateways that select no workload of the gate's, and of what proxies are told.
     not_selected: Vec<Trouble>,
+    of_proxies: Vec<Trouble>,
+    /// By workload: how many proxies before it are believed about clients.
+    trusted: BTreeMap<&'static str, Option<u8>>,
     assigned: Assigned,
 }
 
@@ -72,6 +76,8 @@ pub(in crate::compile) struct Followed {
 #[derive(Default)]
 struct Dirty {
     gateways: bool,
+    /// Something that proxies of the gate's workloads may be told by.
+    proxies: bool,
     services: BTreeSet<Name>,
     touched: Touched,
 }
@@ -159,6 +165,7 @@ impl Istio {
     /// Brings what an object is found by up to date, and tells what depends on it.
     fn take(&mut self, key: &ObjectKey, objects: &Objects, dirty: &mut Dirty) {
         let own = (Arc::clone(&key.namespace), Arc::clone(&key.name));
+        dirty.proxies |= &*key.namespace == super::NAMESPACE && proxies::are_told_by(key.kind);
         #[expect(
             clippy::wildcard_enum_match_arm,
             reason = "others are the registry's, or nothing of Istio's depends on them"
@@ -188,6 +195,12 @@ impl Istio {
             given_back: Vec::new(),
             left: Vec::new(),
         };
+        if dirty.gateways || dirty.proxies {
+            let (trusted, told) = proxies_of(&world);
+            round.compiler.told.add(&told);
+            round.compiler.told.remove(&std::mem::replace(&mut self.of_proxies, told));
+            self.trusted = trusted;
+        }
         round.take_out(&dirty.services);
         if dirty.gateways {
             let unselected = not_selected(world.objects);
@@ -196,7 +209,7 @@ impl Istio {
             round.replace_ports(sockets(world.objects, &self.assigned));
         }
         round.put_in(&dirty.services);
-        round.finish(&dirty.touched)
+        round.finish(&dirty.touched, &self.trusted)
     }
 }
 
@@ -226,6 +239,20 @@ fn not_selected(objects: &Objects) -> Vec<Trouble> {
         Trouble { kind: TroubleKind::NotSelected, object, location, message }
     });
     told.collect()
+}
+
+/// What the proxies of the gate's workloads are told, and what of it is not gone by.
+fn proxies_of(world: &World<'_>) -> (BTreeMap<&'static str, Option<u8>>, Vec<Trouble>) {
+    let (mut trusted, mut troubles) = (BTreeMap::new(), Vec::new());
+    for workload in super::selected(world.objects) {
+        let said = proxies::of_workload(super::labels(workload), world);
+        trusted.insert(workload, said.trusted);
+        troubles.extend(said.notes.into_iter().map(|(object, meta, message)| {
+            let location = meta.location;
+            Trouble { kind: TroubleKind::NotEnforced, object, location, message }
+        }));
+    }
+    (trusted, troubles)
 }
 
 /// One change that is followed.
@@ -311,8 +338,12 @@ impl Round<'_> {
     }
 
     /// Puts together what is another, and gives back what nothing goes by any more.
-    fn finish(mut self, touched: &Touched) -> Followed {
+    fn finish(mut self, touched: &Touched, trusted: &BTreeMap<&str, Option<u8>>) -> Followed {
         for (at, port) in &mut *self.ports {
+            let is_other = port.trust(trusted.get(at.0).copied().flatten());
+            if is_other {
+                self.fresh.insert(*at);
+            }
             let (hosts, is_other) = port.refresh(touched, self.fresh.contains(at), &mut self.compiler);
             self.followed.hosts += hosts;
             self.followed.ports += usize::from(is_other);

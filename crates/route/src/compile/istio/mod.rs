@@ -69,6 +69,8 @@ pub enum TroubleKind {
     Claimed,
     /// A match or an expression that cannot be used: it takes no request.
     Unusable,
+    /// Something that is read and not gone by.
+    NotEnforced,
 }
 
 /// `file:line:col: object: message`.

@@ -87,6 +87,8 @@ pub(super) struct Port {
     /// With TLS: a server for each group.
     tls: Vec<TlsServer>,
     names: HostTable<TlsListener>,
+    /// How many proxies before it are believed about clients, if it is said.
+    trusted_proxies: Option<u8>,
     brought: Brought,
 }
 
@@ -95,11 +97,18 @@ impl Port {
         let mut port = Self {
             at,
             named: Vec::new(),
-            plan: Arc::new(PortPlan { address: at.1, port: at.2, gateway: "".into(), serve: Serve::Tcp(None) }),
+            plan: Arc::new(PortPlan {
+                address: at.1,
+                port: at.2,
+                gateway: "".into(),
+                trusted_proxies: None,
+                serve: Serve::Tcp(None),
+            }),
             servers: Vec::new(),
             groups: Vec::new(),
             tls: Vec::new(),
             names: HostTable::default(),
+            trusted_proxies: None,
             brought: Brought::default(),
         };
         let mut same: Vec<&Of> = Vec::new();
@@ -267,6 +276,11 @@ impl Port {
         }
     }
 
+    /// Takes in how many proxies before it are believed. Gives whether it is another number.
+    pub(super) fn trust(&mut self, proxies: Option<u8>) -> bool {
+        std::mem::replace(&mut self.trusted_proxies, proxies) != proxies
+    }
+
     /// Gives back what it brought with it.
     pub(super) fn retire(&self, compiler: &mut Compiler<'_>) {
         self.groups.iter().for_each(|group| group.retire(compiler));
@@ -290,7 +304,8 @@ impl Port {
         }
         if is_other {
             let gateway = self.gateways().into_iter().collect::<Vec<_>>().join(",").into();
-            self.plan = Arc::new(PortPlan { address: self.at.1, port: self.at.2, gateway, serve: self.serve() });
+            let ((_, address, port), trusted_proxies) = (self.at, self.trusted_proxies);
+            self.plan = Arc::new(PortPlan { address, port, gateway, trusted_proxies, serve: self.serve() });
         }
         (hosts, is_other)
     }
