@@ -102,6 +102,8 @@ pub enum GateError {
         gateway: Arc<str>,
         /// The port of its listener.
         port: u16,
+        /// Whether for datagrams: of a UDP listener, or of HTTP/3.
+        udp: bool,
         /// Why.
         source: io::Error,
     },
@@ -159,6 +161,8 @@ pub struct Gate {
     sockets: Arc<Sockets>,
     /// Sockets of another process that no plan has asked for yet.
     inherited: BTreeMap<Place, Vec<Socket>>,
+    /// Places of the plan where nothing could be opened.
+    missing: Vec<Place>,
     ports: PortMap,
     #[cfg(feature = "http3")]
     http3: bool,
@@ -277,6 +281,7 @@ impl Gate {
             taken_up,
             sockets: Arc::default(),
             inherited: BTreeMap::new(),
+            missing: Vec::new(),
             ports: options.ports.clone(),
             #[cfg(feature = "http3")]
             http3: options.http3,
@@ -398,10 +403,16 @@ impl Gate {
         errors
     }
 
+    /// Whether something that could not be listened on could be now: then a plan is worth being served again.
+    pub fn can_listen_on_more(&self) -> bool {
+        self.missing.iter().any(|place| listen::can_bind(*place))
+    }
+
     /// The sockets for these ports: those that are there, those that another process left, else new ones.
     fn open(&mut self, ports: &[Arc<PortPlan>], errors: &mut Vec<GateError>) -> Sockets {
         let mut sockets = Sockets::new();
         let mut inherited = std::mem::take(&mut self.inherited);
+        self.missing.clear();
         for port in ports {
             let at = listen::place(port.address, port.port, &self.ports);
             let place = (at, port.serve.is_udp());
@@ -415,13 +426,19 @@ impl Gate {
             match opened {
                 Ok(listening) => _ = sockets.insert(place, listening),
                 Err(source) => {
-                    let gateway = Arc::clone(&port.gateway);
-                    errors.push(GateError::Listen { at, gateway, port: port.port, source });
+                    if !sockets.contains_key(&place) {
+                        self.missing.push(place);
+                    }
+                    let (gateway, udp) = (Arc::clone(&port.gateway), place.1);
+                    errors.push(GateError::Listen { at, gateway, port: port.port, udp, source });
                 }
             }
         }
         #[cfg(feature = "http3")]
-        self.open_quic(ports, &mut sockets, &mut inherited, errors);
+        {
+            let missing = self.open_quic(ports, &mut sockets, &mut inherited, errors);
+            self.missing.extend(missing);
+        }
         sockets
     }
 

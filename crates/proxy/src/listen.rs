@@ -109,8 +109,21 @@ pub(crate) fn place(address: IpAddr, port: u16, map: &PortMap) -> SocketAddr {
     SocketAddr::new(address, map.get(&port).copied().unwrap_or(port))
 }
 
+/// Whether a place could be listened on. Nobody gets to see that it was tried.
+pub(crate) fn can_bind((at, udp): Place) -> bool {
+    bind(at, if udp { Type::DGRAM } else { Type::STREAM }).is_ok()
+}
+
 /// Opens a socket beside those of the other workers; the kernel spreads connections over all of them.
 fn open(at: SocketAddr, kind: Type) -> io::Result<Socket> {
+    let socket = bind(at, kind)?;
+    if kind == Type::STREAM {
+        socket.listen(4096)?;
+    }
+    Ok(socket)
+}
+
+fn bind(at: SocketAddr, kind: Type) -> io::Result<Socket> {
     let protocol = if kind == Type::STREAM { Protocol::TCP } else { Protocol::UDP };
     let socket = Socket::new(Domain::for_address(at), kind.nonblocking().cloexec(), Some(protocol))?;
     if at.is_ipv6() {
@@ -126,9 +139,6 @@ fn open(at: SocketAddr, kind: Type) -> io::Result<Socket> {
         socket.set_tcp_nodelay(true)?;
     }
     socket.bind(&at.into())?;
-    if kind == Type::STREAM {
-        socket.listen(4096)?;
-    }
     Ok(socket)
 }
 

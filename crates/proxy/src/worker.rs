@@ -281,8 +281,8 @@ impl Worker {
             match self.open_at(place, of) {
                 Ok(tasks) => _ = listening.insert(place, Accepting { of: Arc::clone(of), tasks }),
                 Err(source) => {
-                    let gateway = Arc::clone(&port.gateway);
-                    errors.push(GateError::Listen { at: at(port).0, gateway, port: port.port, source });
+                    let (gateway, (at, udp)) = (Arc::clone(&port.gateway), at(port));
+                    errors.push(GateError::Listen { at, gateway, port: port.port, udp, source });
                 }
             }
         }

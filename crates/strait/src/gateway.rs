@@ -1,6 +1,7 @@
 //! `strait gateway`, `strait try` and `strait status render`: Gateway API and Istio manifests to a running gate, and to statuses.
 
 mod handover;
+mod hindered;
 mod limits;
 mod outside;
 mod render;
@@ -14,7 +15,7 @@ mod yaml;
 use std::{
     collections::BTreeSet,
     io::Write as _,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     num::NonZeroUsize,
     os::fd::{AsFd as _, OwnedFd},
     path::{Path, PathBuf},
@@ -41,7 +42,7 @@ use tokio::{
 pub(crate) use outside::ADMIN;
 pub(crate) use render::{RenderArgs, render};
 
-use self::{resolve::Resolver, stand_in::StandIns, statuses::StatusFile};
+use self::{hindered::Hindered, resolve::Resolver, stand_in::StandIns, statuses::StatusFile};
 
 /// Serve Gateways and their routes (Gateway API, Istio) as an L7 gate, without root
 ///
@@ -108,6 +109,8 @@ struct ServeArgs {
     map_port: Vec<(u16, u16)>,
 
     /// File that is kept equal to the status of every Gateway API object, as YAML
+    ///
+    /// Ports and addresses that cannot be listened on are in it too. They are tried again every second.
     #[arg(long, value_name = "FILE")]
     status: Option<PathBuf>,
 
@@ -217,6 +220,7 @@ fn serve(args: ServeArgs, stand_ins: Option<StandIns>, hot_restart_path: Option<
         assigned: Assigned::new(),
         compiler: Compiler::new(),
         stood_in: Objects::default(),
+        hindered: Hindered::default(),
         said: BTreeSet::new(),
         resolver: Resolver::new(),
     };
@@ -300,6 +304,8 @@ struct Running {
     compiler: Compiler,
     /// What was compiled last, where stand-ins take the place of pods.
     stood_in: Objects,
+    /// Where nothing can be listened on, though the plan asks for it.
+    hindered: Hindered,
     /// What was said of what went wrong, so that it is said once.
     said: BTreeSet<String>,
     resolver: Resolver,
@@ -335,10 +341,17 @@ impl Running {
         say_ready(&lines)?;
         // While another process is about to take over nothing changes: it has the sockets of now.
         let mut taking_over = false;
+        let mut again = tokio::time::interval(hindered::AGAIN);
+        again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = signals.next() => return Ok(Drain::Ending),
                 () = self.resolver.changed(), if !taking_over => self.apply(gate, &[]),
+                _ = again.tick(), if !taking_over && self.hindered.is_some() => {
+                    if gate.can_listen_on_more() {
+                        self.apply(gate, &[]);
+                    }
+                }
                 Some(taken_up) = changes.recv(), if !taking_over => {
                     let change = self.directory.refresh();
                     let _ = taken_up.send(());
@@ -399,12 +412,22 @@ impl Running {
         };
         self.assigned = addresses(objects, self.pool, &self.assigned);
         let resolved = self.resolver.resolved();
-        let recompiled = self.compiler.update(objects, changed, &self.assigned, resolved, &now());
+        let now = now();
+        let mut recompiled = self.compiler.update(objects, changed, &self.assigned, resolved, &now);
         for name in self.resolver.want(self.compiler.names()) {
             said.insert(format!("{name} is not looked up: there are too many names; its back ends get no request"));
         }
         said.extend(self.compiler.troubles().map(ToString::to_string));
-        said.extend(gate.serve(self.compiler.plan()).into_iter().map(|error| error.to_string()));
+        let plan = self.compiler.plan();
+        let freed = self.hindered.is_some().then(|| places(&plan, &self.ports));
+        let errors = gate.serve(plan);
+        for at in
+            self.hindered.replace(&errors).into_iter().filter(|place| freed.iter().flatten().any(|of| of == place))
+        {
+            eprintln!("listening on {} now", at.0);
+        }
+        recompiled.statuses.extend(self.compiler.listening(hindered::hindrances(&errors), &now));
+        said.extend(errors.iter().map(ToString::to_string));
         // Whoever waits for the change has it now.
         if let Some(file) = &self.status {
             file.update(recompiled.statuses.into_iter().map(|key| {
@@ -423,6 +446,9 @@ impl Running {
         let mut lines = Vec::new();
         for port in &plan.ports {
             let at = self.ports.get(&port.port).copied().unwrap_or(port.port);
+            if self.hindered.contains(port.address, at, port.serve.is_udp()) {
+                continue;
+            }
             let address = bracketed(port.address);
             // Those of Istio's that share a port are served as one.
             for gateway in port.gateway.split(',') {
@@ -461,6 +487,12 @@ async fn next(asked: &mut Option<mpsc::Receiver<handover::Asked>>) -> Option<han
         Some(asked) => asked.recv().await,
         None => std::future::pending().await,
     }
+}
+
+/// Where a plan listens, and whether for datagrams.
+fn places(plan: &Plan, map: &PortMap) -> Vec<(SocketAddr, bool)> {
+    let at = |port: u16| map.get(&port).copied().unwrap_or(port);
+    plan.ports.iter().map(|port| (SocketAddr::new(port.address, at(port.port)), port.serve.is_udp())).collect()
 }
 
 fn say_ready(lines: &[String]) -> std::io::Result<()> {

@@ -9,16 +9,17 @@ use super::{Gate, GateError};
 use crate::listen::{self, Listening, Place, Sockets};
 
 impl Gate {
-    /// Opens sockets for datagrams where HTTPS is served, but for ports whose datagrams are a UDP listener's.
+    /// Opens sockets for datagrams where HTTPS is served, but for ports whose datagrams are a UDP listener's. Gives where it could not.
     pub(super) fn open_quic(
         &self,
         ports: &[Arc<PortPlan>],
         sockets: &mut Sockets,
         inherited: &mut BTreeMap<Place, Vec<Socket>>,
         errors: &mut Vec<GateError>,
-    ) {
+    ) -> Vec<Place> {
+        let mut missing = Vec::new();
         if !self.http3 {
-            return;
+            return missing;
         }
         for port in ports {
             let Serve::Tls(listeners) = &port.serve else { continue };
@@ -43,11 +44,13 @@ impl Gate {
             match opened {
                 Ok(listening) => _ = sockets.insert(place, listening),
                 Err(source) => {
+                    missing.push(place);
                     let gateway = Arc::clone(&port.gateway);
-                    errors.push(GateError::Listen { at, gateway, port: port.port, source });
+                    errors.push(GateError::Listen { at, gateway, port: port.port, udp: true, source });
                 }
             }
         }
+        missing
     }
 
     /// Has new connections come to this process again, after another one that was to take over did not.

@@ -118,7 +118,7 @@ impl Listeners {
             let leave = Rc::new(Leave(watch::Sender::new(false)));
             match open(worker, of, place, &leave) {
                 Ok(tasks) => _ = self.all.insert(place, Served { of: Arc::clone(of), port: at.port(), leave, tasks }),
-                Err(source) => errors.push(GateError::Listen { at, gateway, port: place.1, source }),
+                Err(source) => errors.push(GateError::Listen { at, gateway, port: place.1, udp: true, source }),
             }
         }
         let told = |(place, served): (&(IpAddr, u16), &Served)| {

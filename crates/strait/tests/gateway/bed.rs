@@ -167,7 +167,9 @@ pub(crate) fn command(role: &str, folder: &Path, arguments: &[&str]) -> Command 
     let (high, low) = (100 + pid / 256 % 64, pid % 256);
     let mut command = Command::new(env!("CARGO_BIN_EXE_strait"));
     command.arg(role).arg("-f").arg(folder);
-    command.args(["--address-pool", &format!("127.{high}.{low}.0/24")]);
+    if !arguments.contains(&"--address-pool") {
+        command.args(["--address-pool", &format!("127.{high}.{low}.0/24")]);
+    }
     if role == "try" {
         command.args(["--pod-pool", &format!("127.{}.{low}.0/24", high + 64)]);
     }

@@ -117,7 +117,8 @@ pub(crate) fn server(key: Option<&'static str>) -> SocketAddr {
 /// Frames of all kinds and sizes go both ways, and the end of one side is that of the other.
 #[test]
 fn frames() {
-    let text = outside("socket", server(Some(KEY)), "") + &http("  - backendRefs: [{name: socket, port: 80}]\n");
+    let text = outside("socket", server(Some(KEY)), ", appProtocol: kubernetes.io/ws")
+        + &http("  - backendRefs: [{name: socket, port: 80}]\n");
     let gate = Gate::of(&[("all.yaml", &text)]);
     for _ in 0..3 {
         let mut stream = TcpStream::connect(gate.at("edge", 80)).unwrap();
