@@ -12,8 +12,8 @@ use crate::status::Condition;
 struct Claims<'a> {
     /// Listeners by what they speak.
     groups: BTreeMap<u8, Vec<usize>>,
-    /// By what they speak, and their hostname.
-    hosts: BTreeMap<(u8, Option<&'a str>), Vec<usize>>,
+    /// By what they speak, and their hostname; each with its protocol.
+    hosts: BTreeMap<(u8, Option<&'a str>), Vec<(usize, &'a str)>>,
 }
 
 /// A port; UDP is beside the others.
@@ -36,16 +36,20 @@ fn group(listener: &Listener) -> u8 {
 impl<'a> Claims<'a> {
     fn add(&mut self, index: usize, listener: &'a Listener) {
         self.groups.entry(group(listener)).or_default().push(index);
-        self.hosts.entry((group(listener), listener.hostname.as_deref())).or_default().push(index);
+        let claimed = (index, &*listener.protocol);
+        self.hosts.entry((group(listener), listener.hostname.as_deref())).or_default().push(claimed);
     }
 
     /// Why a listener cannot be told apart from another one, and from which. Only listeners of sets have a reason for both at once.
     fn against(&self, index: usize, state: &ListenerState) -> Option<(&'static str, usize)> {
         let listener = &state.listener;
         let mut others = self.groups.iter().filter(|(of, _)| **of != group(listener));
-        let protocol = others.find_map(|(_, all)| all.first().copied());
         let same = self.hosts.get(&(group(listener), listener.hostname.as_deref()));
-        let host = same.into_iter().flatten().copied().find(|other| *other != index);
+        let mut same = same.into_iter().flatten().filter(|(other, _)| *other != index);
+        // HTTPS and TLS share a port, but no hostname: what is done with a connection must be certain.
+        let unlike = || same.clone().find(|(_, protocol)| *protocol != &*listener.protocol).map(|(other, _)| *other);
+        let protocol = others.find_map(|(_, all)| all.first().copied()).or_else(unlike);
+        let host = same.find(|(_, protocol)| *protocol == &*listener.protocol).map(|(other, _)| *other);
         match (protocol, host) {
             (Some(_), Some(other)) if state.set.is_some() => Some(("ListenerConflict", other)),
             (Some(other), _) => Some(("ProtocolConflict", other)),

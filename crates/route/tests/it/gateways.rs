@@ -327,7 +327,7 @@ fn listeners() {
 
 const CONFLICTS: &[Case] = &[
     (
-        "one host twice",
+        "one host for HTTPS and for TLS",
         gateway!(
             "{name: a, port: 443, protocol: TLS, hostname: a.x, tls: {mode: Passthrough}}, {name: b, port: 443, protocol: HTTPS, hostname: a.x, tls: {certificateRefs: [{name: cert}]}}, {name: c, port: 443, protocol: TLS, hostname: c.x, tls: {mode: Passthrough}}"
         ),
@@ -335,7 +335,7 @@ const CONFLICTS: &[Case] = &[
             ("Gateway d/g", "Accepted=True/ListenersNotValid Programmed ResolvedRefs 10.0.0.1"),
             (
                 "Gateway d/g listener a",
-                "[TLSRoute] routes=0 Accepted=False/HostnameConflict Programmed=False/Invalid ResolvedRefs Conflicted=True/HostnameConflict",
+                "[TLSRoute] routes=0 Accepted=False/ProtocolConflict Programmed=False/Invalid ResolvedRefs Conflicted=True/ProtocolConflict",
             ),
             (
                 "Gateway d/g listener c",
