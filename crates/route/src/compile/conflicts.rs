@@ -7,13 +7,16 @@ use strait_api::Listener;
 use super::gateways::ListenerState;
 use crate::status::Condition;
 
+/// What a listener speaks, and its hostname.
+type Host<'a> = (u8, Option<&'a str>);
+
 /// What listeners ask for on one port.
 #[derive(Default)]
 struct Claims<'a> {
     /// Listeners by what they speak.
     groups: BTreeMap<u8, Vec<usize>>,
-    /// By what they speak, and their hostname; each with its protocol.
-    hosts: BTreeMap<(u8, Option<&'a str>), Vec<(usize, &'a str)>>,
+    /// By their hosts; each with its protocol.
+    hosts: BTreeMap<Host<'a>, Vec<(usize, &'a str)>>,
 }
 
 /// A port; UDP is beside the others.
