@@ -117,7 +117,6 @@ fn a_connection_passed_on_makes_nineteen_system_calls() {
     let out = gate.folder.path().with_extension("calls");
     let calls = calls(&threads(gate.process(), "worker-"), &out, || (0..COUNT).for_each(|_| exchange()));
     let made = of_sockets(&calls);
-    // Where the machine is busy a read finds nothing now and then.
-    assert!(made <= COUNT * 19 + COUNT / 4, "{made} for {COUNT} connections: {calls:?}");
+    assert!(made <= COUNT * 19 + COUNT / 20, "{made} for {COUNT} connections: {calls:?}");
     assert!(made >= COUNT * 18, "each of them is counted: {calls:?}");
 }

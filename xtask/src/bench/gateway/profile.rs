@@ -152,10 +152,12 @@ mod tests {
     fn functions_and_whose_they_are() {
         let functions =
             functions("# x\n\n    40.00%  [k] tcp_sendmsg   -      -\n    10.50%  [.] strait_http::head::parse\n");
+        let profile = Profile { functions, calls: Vec::new() };
         assert_eq!(
-            functions,
+            profile.functions,
             [("tcp_sendmsg".to_owned(), true, 40.0), ("strait_http::head::parse".to_owned(), false, 10.5)]
         );
+        assert!((profile.sum(true) - 40.0).abs() < 1e-9);
         assert_eq!(
             calls("    40.00%     1.00%  [k] __x64_sys_sendto   -      -\n    10.50%  2.00%  [k] tcp_sendmsg  -  -\n"),
             [("sendto".to_owned(), 40.0)]
